@@ -1,0 +1,5 @@
+"""Instruments and pins: bytes and levels in, samples out.  The registry names what a configuration may ask for."""
+
+DRIVERS = {
+    "modbus": "drivers.modbus:ModbusDevice",
+}

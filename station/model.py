@@ -1,0 +1,243 @@
+"""The shared words: what is sampled, marked, averaged, reported and commanded, and what can go wrong.
+
+Standard library only, imported by everything and importing nothing of ours.
+
+Our errors:
+
+* StationError
+  * ConfigError            the configuration cannot be used
+  * StoreError             the data folder or the database cannot be used
+  * DriverError            an instrument or its line  (drivers/base.py)
+  * UplinkError            a platform or the way to it  (uplink/base.py)
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+
+class StationError(Exception):
+    """Base of every error the station raises on purpose; its text is one sentence for a person."""
+
+
+class ConfigError(StationError, ValueError):
+    """Error raised when the configuration cannot be used."""
+
+
+class StoreError(StationError, OSError):
+    """Error raised when the data folder or the database cannot be used."""
+
+
+class Mark(enum.IntEnum):
+    """Quality mark of a value (HJ 212-2017 table 8), ordered so that the worst of several wins.
+
+    The order puts causes above symptoms: during maintenance or calibration an out-of-range value or
+    a fault bit is expected, so M and C outrank T and D; B outranks all, since nothing was received.
+
+    >>> max(Mark.T, Mark.C).name
+    'C'
+    """
+
+    N = 0  # normal
+    S = 1  # entered by hand
+    T = 2  # above the measuring range
+    D = 3  # instrument fault, or a value that cannot be
+    C = 4  # calibrating
+    M = 5  # under maintenance
+    F = 6  # instrument stopped
+    B = 7  # no communication with the instrument
+
+
+class Reason(enum.IntEnum):
+    """Why a value carries its mark, or why a reading could not be had; stored beside the mark."""
+
+    NONE = 0
+    ABOVE_RANGE = 1
+    BELOW_RANGE = 2
+    NO_VALUE = 3  # the instrument sent its "no value" sentinel
+    STATUS = 4  # a status register of the instrument said so
+    NO_REPLY = 5
+    BAD_REPLY = 6  # wrong CRC, length, unit or function
+    EXCEPTION = 7  # the instrument answered with a Modbus exception
+    PORT_LOST = 8
+    BACKING_OFF = 9  # not asked: the unit is being probed at longer intervals
+    NOT_A_NUMBER = 10
+    WARMING_UP = 11
+
+
+class Kind(enum.IntEnum):
+    """What a report is about."""
+
+    REALTIME = 1
+    MINUTE = 2
+    HOUR = 3
+    DAY = 4
+    POWER_ON = 5
+
+
+class Averaging(enum.StrEnum):
+    """How readings of one parameter become the value of a period."""
+
+    MEAN = "mean"
+    VECTOR = "vector"  # directions
+    ENERGY = "energy"  # sound levels (Leq)
+    SUM = "sum"  # increments of a counter
+    LAST = "last"  # a total, reported as it stands
+
+
+class Lane(enum.IntEnum):
+    """Which of a platform's two lines of work a message travels in."""
+
+    LIVE = 1
+    HISTORY = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One row of the catalogue: what can be measured, in which unit, and its HJ 212 codes."""
+
+    key: str
+    en: str
+    zh: str
+    unit: str
+    decimals: int
+    averaging: Averaging
+    code: str | None = None  # HJ 212-2017
+    old_code: str | None = None  # HJ/T 212-2005
+    suffix: str = "Rtd"  # noise statistics carry "Data"
+
+    def name(self, language: str) -> str:
+        """The name an operator reads, in *language* ("zh" or "en")."""
+        return self.zh if language == "zh" else self.en
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One value as decoded from an instrument, in the unit of the catalogue.
+
+    *value* is None where the instrument answered but had no value; *time* is aware.
+    """
+
+    parameter: str
+    time: datetime
+    value: float | None
+    mark: Mark = Mark.N
+    reason: Reason = Reason.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A calibrated, marked value at a measuring point; *raw* is what the instrument said."""
+
+    device: str
+    point: str
+    parameter: str
+    time: datetime
+    raw: float | None
+    value: float | None
+    mark: Mark = Mark.N
+    reason: Reason = Reason.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class Average:
+    """One parameter over one period, from readings marked N only; unrounded, in the catalogue's unit.
+
+    *valid* of *total* readings were normal, *expected* is what the poll interval promised.  In a
+    REALTIME report *mean* is the latest reading and the extremes are None.
+    """
+
+    parameter: str
+    mean: float | None
+    minimum: float | None = None
+    maximum: float | None = None
+    mark: Mark = Mark.N
+    valid: int = 0
+    total: int = 0
+    expected: int = 0
+
+    @property
+    def share(self) -> float:
+        """Share of valid data in the period, 0 to 1."""
+        return min(1.0, self.valid / self.expected) if self.expected else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything one measuring point has to say about one period (or one moment), before it is worded.
+
+    *start* is the start of the period, or the moment of a REALTIME or POWER_ON report.
+    """
+
+    kind: Kind
+    point: str
+    start: datetime
+    averages: Sequence[Average] = ()
+    version: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A report as worded for one platform, digits frozen; *resupply* is true outside the live lane."""
+
+    id: int
+    kind: Kind
+    point: str
+    start: datetime
+    version: int
+    text: str
+    resupply: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What a platform asks of the station, as a verb of station/commands.py."""
+
+    verb: str
+    platform: str
+    point: str | None = None
+    arguments: Mapping[str, str] = field(default_factory=dict)
+
+
+class Outcome(enum.Enum):
+    """How a command ended."""
+
+    DONE = "done"
+    REFUSED = "refused"
+    FAILED = "failed"
+    TIMED_OUT = "timed out"
+    BUSY = "busy"
+    NO_DATA = "no data"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of a command; *values* answer it, *reason* says why it was not done."""
+
+    outcome: Outcome
+    values: Mapping[str, str] = field(default_factory=dict)
+    reason: str = ""
+
+
+def setting(
+    default: Any = ...,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: Sequence[Any] = (),
+    text: str = "",
+) -> Any:
+    """A field of a settings class with its bounds and its meaning, read by the configuration loader.
+
+    Bounds are inclusive.  Without *default* the key is required.
+    """
+    metadata = {"low": low, "high": high, "choices": tuple(choices), "text": text}
+    if default is ...:
+        return field(metadata=metadata)
+    if isinstance(default, list | dict | set):
+        raise TypeError("a default is shared: use a tuple, or field(default_factory=...)")
+    return field(default=default, metadata=metadata)

@@ -1,0 +1,5 @@
+"""Ways to a platform.  The registry names what a configuration may ask for."""
+
+UPLINKS = {
+    "hj212": "uplink.hj212.link:Hj212Uplink",
+}

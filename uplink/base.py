@@ -1,0 +1,109 @@
+"""What every uplink promises, what it is given, and how the way to a platform fails.
+
+* UplinkError
+  * LinkDown               the connection cannot be made, or broke
+    * NotAcknowledged      the platform stopped answering, so the link counts as broken
+  * Refused                the platform answered and said no
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Sequence
+from threading import Event
+from typing import Protocol
+
+from station.model import Command, Lane, Message, Report, Result, StationError
+
+
+class UplinkError(StationError):
+    """Base of what goes wrong between the station and a platform."""
+
+
+class LinkDown(UplinkError, ConnectionError):
+    """Error raised when a platform cannot be reached, or the connection broke."""
+
+
+class NotAcknowledged(LinkDown, TimeoutError):
+    """Error raised when a platform stopped answering; the connection is given up."""
+
+
+class Refused(UplinkError):
+    """Error raised when a platform answered and said no."""
+
+
+class Outbox(Protocol):
+    """One platform's view of what awaits an answer.  Only committed messages are ever seen."""
+
+    def connected(self) -> None:
+        """Say that the link is up: what waits is backlog from here on, what is committed later is live."""
+
+    def next(self, lane: Lane, room: int) -> Sequence[Message]:
+        """At most *room* messages of *lane* that were not handed out since the link came up, oldest first."""
+
+    def answered(self, ids: Iterable[int], *, confirmed: bool = True) -> None:
+        """The platform has these; *confirmed* is false where only TCP said so (ack = "none")."""
+
+    def refused(self, message_id: int, reason: str) -> None:
+        """The platform said no; the message is tried again later, and parked after too many tries."""
+
+    def number(self, at_least: int) -> int:
+        """A number not below *at_least* that this platform was never given, also after a crash."""
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until something was committed, at most *seconds*; true if so.  Clears fileno()."""
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when something was committed, for select()."""
+
+
+class Commands(Protocol):
+    """Where an uplink hands the verbs a platform sends."""
+
+    def refusal(self, command: Command) -> str | None:
+        """Why *command* is not carried out for this platform, or None if it will be."""
+
+    def submit(self, command: Command, answer: Callable[[Result], None]) -> None:
+        """Carry out *command*; *answer* is called once, from any thread, at once or later."""
+
+
+class Uplink(Protocol):
+    """Carries one platform's messages and brings its commands."""
+
+    def compose(self, report: Report) -> str | None:
+        """The text this platform will get for *report*, digits frozen; None if it takes no such report."""
+
+    def run(self, outbox: Outbox, commands: Commands, stop: Event) -> None:
+        """Serve the platform until *stop* is set.
+
+        Raise UplinkError when the link is down: the caller backs off and calls again.
+        """
+
+
+class Backoff:
+    """Exponential back-off with full jitter: uniform between 0 and a limit that doubles up to *longest*.
+
+    >>> waits = Backoff(first=1, longest=300, uniform=lambda low, high: high)
+    >>> [next(waits) for _ in range(10)]
+    [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]
+    >>> waits.reset(); next(waits)
+    1
+    """
+
+    def __init__(
+        self,
+        first: float = 1.0,
+        longest: float = 300.0,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self._first, self._longest, self._uniform = first, longest, uniform
+        self._limit = first
+
+    def __next__(self) -> float:
+        limit = self._limit
+        self._limit = min(self._longest, limit * 2)
+        return self._uniform(0, limit)
+
+    def reset(self) -> None:
+        """Start again from the first limit, after a good answer."""
+        self._limit = self._first
