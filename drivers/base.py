@@ -12,16 +12,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from station.model import Reason, Sample, StationError
+from station.model import Reason, Sample, StationError, setting
 
 
 class DriverError(StationError):
-    """Base of what goes wrong between the station and an instrument."""
+    """Base of what goes wrong between the station and an instrument.
+
+    *samples* holds what was read from the instrument before it failed.
+    """
 
     reason = Reason.BAD_REPLY
+    samples: Sequence[Sample] = ()
 
 
 class ProfileError(DriverError, ValueError):
@@ -58,6 +63,35 @@ class DeviceException(DeviceError):
     """Error raised when an instrument answers with a Modbus exception."""
 
     reason = Reason.EXCEPTION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BusSettings:
+    """One [[bus]] table of station.toml: a serial line and how it is spoken on."""
+
+    name: str = setting(text="what the line is called in logs and on screens")
+    port: str = setting(text="device file, best a /dev/serial/by-path link")
+    baudrate: int = setting(9600, choices=(1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200), text="bit/s")
+    parity: str = setting("N", choices=("N", "E", "O"), text="none, even or odd")
+    stopbits: int = setting(1, choices=(1, 2), text="stop bits")
+    gap_ms: float | None = setting(
+        None, low=0, high=1000, text="silence before each request, ms; without it the profile's own"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceSettings:
+    """The keys every [[bus.device]] table has; a driver's Settings adds its own."""
+
+    name: str = setting(text="what the instrument is called in logs and on screens")
+    driver: str = setting("modbus", text="which driver speaks to it (drivers/__init__.py)")
+    poll_seconds: float = setting(5.0, low=0.05, high=86400, text="seconds from one reading to the next")
+    point: str = setting(text="code of the measuring point its values belong to")
+    points: Mapping[str, str] = field(
+        default_factory=dict,
+        metadata={"text": "parameters that belong to another point: parameter = point code"},
+    )
+    parameters: tuple[str, ...] = setting((), text="which parameters are taken; all of the profile when empty")
 
 
 class Device(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ def catalogue() -> Mapping[str, Parameter]:
     >>> catalogue()["pm25"].code, catalogue()["pm25"].unit
     ('a34004', 'µg/m³')
     """
-    rows = tomllib.loads(files("station").joinpath("parameters.toml").read_text(encoding="utf-8"))
+    rows = tomllib.loads(Path(__file__).with_name("parameters.toml").read_text(encoding="utf-8"))
     return MappingProxyType({key: _parameter(key, row) for key, row in rows.items()})
 
 

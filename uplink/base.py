@@ -9,11 +9,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
 from threading import Event
 from typing import Protocol
 
-from station.model import Command, Lane, Message, Report, Result, StationError
+from station.model import Command, Lane, Message, Parameter, Report, Result, StationError, setting
 
 
 class UplinkError(StationError):
@@ -65,6 +67,39 @@ class Commands(Protocol):
 
     def submit(self, command: Command, answer: Callable[[Result], None]) -> None:
         """Carry out *command*; *answer* is called once, from any thread, at once or later."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UplinkSettings:
+    """The keys every [[uplink]] table has; a protocol's Settings adds its own."""
+
+    name: str = setting(text="what the platform is called in logs and on screens")
+    protocol: str = setting("hj212", text="how it is spoken to (uplink/__init__.py)")
+    realtime_seconds: int = setting(
+        60, low=5, high=3600, text="interval of real-time data; the standard allows 30 to 3600"
+    )
+    kinds: tuple[str, ...] = setting(
+        ("realtime", "minute", "hour", "day"),
+        choices=("realtime", "minute", "hour", "day"),
+        text="which records are reported",
+    )
+    backlog_kinds: tuple[str, ...] = setting(
+        ("realtime", "minute", "hour", "day"),
+        choices=("realtime", "minute", "hour", "day"),
+        text="which records are re-supplied after an outage; the others are dropped, counted",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What the station lends an uplink: its words, its zone, its clocks and its secrets."""
+
+    catalogue: Mapping[str, Parameter]
+    zone: tzinfo
+    now: Callable[[], datetime]
+    monotonic: Callable[[], float]
+    secret: Callable[[str], str]  # the text of a credential file named in the settings
+    started: datetime  # when this run of the station began
 
 
 class Uplink(Protocol):
