@@ -1,0 +1,173 @@
+"""The service files as systemd reads them, and the README that explains each line."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "systemd"
+UNIT = FOLDER / "station.service"
+SYSUSERS = FOLDER / "sysusers.d" / "niutang-station.conf"
+RULES = FOLDER / "udev" / "61-niutang-serial.rules"
+
+needs_analyze = pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="no systemd-analyze here (apt-get install systemd)"
+)
+
+
+def directives(path: Path) -> list[tuple[str, str]]:
+    """Every `Key=value` line of a unit file, in order, without the sections."""
+    pairs = re.findall(r"^(\w+)=(.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    assert pairs, f"{path} has no directives"
+    return pairs
+
+
+def values(key: str) -> list[str]:
+    return [value for name, value in directives(UNIT) if name == key]
+
+
+def explained() -> list[str]:
+    """The directives in the first column of the README's tables that say why."""
+    text = (FOLDER / "README.md").read_text(encoding="utf-8").split("## Why each line")[1]
+    return re.findall(r"^\| `(\w+)=` \| .{15,} \|$", text, re.MULTILINE)
+
+
+@pytest.fixture
+def runnable(tmp_path: Path) -> Path:
+    """A copy of the unit whose program and account exist on any machine."""
+    text = UNIT.read_text(encoding="utf-8")
+    text = text.replace("/opt/niutang-station/venv/bin/station", shutil.which("true") or "/bin/true")
+    text = re.sub(r"^(User|Group)=station$", r"\1=root", text, flags=re.MULTILINE)
+    path = tmp_path / "station.service"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+
+
+@needs_analyze
+def test_systemd_finds_nothing_to_say_about_the_unit(runnable):
+    done = run("systemd-analyze", "verify", runnable)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@needs_analyze
+def test_systemd_would_complain_about_a_misspelt_line(runnable):
+    runnable.write_text(runnable.read_text().replace("WatchdogSec=", "WatchdogSecs="))
+    assert "WatchdogSecs" in run("systemd-analyze", "verify", runnable).stderr
+
+
+@needs_analyze
+def test_the_exposure_is_at_most_two(tmp_path):
+    unit = shutil.copy(UNIT, tmp_path)
+    done = run("systemd-analyze", "security", "--offline=true", "--threshold=20", unit)
+    assert done.returncode == 0, done.stdout
+
+
+@needs_analyze
+def test_the_readme_states_the_exposure_that_is_measured(tmp_path):
+    if not run("systemd-analyze", "--version").stdout.startswith("systemd 252"):
+        pytest.skip("the figure in the README is that of systemd 252; other versions weigh differently")
+    out = run("systemd-analyze", "security", "--offline=true", shutil.copy(UNIT, tmp_path)).stdout
+    level = re.search(r"Overall exposure level for station\.service: ([\d.]+)", out)
+    assert level is not None, out
+    assert f"an exposure of {level[1]} " in (FOLDER / "README.md").read_text(encoding="utf-8")
+
+
+@needs_analyze
+def test_the_unit_is_still_good_with_the_example_drop_in(runnable):
+    folder = shutil.copytree(FOLDER / "station.service.d", runnable.with_name("station.service.d"))
+    assert [path.name for path in Path(folder).iterdir()] == ["platform.conf"]
+    done = run("systemd-analyze", "verify", runnable)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_every_line_of_the_unit_is_explained_and_nothing_else_is():
+    assert sorted(explained()) == sorted({key for key, _ in directives(UNIT)})
+
+
+def test_every_file_to_install_is_in_the_readme():
+    text = (FOLDER / "README.md").read_text(encoding="utf-8")
+    files = [path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*") if path.is_file()]
+    assert len(files) > 4
+    assert [name for name in files if name != "README.md" and f"| `{name}` |" not in text] == []
+
+
+def test_the_unit_starts_commands_that_exist():
+    commands = importlib.import_module("station.cli").cli.commands
+    for line, command in ((values("ExecStartPre"), "migrate"), (values("ExecStart"), "run")):
+        binary, *words = shlex.split(line[0])
+        assert binary == "/opt/niutang-station/venv/bin/station"
+        assert words[0] == command
+        options = {name for option in commands[command].params for name in option.opts}
+        assert words[1] in options, f"station {command} has no {words[1]}"
+
+
+def test_both_commands_read_the_same_configuration():
+    files = {shlex.split(line)[-1] for line in values("ExecStartPre") + values("ExecStart")}
+    assert files == {"/etc/niutang-station/station.toml"}
+
+
+def test_the_station_is_always_started_again():
+    assert (values("Restart"), values("StartLimitIntervalSec")) == (["always"], ["0"])
+
+
+def test_drivers_are_loaded_before_their_devices_are_looked_up():
+    wanted = values("Wants")[0].split()
+    assert set(wanted) < set(values("After")[0].split())
+    assert {"modprobe@usbserial.service", "modprobe@sc16is7xx.service"} <= set(wanted)
+
+
+def test_sysusers_makes_the_account_of_the_unit_and_its_groups(tmp_path):
+    if shutil.which("systemd-sysusers") is None:
+        pytest.skip("systemd-sysusers is not installed (apt-get install systemd)")
+    (tmp_path / "etc").mkdir()
+    done = run("systemd-sysusers", "--dry-run", f"--root={tmp_path}", SYSUSERS)
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    assert f"Creating user '{values('User')[0]}'" in said
+    assert set(re.findall(r"Creating group '(\w+)'", said)) == {"station", "dialout", "gpio"}
+
+
+def test_the_account_is_a_member_of_the_groups_that_own_ports_and_pins():
+    lines = SYSUSERS.read_text(encoding="utf-8").splitlines()
+    members = {tuple(line.split()[1:]) for line in lines if line.startswith("m ")}
+    assert members == {("station", "dialout"), ("station", "gpio")}
+
+
+def test_the_hardware_watchdog_is_fed_before_the_chip_gives_up():
+    settings = dict(directives(FOLDER / "system.conf.d" / "60-niutang-watchdog.conf"))
+    assert 0 < int(settings["RuntimeWatchdogSec"]) < 15
+
+
+def test_udev_accepts_the_rules():
+    if shutil.which("udevadm") is None:
+        pytest.skip("udevadm is not installed (apt-get install udev)")
+    if int(run("udevadm", "--version").stdout) < 254:
+        pytest.skip("udevadm verify came with systemd 254")
+    done = run("udevadm", "verify", "--resolve-names=never", RULES)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_each_rule_is_made_of_comparisons_then_assignments():
+    rules = re.findall(r"^[^#\n].*$", RULES.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(rules) == 4
+    for rule in rules:
+        parts = [re.fullmatch(r'[A-Z]+(?:\{\w+\})?(==|\+=|=)"[^"]+"', part) for part in rule.split(", ")]
+        assert all(parts), rule
+        operators = [part[1] for part in parts if part]
+        assert operators[0] == "==", rule
+        assert operators[-1] in ("=", "+="), rule
+
+
+def test_the_rules_come_after_the_one_that_finds_out_the_socket():
+    """Udev reads files in the order of their names, and 60-serial.rules sets ID_PATH."""
+    assert RULES.name > "60-serial.rules"
