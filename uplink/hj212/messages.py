@@ -1,0 +1,547 @@
+"""What HJ 212 messages say: commands, codes, dialects as tables, and the wording of a report.
+
+Facts of HJ 212-2017 come from its full text.  HJ/T 212-2005 and HJ 212-2025 were not read: their rows
+come from projects that quote them (confidence B, or C where one source stands alone) and each is a
+setting somewhere, so that a platform that differs can be served.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta, tzinfo
+from typing import NamedTuple
+
+from station.model import Average, ConfigError, Kind, Mark, Outcome, Parameter, Report
+from uplink.hj212.frame import (
+    ANSWER_BIT,
+    CP_LIMIT,
+    SEGMENT_LIMIT,
+    SPLIT_BIT,
+    VERSION_SHIFT,
+    FrameTooLong,
+    Segment,
+    factors,
+    fence,
+    pairs,
+)
+
+# -- systems and commands
+
+INTERACTION = "91"  # the ST of every answer that is no data
+
+SYSTEMS: Mapping[str, str] = {
+    "21": "surface water quality",
+    "22": "ambient air quality",
+    "23": "ambient noise",
+    "24": "groundwater quality",
+    "25": "soil quality",
+    "26": "sea water quality",
+    "27": "volatile organic compounds",
+    "31": "air pollution source",
+    "32": "surface-water source",
+    "33": "groundwater source",
+    "34": "marine source",
+    "35": "soil source",
+    "36": "noise source",
+    "37": "vibration source",
+    "38": "radiation source",
+    "39": "construction-site dust source",
+    "41": "electromagnetic source",
+    "44": "electricity use",  # 2025 (B)
+    "45": "key production conditions",  # 2025 (B)
+    "51": "flue-gas process",
+    "52": "waste-water process",
+    "91": "system interaction",
+}
+
+
+class Row(NamedTuple):
+    """One command in one direction: *kind* is R (request), U (upload), N (notice) or A (answer)."""
+
+    cn: str
+    direction: str  # "down" platform to station, "up" station to platform
+    kind: str
+    purpose: str
+    fields: str = ""
+    since: str = "2005"
+    until: str = "2025"
+    verb: str = ""  # what the station does about a request; without one it is refused
+
+    def spoken(self, standard: str) -> bool:
+        """Whether *standard* knows this command."""
+        return self.since <= standard <= self.until
+
+
+# HJ 212-2017 appendix C (read); rows of 2005 and 2025 are B, 2005's numbering of the rest is assumed.
+COMMANDS: Sequence[Row] = (
+    Row("1000", "down", "R", "set time-out and resend count", "OverTime, ReCount"),
+    Row("1001", "down", "R", "set alarm-limit time", until="2005"),
+    Row("1001", "up", "N", "report hardware numbers before activation", "i23005-Info … i23008-Info", "2025"),
+    Row("1002", "down", "R", "assign the MN", "i23005-Info", "2025"),
+    Row("1011", "down", "R", "read the clock", "PolId", verb="read_clock"),
+    Row("1011", "up", "A", "clock", "PolId, SystemTime"),
+    Row("1012", "down", "R", "set the clock", "PolId, SystemTime"),
+    Row("1013", "up", "N", "ask for the clock to be set", "PolId", "2017"),
+    Row("1014", "up", "N", "ask for a new SM4 key", "SKCreateTime", "2025"),
+    Row("1014", "down", "R", "set a new SM4 key", "SKCreateTime, NewSK", "2025"),
+    Row("1021", "down", "R", "read alarm limits", until="2005"),
+    Row("1022", "down", "R", "set alarm limits", until="2005"),
+    Row("1031", "down", "R", "read the platform's address", until="2005"),
+    Row("1032", "down", "R", "set the platform's address", until="2005"),
+    Row("1041", "down", "R", "read the daily report time", until="2005"),
+    Row("1042", "down", "R", "set the daily report time", until="2005"),
+    Row("1061", "down", "R", "read the real-time interval", verb="read_realtime_interval"),
+    Row("1061", "up", "A", "real-time interval", "RtdInterval"),
+    Row("1062", "down", "R", "set the real-time interval", "RtdInterval"),
+    Row("1063", "down", "R", "read the minute-data interval", "", "2017", verb="read_minute_interval"),
+    Row("1063", "up", "A", "minute-data interval", "MinInterval", "2017"),
+    Row("1064", "down", "R", "set the minute-data interval", "MinInterval", "2017"),
+    Row("1072", "down", "R", "set the password", "NewPW"),
+    Row("2011", "down", "R", "start real-time upload"),
+    Row("2011", "up", "U", "real-time data", "DataTime; Rtd, Flag"),
+    Row("2012", "down", "N", "stop real-time upload"),
+    Row("2013", "down", "R", "query raw periodic measurements", "BeginTime, EndTime", "2025"),
+    Row("2013", "up", "U", "raw periodic measurements", "SampleTime, CompleteTime, SampleType, Avg", "2025"),
+    Row("2021", "down", "R", "start equipment-status upload"),
+    Row("2021", "up", "U", "equipment status", "DataTime; SBn-RS"),
+    Row("2022", "down", "N", "stop equipment-status upload"),
+    Row("2031", "down", "R", "query daily data", "BeginTime, EndTime"),
+    Row("2031", "up", "U", "daily data", "DataTime; Cou, Min, Avg, Max, Flag"),
+    Row("2041", "down", "R", "query daily equipment running time", "BeginTime, EndTime"),
+    Row("2041", "up", "U", "daily equipment running time", "DataTime; SBn-RT"),
+    Row("2051", "down", "R", "query minute data", "BeginTime, EndTime"),
+    Row("2051", "up", "U", "minute data", "DataTime; Cou, Min, Avg, Max, Flag"),
+    Row("2052", "down", "R", "query single noise measurements", "BeginTime, EndTime", "2025"),
+    Row("2052", "up", "U", "single noise measurement", "DataTime; Data", "2025"),
+    Row("2061", "down", "R", "query hourly data", "BeginTime, EndTime"),
+    Row("2061", "up", "U", "hourly data", "DataTime; Cou, Min, Avg, Max, Flag"),
+    Row("2062", "down", "R", "query standard-sample checks", "BeginTime, EndTime", "2025"),
+    Row("2062", "up", "U", "standard-sample check", "DataTime; SampleRd, StandardValue, ResultType", "2025"),
+    Row("2071", "up", "U", "alarm records", until="2005"),
+    Row("2072", "up", "U", "alarm event", until="2005"),
+    Row("2081", "up", "U", "power-on report", "DataTime, RestartTime", "2017"),
+    Row("2111", "up", "U", "furnace temperature, 5-minute mean", "a01901-Avg", "2025"),
+    Row("3011", "down", "R", "zero and span calibration", "PolId, CalibrationType (2025)"),
+    Row("3012", "down", "R", "sample now", "PolId"),
+    Row("3013", "down", "R", "operate equipment", until="2005"),
+    Row("3013", "down", "R", "start cleaning or blow-back", "PolId", "2017"),
+    Row("3014", "down", "R", "set the sampling period", until="2005"),
+    Row("3014", "down", "R", "comparison sampling", "PolId", "2017"),
+    Row("3015", "down", "R", "keep an over-limit sample", since="2017"),
+    Row("3015", "up", "U", "over-limit sample kept", "DataTime, VaseNo", "2017"),
+    Row("3016", "down", "R", "set the sampling period", "PolId, CstartTime, CTime", "2017"),
+    Row("3017", "down", "R", "read the sampling period", "PolId", "2017"),
+    Row("3017", "up", "A", "sampling period", "PolId, CstartTime, CTime", "2017"),
+    Row("3018", "down", "R", "read the sample-to-result time", "PolId", "2017"),
+    Row("3018", "up", "A", "sample-to-result time", "PolId, Stime", "2017"),
+    Row("3019", "down", "R", "read the instrument's identity", "PolId", "2017"),
+    Row("3019", "up", "U", "instrument identity", "DataTime, PolId, xxxxxx-SN", "2017"),
+    Row("3020", "down", "R", "read site information", "PolId, InfoId, BeginTime, EndTime", "2017"),
+    Row("3020", "up", "U", "site information", "DataTime, PolId, ixxxxx-Info", "2017"),
+    Row("3021", "down", "R", "set a station parameter", "PolId, InfoId, ixxxxx-Info", "2017"),
+    Row("3022", "down", "R", "keep a sample now", "PolId", "2025"),
+    Row("3024", "down", "R", "start a standard-sample check", "PolId", "2025"),
+    Row("9011", "up", "A", "request accepted or refused", "QnRtn"),
+    Row("9012", "up", "A", "execution result", "ExeRtn"),
+    Row("9013", "up", "A", "notice answered"),
+    Row("9013", "down", "A", "notice answered"),
+    Row("9014", "up", "A", "data answered"),
+    Row("9014", "down", "A", "data answered"),
+    Row("9015", "up", "N", "heartbeat", since="2025"),
+)
+
+UPLOADS: Mapping[Kind, str] = {
+    Kind.REALTIME: "2011",
+    Kind.MINUTE: "2051",
+    Kind.HOUR: "2061",
+    Kind.DAY: "2031",
+    Kind.POWER_ON: "2081",
+}
+ANSWERS: Mapping[str, tuple[str, str]] = {  # verb with a direct answer: field of CP, value of its result
+    "read_clock": ("SystemTime", "time"),
+    "read_realtime_interval": ("RtdInterval", "seconds"),
+    "read_minute_interval": ("MinInterval", "minutes"),
+}
+RESUPPLIED = frozenset({"2011", "2031", "2051", "2061"})  # what RF=1 may stand in (2025, B)
+ARGUMENTS: Mapping[str, str] = {"PolId": "parameter"}  # fields of CP a verb understands, so far
+
+
+def request(cn: str, standard: str) -> Row | None:
+    """What a platform of *standard* asks for with *cn*; None if there is no such request.
+
+    >>> request("1011", "2017").verb, request("1063", "2005"), request("9014", "2017")
+    ('read_clock', None, None)
+    """
+    rows = (row for row in COMMANDS if row.cn == cn and row.direction == "down" and row.kind in "RN")
+    return next((row for row in rows if row.spoken(standard)), None)
+
+
+# -- answer codes (HJ 212-2017, read)
+
+ACCEPTED = 1
+QN_RTN: Mapping[int, str] = {
+    1: "will execute",
+    2: "refused",
+    3: "PW wrong",
+    4: "MN wrong",
+    5: "ST wrong",
+    6: "Flag wrong",
+    7: "QN wrong",
+    8: "CN wrong",
+    9: "CRC wrong",
+    100: "unknown",
+}
+EXE_RTN: Mapping[int, str] = {
+    1: "done",
+    2: "failed, cause unknown",
+    3: "request conditions wrong",
+    4: "communication time-out",
+    5: "busy",
+    6: "system fault",
+    100: "no data",
+}
+OUTCOMES: Mapping[Outcome, int] = {
+    Outcome.DONE: 1,
+    Outcome.FAILED: 2,
+    Outcome.REFUSED: 3,
+    Outcome.TIMED_OUT: 4,
+    Outcome.BUSY: 5,
+    Outcome.NO_DATA: 100,
+}
+
+# -- dialects
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """How one generation of the standard speaks."""
+
+    standard: str
+    version: int  # Flag bits 7-2
+    code: str  # which of a parameter's codes: Parameter.code or .old_code
+    split_digits: int  # width of PNUM and PNO
+    resupply: bool  # RF=1 marks what is re-supplied
+    heartbeat: bool  # 9015 is part of the standard
+    bare: bool  # an upload that wants no answer goes without QN and Flag
+    qn_inside: bool  # 9011 to 9014 repeat the QN inside CP
+    qn_rtn: frozenset[int]  # what 9011 may say; anything else becomes 2
+    exe_rtn: frozenset[int]  # what 9012 may say; anything else becomes 2
+    marks: Mapping[Mark, str]
+
+    def flag(self, *, answer: bool, split: bool = False) -> str:
+        """The Flag field (positions of the bits: read in 2017, B for 2025).
+
+        >>> [DIALECTS[name].flag(answer=True) for name in ("2005", "2017", "2025")]
+        ['1', '5', '9']
+        """
+        return str(self.version << VERSION_SHIFT | SPLIT_BIT * split | ANSWER_BIT * answer)
+
+
+_2017 = Dialect(
+    standard="2017",
+    version=1,
+    code="code",
+    split_digits=4,
+    resupply=False,
+    heartbeat=False,
+    bare=False,
+    qn_inside=False,
+    qn_rtn=frozenset(QN_RTN),
+    exe_rtn=frozenset(EXE_RTN),
+    marks={mark: mark.name for mark in Mark},
+)
+DIALECTS: Mapping[str, Dialect] = {
+    "2005": replace(
+        _2017,
+        standard="2005",
+        version=0,
+        code="old_code",
+        bare=True,
+        qn_inside=True,
+        qn_rtn=frozenset({1, 2, 3}),
+        exe_rtn=frozenset({1, 2, 100}),
+        marks={**_2017.marks, Mark.B: "D"},  # 2005 has no mark for a broken line (C)
+    ),
+    "2017": _2017,
+    "2025": replace(_2017, standard="2025", version=2, split_digits=1, resupply=True, heartbeat=True),
+}
+
+# -- units
+
+# Powers of ten within one family: exact, so a converted value keeps its digits.
+_UNITS: Sequence[dict[str, int]] = (
+    {"kg/m³": 3, "g/m³": 0, "mg/m³": -3, "µg/m³": -6, "ng/m³": -9},
+    {"g/L": 0, "mg/L": -3, "µg/L": -6, "ng/L": -9},
+    {"S/cm": 0, "S/m": -2, "mS/cm": -3, "mS/m": -5, "µS/cm": -6},
+    {"MPa": 6, "bar": 5, "kPa": 3, "hPa": 2, "mbar": 2, "Pa": 0},
+    {"m³/s": 0, "L/s": -3},
+    {"m/s": 0, "cm/s": -2},
+    {"m": 0, "cm": -2, "mm": -3},
+    {"m²": 0, "cm²": -4},
+    {"kg": 3, "g": 0, "mg": -3},
+    {"kV": 3, "V": 0, "mV": -3},
+    {"A": 0, "mA": -3},
+    {"MW": 6, "kW": 3, "W": 0},
+    {"MWh": 6, "kWh": 3, "Wh": 0},
+    {"kW/m²": 3, "W/m²": 0},
+    {"klx": 3, "lx": 0},
+)
+
+
+def units_like(unit: str) -> Sequence[str]:
+    """The units that *unit* can be sent in.
+
+    >>> units_like("µS/cm")
+    ('S/cm', 'S/m', 'mS/cm', 'mS/m', 'µS/cm')
+    """
+    return next((tuple(family) for family in _UNITS if unit in family), (unit,))
+
+
+def conversion(unit: str, wanted: str) -> int | None:
+    """The power of ten that takes *unit* to *wanted*; None where there is none.
+
+    >>> conversion("µg/m³", "mg/m³"), conversion("µg/m³", "ppm")
+    (-3, None)
+    """
+    wanted = wanted.replace("\u03bc", "\u00b5")  # Greek mu looks the same as the micro sign
+    if unit == wanted:
+        return 0
+    family = next((family for family in _UNITS if unit in family and wanted in family), None)
+    return family[unit] - family[wanted] if family else None
+
+
+def digits(value: float, decimals: int, shift: int = 0) -> str:
+    """*value* rounded once to *decimals* (half to even, GB/T 8170, on its decimal digits), times 10**shift.
+
+    A float's shortest decimal text is what the instrument meant; its binary value would round 0.15 down.
+
+    >>> digits(0.15, 1), digits(0.25, 1), digits(75.6, 1, -3), digits(75.63, 1, 3), digits(-0.04, 1)
+    ('0.2', '0.2', '0.0756', '75600', '0.0')
+    """
+    mantissa, exponent = _decimal(value)
+    count = _half_even(abs(mantissa), exponent + decimals)
+    sign = "-" if mantissa < 0 and count else ""
+    places = decimals - shift
+    if places <= 0:
+        return f"{sign}{count * 10**-places}"
+    text = f"{count:0{places + 1}d}"
+    return f"{sign}{text[:-places]}.{text[-places:]}"
+
+
+def _decimal(value: float) -> tuple[int, int]:
+    """Mantissa and exponent of ten of the shortest text of *value*."""
+    text, _, exponent = repr(float(value)).partition("e")
+    whole, _, fraction = text.partition(".")
+    return int(whole + fraction), int(exponent or 0) - len(fraction)
+
+
+def _half_even(mantissa: int, power: int) -> int:
+    if power >= 0:
+        return mantissa * 10**power
+    unit = 10**-power
+    quotient, rest = divmod(mantissa, unit)
+    return quotient + (2 * rest > unit or (2 * rest == unit and quotient % 2 == 1))
+
+
+# -- time
+
+
+def timestamp(moment: datetime, zone: tzinfo) -> str:
+    """*moment* as 14 digits of local time; no field of HJ 212 names a zone (2017, read).
+
+    >>> from datetime import timezone
+    >>> timestamp(datetime(2026, 3, 1, tzinfo=timezone.utc), timezone(timedelta(hours=8)))
+    '20260301080000'
+    """
+    local = moment.astimezone(zone)
+    return f"{local:%Y%m%d%H%M%S}"
+
+
+# -- wording a report
+
+_LENGTHS: Mapping[Kind, timedelta] = {
+    Kind.MINUTE: timedelta(minutes=1),
+    Kind.HOUR: timedelta(hours=1),
+    Kind.DAY: timedelta(days=1),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """How one parameter is written for one platform."""
+
+    code: str
+    suffix: str  # "Rtd", or what a noise statistic carries in the records of a period
+    decimals: int
+    shift: int = 0  # power of ten from the catalogue's unit to the platform's
+
+    def values(self, kind: Kind, average: Average) -> Iterator[str]:
+        """The values there are, as name=digits."""
+        for suffix, value in self._named(kind, average):
+            if value is not None and math.isfinite(value):
+                yield f"{self.code}-{suffix}={digits(value, self.decimals, self.shift)}"
+
+    def _named(self, kind: Kind, average: Average) -> tuple[tuple[str, float | None], ...]:
+        if kind is Kind.REALTIME:
+            return (("Rtd", average.mean),)
+        if self.suffix != "Rtd":
+            return ((self.suffix, average.mean),)
+        return (("Min", average.minimum), ("Avg", average.mean), ("Max", average.maximum))
+
+    def flagged(self, kind: Kind, mark: Mark) -> bool:
+        """Noise statistics are printed without Flag (2017 appendix C, read); ours keep it when not normal."""
+        return kind is Kind.REALTIME or self.suffix == "Rtd" or mark is not Mark.N
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wording:
+    """How reports become data areas for one platform."""
+
+    dialect: Dialect
+    factors: Mapping[str, Factor]
+    zone: tzinfo
+    started: datetime
+    datatime: str = "start"
+    missing: str = "flag"
+    parameters: Mapping[str, str] = field(default_factory=dict)  # code to parameter
+
+    @classmethod
+    def of(
+        cls,
+        dialect: Dialect,
+        catalogue: Mapping[str, Parameter],
+        *,
+        zone: tzinfo,
+        started: datetime,
+        codes: Mapping[str, str],
+        units: Mapping[str, str],
+        datatime: str = "start",
+        missing: str = "flag",
+    ) -> Wording:
+        """*codes* override the dialect's, *units* the catalogue's; what has no code is not sent."""
+        chosen = {
+            key: Factor(code, parameter.suffix, parameter.decimals, _shift(parameter, units))
+            for key, parameter in catalogue.items()
+            if (code := codes.get(key) or getattr(parameter, dialect.code))
+        }
+        return cls(
+            dialect=dialect,
+            factors=chosen,
+            zone=zone,
+            started=started,
+            datatime=datatime,
+            missing=missing,
+            parameters={factor.code: key for key, factor in chosen.items()},
+        )
+
+    def compose(self, report: Report) -> str | None:
+        """The data area of *report*, digits frozen; None where it has nothing to say."""
+        head = f"DataTime={timestamp(self._datatime(report), self.zone)}"
+        if report.kind is Kind.POWER_ON:
+            return f"{head};RestartTime={timestamp(self.started, self.zone)}"
+        items = [item for average in report.averages if (item := self._item(report.kind, average))]
+        return ";".join([head, *items]) if items else None
+
+    def _datatime(self, report: Report) -> datetime:
+        length = _LENGTHS.get(report.kind, timedelta())
+        return report.start + length if self.datatime == "end" else report.start
+
+    def _item(self, kind: Kind, average: Average) -> str:
+        factor = self.factors.get(average.parameter)
+        if factor is None:
+            return ""
+        said = list(factor.values(kind, average))
+        if not said and self.missing == "omit":
+            return ""
+        if not said or factor.flagged(kind, average.mark):
+            said.append(f"{factor.code}-Flag={self.dialect.marks[average.mark]}")
+        return ",".join(said)
+
+
+def _shift(parameter: Parameter, units: Mapping[str, str]) -> int:
+    wanted = units.get(parameter.key, parameter.unit)
+    shift = conversion(parameter.unit, wanted)
+    if shift is None:
+        raise ConfigError(f"{parameter.key} in {parameter.unit} cannot be sent in {wanted}")
+    return shift
+
+
+# -- segments
+
+
+def split(data: str, head: int, numbers: int, digits_of_number: int) -> list[str]:
+    """*data* in as few data areas as both limits allow, never cut inside a factor, DataTime repeated.
+
+    *head* is the length of the fields before CP with their semicolons, *numbers* what PNUM and PNO add.
+
+    >>> split("DataTime=20260301080000;a=1;b=2", head=80, numbers=13, digits_of_number=4)
+    ['DataTime=20260301080000;a=1;b=2']
+    >>> split("DataTime=20260301080000;a=1;b=2", head=989, numbers=0, digits_of_number=4)
+    ['DataTime=20260301080000;a=1', 'DataTime=20260301080000;b=2']
+    """
+    if _size(data) <= _room(head):
+        return [data]
+    time, *items = data.split(";")
+    room = _room(head + numbers)
+    parts: list[str] = []
+    for item in items:
+        if parts and _size(longer := f"{parts[-1]};{item}") <= room:
+            parts[-1] = longer
+        else:
+            parts.append(f"{time};{item}")
+    longest = max(map(_size, parts or [data]))
+    if longest > room:
+        raise FrameTooLong(f"one factor makes a data area of {longest} bytes, the limit is {room}")
+    if len(str(len(parts))) > digits_of_number:
+        raise FrameTooLong(f"{len(parts)} packets, PNUM has {digits_of_number} digits")
+    return parts
+
+
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", "surrogateescape"))
+
+
+def _room(head: int) -> int:
+    fences = len("CP=" + fence(""))
+    return min(CP_LIMIT, SEGMENT_LIMIT - head) - fences
+
+
+# -- what is unlike the standard
+
+_QN = re.compile(r"\d{17}")
+_CHECKS: Mapping[str, Callable[[Segment], bool]] = {
+    "QN is not 17 digits": lambda s: bool(_QN.fullmatch(s.qn)),
+    "ST is in no table": lambda s: s.st in SYSTEMS,
+    "CN is in no table": lambda s: any(s.cn == row.cn for row in COMMANDS),
+    "PW is not 1 to 6 characters": lambda s: 1 <= len(s.pw) <= 6,
+    "MN is not 1 to 24 characters": lambda s: 1 <= len(s.mn) <= 24,
+    "Flag is no number of one byte": lambda s: s.flags is not None,
+    "PNUM and PNO contradict Flag": lambda s: bool((s.flags or 0) & SPLIT_BIT) == bool(s.pnum and s.pno),
+    "RF is not 1": lambda s: s.rf in ("", "1"),
+    "an unknown field": lambda s: not s.others,
+    "no CP": lambda s: bool(s.cp),
+    "DataTime is not 14 digits": lambda s: all(
+        len(value) == 14 and value.isdigit() for name, value in pairs(s.data) if name == "DataTime"
+    ),
+}
+
+
+def deviations(segment: Segment) -> list[str]:
+    """What a readable *segment* does otherwise than HJ 212 says; none of it keeps us from reading it.
+
+    >>> deviations(Segment(qn="20180507000558", st="39", cn="2011", pw="123456", mn="A1", cp="&&&&"))
+    ['QN is not 17 digits', 'Flag is no number of one byte']
+    """
+    return [text for text, holds in _CHECKS.items() if not holds(segment)]
+
+
+def field_of(data: str, name: str) -> str:
+    """The value of *name* in a data area, "" if it is not there.
+
+    >>> field_of("QnRtn=1", "QnRtn")
+    '1'
+    """
+    return factors(data).get("", {}).get(name, "")
