@@ -102,8 +102,7 @@ def test_the_checker_resolves_relative_imports():
 def test_the_poller_may_import_the_base_of_drivers_but_no_driver():
     assert faults("station/poller.py", "from drivers import base\nfrom drivers.base import Device") == []
     assert faults("station/poller.py", "from drivers.modbus import ModbusDevice") == [
-        "station/poller.py:1: imports drivers.modbus.ModbusDevice, "
-        "but the poller knows drivers by drivers.base"
+        "station/poller.py:1: imports drivers.modbus.ModbusDevice, but the poller knows drivers by drivers.base"
     ]
 
 
