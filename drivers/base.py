@@ -25,6 +25,7 @@ class DriverError(StationError):
     *samples* holds what was read from the instrument before it failed.
     """
 
+    exit_code = 69  # EX_UNAVAILABLE
     reason = Reason.BAD_REPLY
     samples: Sequence[Sample] = ()
 
@@ -92,12 +93,22 @@ class DeviceSettings:
         metadata={"text": "parameters that belong to another point: parameter = point code"},
     )
     parameters: tuple[str, ...] = setting((), text="which parameters are taken; all of the profile when empty")
+    calibration: Mapping[str, tuple[float, float]] = field(
+        default_factory=dict,
+        metadata={"text": "station coefficients: parameter = [slope, intercept], value = slope · raw + intercept"},
+    )
+    range: Mapping[str, tuple[float, float]] = field(
+        default_factory=dict,
+        metadata={"text": "narrower limits than the profile's: parameter = [low, high]; outside is marked"},
+    )
 
 
 class Device(Protocol):
     """An instrument on a bus."""
 
     name: str
+    units: Mapping[str, str]  # unit of each parameter it delivers
+    poll_minimum_seconds: float  # the maker's shortest interval
 
     def read(self) -> Sequence[Sample]:
         """Take one set of samples; raise DriverError when that is not possible."""

@@ -7,6 +7,8 @@ Our errors:
 * StationError
   * ConfigError            the configuration cannot be used
   * StoreError             the data folder or the database cannot be used
+    * StoreVersionError    the database was written by another version
+  * AlreadyRunning         another station owns the data folder
   * DriverError            an instrument or its line  (drivers/base.py)
   * UplinkError            a platform or the way to it  (uplink/base.py)
 """
@@ -21,15 +23,36 @@ from typing import Any
 
 
 class StationError(Exception):
-    """Base of every error the station raises on purpose; its text is one sentence for a person."""
+    """Base of every error the station raises on purpose; its text is one sentence for a person.
+
+    *exit_code* is what a command ends with when the error stops it (sysexits.h where it has a name).
+    """
+
+    exit_code = 1
 
 
 class ConfigError(StationError, ValueError):
     """Error raised when the configuration cannot be used."""
 
+    exit_code = 78  # EX_CONFIG
+
 
 class StoreError(StationError, OSError):
     """Error raised when the data folder or the database cannot be used."""
+
+    exit_code = 74  # EX_IOERR
+
+
+class StoreVersionError(StoreError):
+    """Error raised when the database was written by another version of the station."""
+
+    exit_code = 65  # EX_DATAERR
+
+
+class AlreadyRunning(StationError):
+    """Error raised when another station owns the data folder."""
+
+    exit_code = 75  # EX_TEMPFAIL
 
 
 class Mark(enum.IntEnum):

@@ -21,6 +21,8 @@ from station.model import Command, Lane, Message, Parameter, Report, Result, Sta
 class UplinkError(StationError):
     """Base of what goes wrong between the station and a platform."""
 
+    exit_code = 69  # EX_UNAVAILABLE
+
 
 class LinkDown(UplinkError, ConnectionError):
     """Error raised when a platform cannot be reached, or the connection broke."""
@@ -88,6 +90,11 @@ class UplinkSettings:
         choices=("realtime", "minute", "hour", "day"),
         text="which records are re-supplied after an outage; the others are dropped, counted",
     )
+
+
+    def faults(self, catalogue: Mapping[str, Parameter]) -> Iterable[tuple[str, str]]:
+        """What only shows against the *catalogue*, as (key path, sentence)."""
+        return ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,148 @@
+"""Readings of one period into an Average: pure functions, over values marked N only, unrounded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from station.model import Average, Averaging, Mark
+
+NORMAL_SHARE = 0.75  # HJ 212-2017 table 8 as digested: gas, 75 % normal inputs give N, else D
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One value that goes into an average: a reading, or the average of a shorter period."""
+
+    value: float | None
+    mark: Mark
+    minimum: float | None = None
+    maximum: float | None = None
+    valid: int = 1
+    total: int = 1
+
+
+def rolled_mark(marks: Sequence[Mark], expected: int, *, strict: bool) -> Mark:
+    """The mark of a period from the *marks* of its inputs, of which *expected* were due.
+
+    Gas and air: at least 75 % normal gives N, otherwise D.  Water (*strict*): one abnormal input
+    makes the result abnormal (HJ 212-2017 table 8, as digested).  Inputs that all carry one
+    abnormal mark give that mark: the table would say D, which hides a line that was dead throughout.
+
+    >>> rolled_mark([Mark.N] * 3 + [Mark.T], 4, strict=False).name
+    'N'
+    >>> rolled_mark([Mark.N] * 3 + [Mark.T], 4, strict=True).name
+    'T'
+    >>> rolled_mark([Mark.B] * 4, 4, strict=False).name
+    'B'
+    """
+    abnormal = [mark for mark in marks if mark is not Mark.N]
+    if not marks:
+        return Mark.B
+    if len(abnormal) == len(marks):
+        return abnormal[0] if len(set(abnormal)) == 1 else max(abnormal)
+    if strict and abnormal:
+        return max(abnormal)
+    normal = len(marks) - len(abnormal)
+    return Mark.N if normal >= NORMAL_SHARE * max(expected, len(marks)) else Mark.D
+
+
+def close(
+    parameter: str,
+    averaging: Averaging,
+    inputs: Sequence[Input],
+    *,
+    expected_inputs: int,
+    expected: int,
+    strict: bool = False,
+    before: float | None = None,
+) -> Average:
+    """The average of *inputs* over a period in which *expected_inputs* of them were due.
+
+    *expected* is the number of readings the poll interval promised for the whole period.  *before*
+    is the last counter value ahead of the period, for increments (Averaging.SUM of readings).
+    """
+    normal = [i for i in inputs if i.mark is Mark.N and i.value is not None]
+    values = [i.value for i in normal if i.value is not None]
+    return Average(
+        parameter=parameter,
+        mean=_RULES[averaging](values, before) if values else None,
+        minimum=min((v if i.minimum is None else i.minimum for v, i in zip(values, normal, strict=True)), default=None),
+        maximum=max((v if i.maximum is None else i.maximum for v, i in zip(values, normal, strict=True)), default=None),
+        mark=rolled_mark([i.mark for i in inputs], expected_inputs, strict=strict),
+        valid=sum(i.valid for i in normal),
+        total=sum(i.total for i in inputs),
+        expected=expected,
+    )
+
+
+def roll_up(
+    parameter: str, averaging: Averaging, parts: Iterable[Average], *, expected_inputs: int, strict: bool
+) -> Average:
+    """The average of a longer period from the averages of shorter ones (hour from minutes, day from hours)."""
+    parts = list(parts)
+    expected = round(sum(p.expected for p in parts) / len(parts) * expected_inputs) if parts else 0
+    inputs = [Input(p.mean, p.mark, p.minimum, p.maximum, p.valid, p.total) for p in parts]
+    if averaging is Averaging.SUM:  # the parts are increments already
+        done = close(
+            parameter, Averaging.MEAN, inputs, expected_inputs=expected_inputs, expected=expected, strict=strict
+        )
+        total = math.fsum(p.mean for p in parts if p.mean is not None and p.mark is Mark.N)
+        mean = None if done.mean is None else total
+        return Average(parameter, mean, done.minimum, done.maximum, done.mark, done.valid, done.total, expected)
+    return close(parameter, averaging, inputs, expected_inputs=expected_inputs, expected=expected, strict=strict)
+
+
+def _mean(values: Sequence[float], before: float | None) -> float:
+    """Arithmetic mean."""
+    return math.fsum(values) / len(values)
+
+
+def _vector(values: Sequence[float], before: float | None) -> float:
+    """Direction of the sum of unit vectors, degrees; opposite winds that cancel give the last one.
+
+    >>> round(_vector([350.0, 10.0], None), 6) % 360
+    0.0
+    """
+    east = math.fsum(math.sin(math.radians(v)) for v in values)
+    north = math.fsum(math.cos(math.radians(v)) for v in values)
+    if math.hypot(east, north) < 1e-9 * len(values):
+        return values[-1]
+    return math.degrees(math.atan2(east, north)) % 360
+
+
+def _energy(values: Sequence[float], before: float | None) -> float:
+    """Equivalent level of sound levels in dB: 10·lg of the mean of 10^(L/10).
+
+    >>> round(_energy([60.0, 70.0], None), 2)
+    67.4
+    """
+    return 10 * math.log10(math.fsum(10 ** (v / 10) for v in values) / len(values))
+
+
+def _increments(values: Sequence[float], before: float | None) -> float:
+    """What a counter advanced, its resets to zero allowed for.
+
+    >>> _increments([10.2, 10.4, 0.2], before=10.0)
+    0.6
+    """
+    total, last = 0.0, values[0] if before is None else before
+    for value in values:
+        total += value - last if value >= last else value
+        last = value
+    return round(total, 9)
+
+
+def _last(values: Sequence[float], before: float | None) -> float:
+    """A total as it stands at the end."""
+    return values[-1]
+
+
+_RULES: dict[Averaging, Callable[[Sequence[float], float | None], float]] = {
+    Averaging.MEAN: _mean,
+    Averaging.VECTOR: _vector,
+    Averaging.ENERGY: _energy,
+    Averaging.SUM: _increments,
+    Averaging.LAST: _last,
+}

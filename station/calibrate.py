@@ -1,0 +1,23 @@
+"""Sample to corrected value: pure functions."""
+
+from __future__ import annotations
+
+from station.model import Reading, Sample
+
+Coefficients = tuple[float, float]  # slope, intercept
+IDENTITY: Coefficients = (1.0, 0.0)
+
+
+def reading(sample: Sample, device: str, point: str, coefficients: Coefficients = IDENTITY) -> Reading:
+    """The reading made of *sample* with slope and intercept; the raw value is kept beside it.
+
+    >>> from datetime import UTC, datetime
+    >>> now = datetime(2026, 3, 1, tzinfo=UTC)
+    >>> made = reading(Sample("pm25", now, 35.0), "dust", "site", (1.2, -2.0))
+    >>> made.raw, made.value
+    (35.0, 40.0)
+    """
+    slope, intercept = coefficients
+    raw = sample.value
+    value = raw if raw is None or coefficients == IDENTITY else slope * raw + intercept
+    return Reading(device, point, sample.parameter, sample.time, raw, value, sample.mark, sample.reason)

@@ -1,0 +1,337 @@
+"""station.toml into frozen dataclasses; every fault is reported at once, with its line.
+
+One loader serves `station run` and `station check`, so nothing starts on a configuration that
+`check` would refuse.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, timezone
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from drivers import DRIVERS
+from drivers.base import BusSettings, Device, DeviceSettings, DriverError
+from drivers.bus import Bus
+from station.loader import Fault, Unusable, build, line_of, locate, suggestion
+from station.model import ConfigError, setting
+from station.parameters import catalogue
+from uplink import UPLINKS
+from uplink.base import UplinkSettings
+
+LEGAL_DAYS = 1827  # raw records at least 5 years (State Council Order 820, Art. 21-26 as digested)
+
+
+def resolve(target: str) -> Any:
+    """What a registry's "module:Name" stands for, imported now."""
+    module, _, name = target.partition(":")
+    return getattr(import_module(module), name)
+
+
+def _pick(registry: Mapping[str, str], key: str, default: str) -> Any:
+    def pick(table: Mapping[str, Any]) -> Any:
+        word = table.get(key, default)
+        if word not in registry:
+            known = ", ".join(registry)
+            raise ValueError(f'{key}: "{word}" is not one of {known}{suggestion(str(word), registry)}')
+        return resolve(registry[word]).Settings
+
+    return pick
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StationSettings:
+    """The [station] table."""
+
+    name: str = setting(text="what the station is called on screens and in reports")
+    timezone: str = setting("+08:00", text="legal time of periods and frames, as an offset from UTC")
+    data_folder: str = setting(text="where station.db lies; relative to the folder of station.toml")
+    commit_seconds: float = setting(60.0, low=1, high=600, text="at most this much is lost by a power cut")
+    closing_delay_seconds: float = setting(
+        2.0, low=0, high=60, text="wait after the end of a period for the last replies to come in"
+    )
+    control_socket: str = setting(
+        "", text="where tools reach the running station; control.sock in the runtime or data folder when empty"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionSettings:
+    """The [retention] table: days each kind is kept, and never less than a platform still waits for it."""
+
+    readings_days: int = setting(LEGAL_DAYS, low=1, high=36500, text="days raw readings are kept")
+    averages_days: int = setting(LEGAL_DAYS, low=1, high=36500, text="days averages are kept")
+    messages_days: int = setting(LEGAL_DAYS, low=1, high=36500, text="days reported texts are kept")
+    events_days: int = setting(LEGAL_DAYS, low=1, high=36500, text="days events are kept")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointSettings:
+    """One [[point]] table: a measuring point (点位, 排口)."""
+
+    code: str = setting(text="short code, unique in the station")
+    name: str = setting(text="what the point is called on screens")
+    st: str = setting(text="HJ 212 system code, such as 21 surface water, 22 air, 39 site dust")
+    longitude: float | None = setting(None, low=-180, high=180, text="degrees east")
+    latitude: float | None = setting(None, low=-90, high=90, text="degrees north")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BusConfig(BusSettings):
+    """One [[bus]] table with the instruments on it."""
+
+    device: tuple[DeviceSettings, ...] = field(
+        metadata={"pick": _pick(DRIVERS, "driver", "modbus"), "text": "the instruments on this line"}
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """A whole station.toml; *folder* is where it lies."""
+
+    station: StationSettings
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
+    point: tuple[PointSettings, ...]
+    bus: tuple[BusConfig, ...] = ()
+    uplink: tuple[UplinkSettings, ...] = field(default=(), metadata={"pick": _pick(UPLINKS, "protocol", "hj212")})
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration that can be used: the settings, where they came from and what to think about."""
+
+    config: Config
+    path: Path
+    warnings: tuple[str, ...]
+
+    @property
+    def folder(self) -> Path:
+        """The folder of station.toml; relative names start here."""
+        return self.path.parent
+
+    @property
+    def data_folder(self) -> Path:
+        """Where the database lies."""
+        return self.folder / self.config.station.data_folder
+
+    @property
+    def database(self) -> Path:
+        """The database file."""
+        return self.data_folder / "station.db"
+
+    @property
+    def zone(self) -> timezone:
+        """The station's legal time."""
+        return parse_zone(self.config.station.timezone)
+
+    @property
+    def profile_folders(self) -> tuple[Path, ...]:
+        """Where an operator's own profiles lie, searched before the shipped ones."""
+        return (self.folder / "profiles",)
+
+    @property
+    def control_socket(self) -> Path:
+        """The Unix socket of the running station."""
+        if self.config.station.control_socket:
+            return self.folder / self.config.station.control_socket
+        runtime = os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
+        return Path(runtime or self.data_folder) / "control.sock"
+
+    @property
+    def systems(self) -> dict[str, str]:
+        """HJ 212 system code of each measuring point."""
+        return {point.code: point.st for point in self.config.point}
+
+    def devices(self, bus: BusConfig, line: Bus) -> list[Device]:
+        """The instruments of *bus*, speaking over *line*."""
+        return [make_device(settings, line, self.profile_folders) for settings in bus.device]
+
+    def secret(self, name: str) -> str:
+        """The text of credential *name*: systemd's if it has one, else a file beside station.toml."""
+        path = secret_path(name, self.folder)
+        try:
+            return path.read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise ConfigError(f"{path}: the credential cannot be read ({error.strerror})") from error
+
+
+def make_device(settings: DeviceSettings, line: Bus, folders: Sequence[Path]) -> Device:
+    """The instrument that *settings* describe, made by its driver."""
+    device: Device = resolve(DRIVERS[settings.driver])(settings, line, folders, lambda: datetime.now(UTC))
+    return device
+
+
+def secret_path(name: str, folder: Path) -> Path:
+    """Where credential *name* lies: among systemd's credentials, or at its path beside station.toml."""
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    if credentials and (Path(credentials) / name).is_file():
+        return Path(credentials) / name
+    return folder / name
+
+
+def parse_zone(text: str) -> timezone:
+    """The fixed offset written as ±hh:mm.
+
+    >>> parse_zone("+08:00")
+    datetime.timezone(datetime.timedelta(seconds=28800))
+    """
+    match = re.fullmatch(r"([+-])(\d\d):(00|15|30|45)", text)
+    if match is None or int(match[2]) > 14:
+        raise ValueError(f'"{text}" is not an offset such as +08:00')
+    offset = timedelta(hours=int(match[2]), minutes=int(match[3]))
+    return timezone(-offset if match[1] == "-" else offset)
+
+
+def load(path: Path) -> Loaded:
+    """The configuration in *path*; raise ConfigError naming every fault, one a line."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start})") from error
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        where = re.search(r"\(at line (\d+), column \d+\)", str(error))
+        said = str(error).partition(" (at ")[0]
+        raise ConfigError(f"{path}:{where[1] if where else 'end'}: not TOML: {said}") from error
+    faults: list[Fault] = []
+    warnings: list[Fault] = []
+    config: Config | None = None
+    try:
+        config = build(Config, table, "", faults)
+    except Unusable:
+        pass  # what could be built was checked; every fault is in the list
+    else:
+        faults += _cross_faults(config, path.parent)
+        warnings += _warnings(config, path.parent)
+    lines = locate(text)
+    if config is None or faults:
+        raise ConfigError("\n".join(_worded(path, fault, lines) for fault in faults))
+    return Loaded(config, path.resolve(), tuple(_worded(path, fault, lines) for fault in warnings))
+
+
+def _worded(path: Path, fault: Fault, lines: Mapping[str, int]) -> str:
+    line = line_of(fault.path, lines)
+    place = f"{path}:{line}" if line else str(path)
+    return f"{place}: {fault.path}: {fault.text}"
+
+
+def _cross_faults(config: Config, folder: Path) -> Iterator[Fault]:
+    """What only shows when tables are held against each other, and against profiles and files."""
+    try:
+        parse_zone(config.station.timezone)
+    except ValueError as error:
+        yield Fault("station.timezone", str(error))
+    yield from _twice(("point", config.point, "code"), ("bus", config.bus, "name"), ("uplink", config.uplink, "name"))
+    yield from _twice(("bus", config.bus, "port"))
+    points = {point.code: point for point in config.point}
+    for index, point in enumerate(config.point):
+        if not re.fullmatch(r"[0-9A-Z]{2}", point.st):
+            yield Fault(f"point[{index}].st", f'"{point.st}" is not two characters 0-9 A-Z (HJ 212 part 6)')
+    owners: dict[tuple[str, str], str] = {}
+    names: dict[str, str] = {}
+    for b, bus in enumerate(config.bus):
+        line, units = Bus(bus), dict[Any, str]()
+        for d, device in enumerate(bus.device):
+            place = f"bus[{b}].device[{d}]"
+            if device.name in names:
+                yield Fault(f"{place}.name", f'"{device.name}" is already {names[device.name]}')
+            names.setdefault(device.name, place)
+            unit_id = getattr(device, "unit_id", None)
+            if unit_id is not None and unit_id in units:
+                yield Fault(f"{place}.unit_id", f"{unit_id} is already {units[unit_id]} on this bus")
+            units.setdefault(unit_id, f'"{device.name}"')
+            yield from _device_faults(place, device, line, folder, points, owners)
+    for u, uplink in enumerate(config.uplink):
+        yield from _uplink_faults(f"uplink[{u}]", uplink, points, folder)
+
+
+def _twice(*groups: tuple[str, Sequence[Any], str]) -> Iterator[Fault]:
+    for table, items, key in groups:
+        seen: dict[str, int] = {}
+        for index, item in enumerate(items):
+            value = getattr(item, key)
+            if value in seen:
+                yield Fault(f"{table}[{index}].{key}", f'"{value}" is already {table}[{seen[value]}]')
+            seen.setdefault(value, index)
+
+
+def _device_faults(
+    place: str,
+    settings: DeviceSettings,
+    line: Bus,
+    folder: Path,
+    points: Mapping[str, PointSettings],
+    owners: dict[tuple[str, str], str],
+) -> Iterator[Fault]:
+    try:
+        device = make_device(settings, line, (folder / "profiles",))
+    except DriverError as error:
+        for text in str(error).splitlines():
+            yield Fault(place, text)
+        return
+    if settings.poll_seconds < device.poll_minimum_seconds:
+        yield Fault(
+            f"{place}.poll_seconds",
+            f"{settings.poll_seconds:g} is below the instrument's {device.poll_minimum_seconds:g}",
+        )
+    for key in ("points", "calibration", "range"):
+        for parameter in getattr(settings, key):
+            if parameter not in device.units:
+                hint = suggestion(parameter, device.units)
+                yield Fault(f"{place}.{key}.{parameter}", f"the instrument does not deliver it{hint}")
+    for parameter, (low, high) in settings.range.items():
+        if low >= high:
+            yield Fault(f"{place}.range.{parameter}", f"{low:g} is not below {high:g}")
+    for parameter, unit in device.units.items():
+        known = catalogue().get(parameter)
+        if known is None:
+            yield Fault(place, f'"{parameter}" is not in the catalogue{suggestion(parameter, catalogue())}')
+        elif known.unit != unit:
+            yield Fault(place, f'{parameter} comes in "{unit}", the catalogue has "{known.unit}"')
+        point = settings.points.get(parameter, settings.point)
+        if (point, parameter) in owners:
+            yield Fault(place, f'{parameter} at point "{point}" already comes from "{owners[point, parameter]}"')
+        owners.setdefault((point, parameter), settings.name)
+    for key, point in [("point", settings.point), *((f"points.{p}", c) for p, c in settings.points.items())]:
+        if point not in points:
+            yield Fault(f"{place}.{key}", f'there is no point "{point}"{suggestion(point, points)}')
+
+
+def _uplink_faults(
+    place: str, uplink: UplinkSettings, points: Mapping[str, PointSettings], folder: Path
+) -> Iterator[Fault]:
+    for index, point in enumerate(getattr(uplink, "point", ())):
+        if point.point not in points:
+            hint = suggestion(point.point, points)
+            yield Fault(f"{place}.point[{index}].point", f'there is no point "{point.point}"{hint}')
+    for key, text in uplink.faults(catalogue()):
+        yield Fault(f"{place}.{key}", text)
+    password = getattr(uplink, "password_file", "")
+    if password and not secret_path(password, folder).is_file():
+        yield Fault(f"{place}.password_file", f"there is no file {secret_path(password, folder)}")
+
+
+def _warnings(config: Config, folder: Path) -> Iterator[Fault]:
+    for name in RetentionSettings.__dataclass_fields__:
+        days = getattr(config.retention, name)
+        if days < LEGAL_DAYS:
+            yield Fault(f"retention.{name}", f"{days} days are less than the 5 years Order 820 asks for")
+    for u, uplink in enumerate(config.uplink):
+        if uplink.realtime_seconds < 30:
+            yield Fault(f"uplink[{u}].realtime_seconds", "the standard's shortest interval is 30")
+        password = getattr(uplink, "password_file", "")
+        path = secret_path(password, folder)
+        if password and path.is_file() and path.stat().st_mode & 0o077:
+            yield Fault(f"uplink[{u}].password_file", f"{path} can be read by others; chmod 600 it")
+    for b, bus in enumerate(config.bus):
+        if not Path(bus.port).exists():
+            yield Fault(f"bus[{b}].port", f"{bus.port} is not there now; the station will wait for it")

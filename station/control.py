@@ -1,0 +1,149 @@
+"""The running station's local socket: one JSON line asks, one JSON line answers.
+
+Whoever needs an instrument, the store's writer or an uplink goes through it.  The socket is 0660 and
+the kernel's peer credentials are checked: root, the station's own user, or a member of its group.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+from station.model import StationError, StoreError
+
+log = logging.getLogger(__name__)
+
+LONGEST_LINE = 65536
+PATIENCE = 5.0  # seconds a client has to say what it wants
+SO_PEERGROUPS = 59  # linux/socket.h
+
+Verb = Callable[[Mapping[str, Any]], Any]
+
+
+class NotRunning(StationError):
+    """Error raised when no station listens on the socket."""
+
+
+class ControlRefused(StationError):
+    """Error raised when the running station cannot do what was asked."""
+
+
+class ControlServer:
+    """Listens on *path* and hands each request to its verb."""
+
+    def __init__(self, path: Path, verbs: Mapping[str, Verb]) -> None:
+        self._path, self._verbs = path, verbs
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        before = os.umask(0o117)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)  # left by a station that was killed; the data folder's lock says so
+            with _address(path) as address:
+                self._listener.bind(address)
+        except OSError as error:
+            raise StoreError(f"{path}: the control socket cannot be made ({error.strerror or error})") from error
+        finally:
+            os.umask(before)
+        self._listener.listen(8)
+        self._thread = Thread(target=self._serve, name="control", daemon=True)
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop listening and take the socket away."""
+        self._listener.close()
+        self._path.unlink(missing_ok=True)
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return  # closed
+            Thread(target=self._answer, args=(client,), name="control-client", daemon=True).start()
+
+    def _answer(self, client: socket.socket) -> None:
+        with client:
+            client.settimeout(PATIENCE)
+            try:
+                if not _may_ask(client):
+                    reply: dict[str, Any] = {"ok": False, "error": "this user may not ask; join the station's group"}
+                else:
+                    reply = self._carry_out(_read_line(client))
+                client.sendall(json.dumps(reply, ensure_ascii=False, default=str).encode() + b"\n")
+            except OSError:
+                return  # the client went away
+
+    def _carry_out(self, line: bytes) -> dict[str, Any]:
+        try:
+            request = json.loads(line)
+            verb = self._verbs[request["do"]]
+        except (ValueError, KeyError, TypeError):
+            return {"ok": False, "error": f"not a request; known: {', '.join(self._verbs)}"}
+        try:
+            return {"ok": True, "result": verb(request)}
+        except StationError as error:
+            return {"ok": False, "error": str(error), "kind": type(error).__name__}
+
+
+def ask(path: Path, verb: str, *, timeout: float = 30.0, **arguments: Any) -> Any:
+    """What the running station answers; raise NotRunning or ControlRefused."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as client:
+        client.settimeout(timeout)
+        try:
+            with _address(path) as address:
+                client.connect(address)
+        except PermissionError as error:
+            raise ControlRefused(f"{path}: this user may not ask the station; use sudo or join its group") from error
+        except OSError as error:
+            raise NotRunning(f"{path}: no station is running ({error.strerror or error})") from error
+        try:
+            client.sendall(json.dumps({"do": verb, **arguments}).encode() + b"\n")
+            line = _read_line(client)
+        except OSError as error:
+            raise ControlRefused(f"{path}: the station did not answer within {timeout:g} s") from error
+    reply = json.loads(line or b'{"ok": false, "error": "the station closed the connection"}')
+    if not reply["ok"]:
+        raise ControlRefused(str(reply["error"]))
+    return reply["result"]
+
+
+@contextmanager
+def _address(path: Path) -> Iterator[str]:
+    """The socket's address; one too long for sun_path (108 bytes) goes through its folder's descriptor."""
+    if len(os.fsencode(path)) < 100:
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
+
+
+def _read_line(sock: socket.socket) -> bytes:
+    data = b""
+    while not data.endswith(b"\n") and len(data) < LONGEST_LINE:
+        more = sock.recv(65536)
+        if not more:
+            break
+        data += more
+    return data
+
+
+def _may_ask(client: socket.socket) -> bool:
+    _, uid, gid = struct.unpack("iii", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    if uid in (0, os.getuid()) or gid == os.getgid():
+        return True
+    groups = client.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, 4096)
+    return os.getgid() in struct.unpack(f"{len(groups) // 4}i", groups)

@@ -1,0 +1,17 @@
+"""The command `station`: the daemon is started without click, everything people type with it."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run `station run --config FILE` directly, any other words through station.cli."""
+    words = sys.argv[1:]
+    if len(words) == 3 and words[:2] == ["run", "--config"]:
+        from station.service import main as run
+
+        sys.exit(run(words))
+    from station.cli import main as commands
+
+    commands()

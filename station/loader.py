@@ -1,0 +1,204 @@
+"""TOML tables into frozen dataclasses: every fault at once, each with its place; nothing is coerced.
+
+A class's annotations are its schema and its field names are the keys; bounds come from
+`station.model.setting`.  A field whose metadata holds *pick* chooses the class of each table itself.
+"""
+
+from __future__ import annotations
+
+import re
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+_WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+_KINDS = {str: "text", int: "a whole number", float: "a number", bool: "true/false", list: "a list", dict: "a table"}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong at one place of a configuration."""
+
+    path: str
+    text: str
+
+
+class Unusable(Exception):
+    """The value at a place cannot be used; its faults are already noted."""
+
+
+def build(cls: type[Any], table: Mapping[str, Any], path: str, faults: list[Fault]) -> Any:
+    """An instance of *cls* from *table*; raise Unusable when it has faults, which are added to *faults*."""
+    known = {f.name: f for f in fields(cls)}
+    hints = get_type_hints(cls)
+    values: dict[str, Any] = {}
+    usable = True
+    for key in table:
+        if key not in known:
+            faults.append(Fault(_join(path, key), f"unknown key{suggestion(key, known)}"))
+            usable = False
+    for name, description in known.items():
+        place = _join(path, name)
+        if name in table:
+            try:
+                values[name] = _value(hints[name], table[name], place, description, faults)
+            except Unusable:
+                usable = False
+        elif description.default is MISSING and description.default_factory is MISSING:
+            faults.append(Fault(place, f"is missing{_meaning(description)}"))
+            usable = False
+    if not usable:
+        raise Unusable
+    return cls(**values)
+
+
+def suggestion(word: str, known: Mapping[str, Any]) -> str:
+    """A hint at the nearest of the *known* words, or nothing.
+
+    >>> suggestion("buadrate", {"baudrate": 0, "parity": 0})
+    '; did you mean baudrate?'
+    """
+    from difflib import get_close_matches  # only a faulty configuration pays for it
+
+    near = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _meaning(description: Field[Any]) -> str:
+    text = description.metadata.get("text")
+    return f" ({text})" if text else ""
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
+
+
+def _value(hint: Any, value: Any, place: str, description: Field[Any], faults: list[Fault]) -> Any:
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        hint = next(kind for kind in get_args(hint) if kind is not type(None))
+        origin = get_origin(hint)
+    if origin is tuple:
+        return _sequence(get_args(hint), value, place, description, faults)
+    if origin is not None and issubclass(origin, Mapping):
+        return _mapping(get_args(hint)[1], value, place, description, faults)
+    pick: Callable[[Mapping[str, Any]], type[Any]] | None = description.metadata.get("pick")
+    if pick is not None or is_dataclass(hint):
+        if not isinstance(value, dict):
+            _complain(faults, place, f"{_show(value)} is {_kind(value)}, not a table")
+        try:
+            chosen = pick(value) if pick else hint
+        except (KeyError, ImportError, ValueError) as error:
+            _complain(faults, place, str(error.args[0]))
+        return build(chosen, value, place, faults)
+    return _scalar(hint, value, place, description, faults)
+
+
+def _sequence(kinds: tuple[Any, ...], value: Any, place: str, description: Field[Any], faults: list[Fault]) -> Any:
+    if not isinstance(value, list):
+        _complain(faults, place, f"{_show(value)} is {_kind(value)}, not a list")
+    if kinds[-1] is not Ellipsis and len(value) != len(kinds):
+        _complain(faults, place, f"needs {len(kinds)} values, has {len(value)}")
+    items, usable = [], True
+    for index, item in enumerate(value):
+        kind = kinds[0] if kinds[-1] is Ellipsis else kinds[index]
+        try:
+            items.append(_value(kind, item, f"{place}[{index}]", description, faults))
+        except Unusable:
+            usable = False
+    if not usable:
+        raise Unusable
+    return tuple(items)
+
+
+def _mapping(kind: Any, value: Any, place: str, description: Field[Any], faults: list[Fault]) -> Any:
+    if not isinstance(value, dict):
+        _complain(faults, place, f"{_show(value)} is {_kind(value)}, not a table")
+    items, usable = {}, True
+    for key, item in value.items():
+        try:
+            items[key] = _value(kind, item, _join(place, key), description, faults)
+        except Unusable:
+            usable = False
+    if not usable:
+        raise Unusable
+    return types.MappingProxyType(items)
+
+
+def _scalar(kind: Any, value: Any, place: str, description: Field[Any], faults: list[Fault]) -> Any:
+    right = type(value) is kind or (kind is float and type(value) is int)  # bool is an int to isinstance
+    if not right:
+        _complain(faults, place, f"{_show(value)} is {_kind(value)}, not {_WORDS[kind]}")
+    low, high = description.metadata.get("low"), description.metadata.get("high")
+    if kind is float and value != value:
+        _complain(faults, place, "nan is not a number")
+    if low is not None and value < low:
+        _complain(faults, place, f"{value} is below {low:g}")
+    if high is not None and value > high:
+        _complain(faults, place, f"{value} is above {high:g}")
+    choices = description.metadata.get("choices") or ()
+    if choices and value not in choices:
+        words = {str(choice): None for choice in choices}
+        hint = suggestion(str(value), words) if kind is str else ""
+        _complain(faults, place, f"{_show(value)} is not one of {', '.join(words)}{hint}")
+    return float(value) if kind is float else value
+
+
+def _complain(faults: list[Fault], place: str, text: str) -> None:
+    faults.append(Fault(place, text))
+    raise Unusable
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | dict):
+        return "this"
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def _kind(value: Any) -> str:
+    return _KINDS.get(type(value), f"a {type(value).__name__}")
+
+
+_HEADER = re.compile(r"^\s*(\[\[?)\s*([^\]]+?)\s*\]\]?")
+_KEY = re.compile(r"""^\s*("[^"]*"|'[^']*'|[A-Za-z0-9_-]+)\s*(?:=|\.)""")
+
+
+def locate(text: str) -> dict[str, int]:
+    """Line number of every table and key of a TOML *text*, by path (tomllib gives no positions).
+
+    >>> locate("[[bus]]\\nname = 'a'\\n[[bus.device]]\\nunit_id = 3\\n")
+    {'bus[0]': 1, 'bus[0].name': 2, 'bus[0].device[0]': 3, 'bus[0].device[0].unit_id': 4}
+    """
+    lines: dict[str, int] = {}
+    counts: dict[str, int] = {}
+    prefix = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := _HEADER.match(line):
+            prefix = ""
+            parts = [part.strip().strip("\"'") for part in header[2].split(".")]
+            for part in parts[:-1]:
+                prefix = _indexed(_join(prefix, part), counts)
+            prefix = _join(prefix, parts[-1])
+            if header[1] == "[[":
+                counts[prefix] = counts.get(prefix, 0) + 1
+                prefix = _indexed(prefix, counts)
+            lines.setdefault(prefix, number)
+        elif key := _KEY.match(line):
+            lines.setdefault(_join(prefix, key[1].strip("\"'")), number)
+    return lines
+
+
+def _indexed(path: str, counts: Mapping[str, int]) -> str:
+    return f"{path}[{counts[path] - 1}]" if path in counts else path
+
+
+def line_of(path: str, lines: Mapping[str, int]) -> int | None:
+    """The line of *path*, or of the nearest thing around it."""
+    while path:
+        if path in lines:
+            return lines[path]
+        path = path[: max(path.rfind("."), path.rfind("["), 0)]
+    return None

@@ -1,0 +1,198 @@
+"""One thread per bus: which device is due, read it, hand on what it said."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from threading import Event, Thread
+from typing import Any
+
+from drivers.base import Device, DeviceSettings, DriverError, NoReply, PortLost
+from station import calibrate, qc
+from station.calibrate import IDENTITY, Coefficients
+from station.clock import Clock
+from station.model import Reason, Sample
+from station.recorder import Recorder
+
+log = logging.getLogger(__name__)
+
+LONGEST_BACKOFF = 60.0  # seconds between two probes of a unit that does not answer
+PORT_RETRY = 2.0  # seconds between two tries to open a port that is not there
+TURN = 1.0  # seconds a poller sleeps at most before it shows that it lives
+
+
+@dataclass(slots=True)
+class Task:
+    """One device and when it is due, in monotonic seconds."""
+
+    device: Device
+    settings: DeviceSettings
+    due: float
+    last: float = field(default=0.0)
+    failures: int = 0
+
+    def point(self, parameter: str) -> str:
+        """The measuring point *parameter* belongs to."""
+        return self.settings.points.get(parameter, self.settings.point)
+
+    def coefficients(self, parameter: str) -> Coefficients:
+        """The station's slope and intercept for *parameter*."""
+        return self.settings.calibration.get(parameter, IDENTITY)
+
+
+def backoff(failures: int) -> float:
+    """Seconds until a silent unit is probed again: 1, 2, 4 … up to LONGEST_BACKOFF.
+
+    >>> [backoff(n) for n in (1, 2, 3, 7, 50)]
+    [1.0, 2.0, 4.0, 60.0, 60.0]
+    """
+    return min(LONGEST_BACKOFF, 2.0 ** min(failures - 1, 10))
+
+
+class Poller(Thread):
+    """Owns one line; nobody else reads from its devices."""
+
+    def __init__(
+        self,
+        name: str,
+        devices: Sequence[tuple[Device, DeviceSettings]],
+        recorder: Recorder,
+        clock: Clock,
+        stop: Event,
+        beat: Callable[[], None],
+        close: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(name=f"bus-{name}")
+        start = clock.monotonic()
+        self.bus_name = name
+        self.tasks = [Task(device, settings, start) for device, settings in devices]
+        self._recorder, self._clock, self._stop, self._beat, self._close = recorder, clock, stop, beat, close
+        self._errands: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._port_lost = False
+        self.failed: BaseException | None = None
+
+    def run(self) -> None:
+        """Poll until stopped; anything unforeseen is kept for the main thread, which ends the process."""
+        try:
+            while not self._stop.is_set():
+                self.turn()
+        except BaseException as error:  # noqa: BLE001 - carried to the main thread, raised there
+            self.failed = error
+        finally:
+            self._close()
+
+    def turn(self) -> None:
+        """One round: an errand if there is one, else the device that is due, else a short wait."""
+        self._beat()
+        task = min(self.tasks, key=lambda t: t.due, default=None)
+        wait = TURN if task is None else task.due - self._clock.monotonic()
+        try:
+            errand = self._errands.get(timeout=min(wait, TURN)) if wait > 0 else self._errands.get_nowait()
+        except Empty:
+            if wait <= 0 and task is not None:
+                self.poll(task)
+            return
+        if errand is not None:
+            errand()
+
+    def submit(self, errand: Callable[[], None]) -> None:
+        """Have *errand* done by this bus's thread, between two polls."""
+        self._errands.put(errand)
+
+    def wake(self) -> None:
+        """End the present wait, so that a stop is seen at once."""
+        self._errands.put(None)
+
+    def read_now(self, name: str) -> Sequence[Sample]:
+        """Read device *name* once, outside its schedule; only from this bus's thread."""
+        return next(t for t in self.tasks if t.device.name == name).device.read()
+
+    def poll(self, task: Task) -> None:
+        """Read *task*'s device; a missed poll is tried again at once, a silent unit ever more rarely."""
+        began = self._clock.monotonic()
+        try:
+            samples = self._read(task)
+        except PortLost as error:
+            self._miss(task, error, began)
+            self._lose_port(error)
+            return
+        except DriverError as error:
+            self._record(task, error.samples)
+            self._miss(task, error, began)
+            silent = isinstance(error, NoReply)
+            task.failures += 1
+            wait = backoff(task.failures) if silent else 0.0
+            task.due = max(began + task.settings.poll_seconds, began + wait)
+        else:
+            self._record(task, samples)
+            self._found(task)
+            task.due = max(task.due + task.settings.poll_seconds, began)
+        task.last = began
+
+    def _read(self, task: Task) -> Sequence[Sample]:
+        """One poll; the first failure of a healthy unit is tried again at once, others wait for their turn."""
+        try:
+            return task.device.read()
+        except PortLost:
+            raise
+        except DriverError as error:
+            if task.failures or error.reason is Reason.EXCEPTION:
+                raise
+            self._recorder.miss(task.device.name, error.reason, self._clock.now())
+            return task.device.read()
+
+    def _record(self, task: Task, samples: Sequence[Sample]) -> None:
+        name = task.device.name
+        readings = [
+            qc.mark(
+                calibrate.reading(sample, name, task.point(sample.parameter), task.coefficients(sample.parameter)),
+                task.settings.range.get(sample.parameter),
+            )
+            for sample in samples
+        ]
+        if readings:
+            self._recorder.add(readings)
+            self._recorder.state(name).last_reply = self._clock.now()
+
+    def _miss(self, task: Task, error: DriverError, began: float) -> None:
+        name, now = task.device.name, self._clock.now()
+        self._recorder.miss(name, error.reason, now)
+        skipped = int((began - task.last) / task.settings.poll_seconds) - 1 if task.last else 0
+        if task.failures and skipped > 0:
+            self._recorder.miss(name, Reason.BACKING_OFF, now, skipped)
+        state = self._recorder.state(name)
+        state.failures += 1
+        state.reason, state.error = error.reason, str(error)
+        if state.failures == 1 and not isinstance(error, PortLost):
+            log.warning("device %s: %s", name, error)
+            self._recorder.event(now, "device_lost", device=name, reason=error.reason.name, error=str(error))
+
+    def _found(self, task: Task) -> None:
+        task.failures = 0
+        if self._port_lost:
+            self._port_lost = False
+            log.warning("bus %s: the port is back", self.bus_name)
+            self._recorder.event(self._clock.now(), "port_back", bus=self.bus_name)
+        state = self._recorder.state(task.device.name)
+        if state.failures:
+            if state.reason is not Reason.PORT_LOST:
+                log.warning("device %s: answers again after %d missed polls", task.device.name, state.failures)
+                self._recorder.event(self._clock.now(), "device_back", device=task.device.name, missed=state.failures)
+            state.failures, state.reason, state.error = 0, Reason.NONE, ""
+
+    def _lose_port(self, error: PortLost) -> None:
+        """Every device of the line waits; the port is tried again after a while."""
+        later = self._clock.monotonic() + PORT_RETRY
+        for task in self.tasks:
+            task.due = max(task.due, later)
+        if not self._port_lost:
+            self._port_lost = True
+            log.warning("bus %s: %s; trying again every %g s", self.bus_name, error, PORT_RETRY)
+            self._recorder.event(self._clock.now(), "port_lost", bus=self.bus_name, error=str(error))
+
+
+def parameters_of(tasks: Sequence[Task]) -> Mapping[tuple[str, str], Any]:
+    """Every (device, parameter) the tasks deliver, with the task."""
+    return {(task.device.name, p): task for task in tasks for p in task.device.units}

@@ -1,0 +1,97 @@
+"""What the bus threads brought since the last commit, and what every instrument says right now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from threading import Lock
+
+from station.model import Reading, Reason
+from station.store import Event, Miss
+
+MOST_PENDING = 50_000  # readings kept in memory while the disk refuses writes; older ones are dropped, counted
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one commit makes durable."""
+
+    readings: list[Reading] = field(default_factory=list)
+    misses: list[Miss] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class DeviceState:
+    """How one instrument is doing."""
+
+    last_reply: datetime | None = None
+    failures: int = 0  # polls in a row that gave nothing
+    missed: int = 0  # polls that gave nothing since the start
+    reason: Reason = Reason.NONE
+    error: str = ""
+
+
+class Recorder:
+    """Collects from all bus threads; the main thread takes the batch."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._batch = Batch()
+        self._misses: dict[tuple[str, Reason], Miss] = {}
+        self.urgent = False
+        self.dropped = 0
+        self.current: dict[tuple[str, str], Reading] = {}
+        self.devices: dict[str, DeviceState] = {}
+
+    def add(self, readings: Iterable[Reading]) -> None:
+        """Take the readings of one poll, whole."""
+        readings = list(readings)
+        with self._lock:
+            self._batch.readings += readings
+            for reading in readings:
+                self.current[reading.device, reading.parameter] = reading
+            self._bound()
+
+    def miss(self, device: str, reason: Reason, at: datetime, count: int = 1) -> None:
+        """Count polls of *device* that gave nothing."""
+        with self._lock:
+            known = self._misses.get((device, reason))
+            first, before = (known.first, known.count) if known else (at, 0)
+            self._misses[device, reason] = Miss(device, reason, first, at, before + count)
+            self.state(device).missed += count
+
+    def event(self, at: datetime, code: str, *, urgent: bool = False, **arguments: object) -> None:
+        """Note that something happened; *urgent* events are committed at once."""
+        with self._lock:
+            self._batch.events.append(Event(at, code, arguments))
+            self.urgent = self.urgent or urgent
+
+    def state(self, device: str) -> DeviceState:
+        """How *device* is doing; written by its bus thread alone."""
+        return self.devices.setdefault(device, DeviceState())
+
+    def take(self) -> Batch:
+        """Everything since the last take; put it back if the commit fails."""
+        with self._lock:
+            batch, self._batch = self._batch, Batch()
+            batch.misses += self._misses.values()
+            self._misses = {}
+            self.urgent = False
+            return batch
+
+    def put_back(self, batch: Batch) -> None:
+        """The commit failed: keep *batch* in front of what came since."""
+        with self._lock:
+            batch.readings += self._batch.readings
+            batch.misses += self._batch.misses
+            batch.events += self._batch.events
+            self._batch = batch
+            self._bound()
+
+    def _bound(self) -> None:
+        excess = len(self._batch.readings) - MOST_PENDING
+        if excess > 0:
+            del self._batch.readings[:excess]
+            self.dropped += excess

@@ -1,0 +1,97 @@
+"""`station run`: the daemon.  Loads nothing that its configuration does not need."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from station import status
+from station.clock import SystemClock
+from station.config import Loaded, load
+from station.control import ControlServer
+from station.engine import Engine
+from station.model import AlreadyRunning, StationError
+from station.store import Store, check_folder
+
+log = logging.getLogger(__name__)
+
+EX_SOFTWARE = 70
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the station described by `--config FILE` until SIGTERM; the exit code."""
+    path = Path(arguments[arguments.index("--config") + 1])
+    _log_to_stderr()
+    try:
+        run(load(path))
+    except StationError as error:
+        for line in str(error).splitlines():
+            log.error("%s", line)
+        return error.exit_code
+    except Exception as error:
+        if sys.stderr.isatty():
+            log.error(
+                "the station stopped on an unforeseen error (%s: %s); please report it", type(error).__name__, error
+            )
+        else:
+            log.exception("the station stopped on an unforeseen error")
+        return EX_SOFTWARE
+    return 0
+
+
+def run(loaded: Loaded) -> None:
+    """Run the station of *loaded* in this process and thread until it is asked to stop."""
+    for warning in loaded.warnings:
+        log.warning("%s", warning)
+    check_folder(loaded.data_folder)
+    lock = _lock(loaded.data_folder)
+    store = Store.open(loaded.database)
+    engine = Engine(loaded, store, SystemClock())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: engine.ask_to_stop())
+    control = ControlServer(loaded.control_socket, verbs(engine))
+    control.start()
+    log.info("station %s: %d devices, %d platforms, data in %s", loaded.config.station.name, len(engine.tasks),
+             len(engine.senders), loaded.data_folder)  # fmt: skip
+    try:
+        engine.run()
+    finally:
+        control.close()
+        lock.close()
+    log.info("station %s: stopped, everything committed", loaded.config.station.name)
+
+
+def verbs(engine: Engine) -> dict[str, Any]:
+    """What tools may ask of a running station."""
+
+    def read(request: Mapping[str, Any]) -> Any:
+        return status.read_device(engine, str(request.get("device", "")))
+
+    def commit(request: Mapping[str, Any]) -> Any:
+        engine.hurry()
+        return {}
+
+    return {"status": lambda request: status.live(engine), "read": read, "commit": commit}
+
+
+def _lock(folder: Path) -> IO[str]:
+    """Own *folder* for as long as the file is open; the kernel lets go when the process ends."""
+    file = (folder / "station.lock").open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise AlreadyRunning(f"{folder}: another station already runs on this data folder; stop it first") from error
+    return file
+
+
+def _log_to_stderr() -> None:
+    """Plain lines; the journal adds the time itself."""
+    form = "%(levelname)s %(message)s" if "JOURNAL_STREAM" in os.environ else "%(asctime)s %(levelname)s %(message)s"
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=form)

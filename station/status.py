@@ -1,0 +1,191 @@
+"""What a station is doing, as plain data: for the status screen, the control socket and --json."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+from station.model import Reading, Sample, StationError
+from station.outbox import OWED, State
+from station.parameters import catalogue
+from station.store import SEQUENCE_BITS
+
+if TYPE_CHECKING:
+    from station.engine import Engine
+    from station.store import Store
+
+READ_PATIENCE = 20.0  # seconds a borrowed reading may take
+
+
+class NoSuchDevice(StationError):
+    """Error raised when a device is asked for that the configuration does not have."""
+
+    exit_code = 1
+
+
+class ReadFailed(StationError):
+    """Error raised when a borrowed reading could not be had."""
+
+    exit_code = 69
+
+
+def live(engine: Engine) -> dict[str, Any]:
+    """Everything about the running *engine*."""
+    now = engine.clock.now()
+    return {
+        "station": engine.config.station.name,
+        "running": True,
+        "time": now.isoformat(),
+        "started": engine.started.isoformat(),
+        "store": {
+            "file": engine.store.where,
+            "readings": engine.store.newest("reading"),
+            "error": engine.store_error,
+        },
+        "silent_threads": engine.watchdog.silent(),
+        "devices": [_device(engine, name, now) for name in engine.tasks],
+        "platforms": [_platform(sender, now) for sender in engine.senders],
+    }
+
+
+def _device(engine: Engine, name: str, now: datetime) -> dict[str, Any]:
+    state = engine.recorder.state(name)
+    values = [value(r, now) for (device, _), r in list(engine.recorder.current.items()) if device == name]
+    return {
+        "name": name,
+        "bus": next(p.bus_name for p in engine.pollers if any(t.device.name == name for t in p.tasks)),
+        "answers": state.last_reply is not None and not state.failures,
+        "last_reply": state.last_reply.isoformat() if state.last_reply else None,
+        "missed": state.missed,
+        "error": state.error,
+        "values": values,
+    }
+
+
+def value(reading: Reading, now: datetime) -> dict[str, Any]:
+    """One reading with its unit, mark and age in seconds."""
+    known = catalogue().get(reading.parameter)
+    return {
+        "point": reading.point,
+        "parameter": reading.parameter,
+        "value": reading.value,
+        "unit": known.unit if known else "",
+        "mark": reading.mark.name,
+        "reason": reading.reason.name.lower() if reading.reason else "",
+        "time": reading.time.isoformat(),
+        "age_seconds": round((now - reading.time).total_seconds(), 1),
+    }
+
+
+def _platform(sender: Any, now: datetime) -> dict[str, Any]:
+    depth = sender.outbox.depth()
+    up = sender.outbox.connected_at
+    return {
+        "name": sender.outbox.name,
+        "connected": up is not None,
+        "connected_since": up.isoformat() if up else None,
+        "owed": depth.owed,
+        "oldest_seconds": round((now - depth.oldest).total_seconds(), 1) if depth.oldest else None,
+        "answered": depth.answered,
+        "unconfirmed": depth.unconfirmed,
+        "parked": depth.parked,
+        "dropped": depth.dropped,
+        "error": "" if up else sender.error,
+    }
+
+
+def read_device(engine: Engine, name: str) -> list[dict[str, Any]]:
+    """One reading of device *name*, taken by its bus's thread between two polls; the record is not touched."""
+    poller = next((p for p in engine.pollers if any(t.device.name == name for t in p.tasks)), None)
+    if poller is None:
+        raise NoSuchDevice(f'there is no device "{name}"; known: {", ".join(engine.tasks)}')
+    done, found = Event(), list[Any]()
+
+    def errand() -> None:
+        try:
+            found.append(poller.read_now(name))
+        except StationError as error:
+            found.append(error)
+        finally:
+            done.set()
+
+    poller.submit(errand)
+    if not done.wait(READ_PATIENCE):
+        raise ReadFailed(f"{name}: the bus was busy for {READ_PATIENCE:g} s")
+    if isinstance(found[0], StationError):
+        raise ReadFailed(str(found[0]))
+    return [sample(one) for one in found[0]]
+
+
+def sample(one: Sample) -> dict[str, Any]:
+    """One sample with its unit and mark."""
+    known = catalogue().get(one.parameter)
+    return {
+        "parameter": one.parameter,
+        "value": one.value,
+        "unit": known.unit if known else "",
+        "mark": one.mark.name,
+        "reason": one.reason.name.lower() if one.reason else "",
+        "time": one.time.isoformat(),
+    }
+
+
+def stored(store: Store, now: datetime) -> dict[str, Any]:
+    """What the database alone says, while no station runs: the newest reading of each series, what is owed."""
+    newest: dict[str, list[dict[str, Any]]] = {}
+    for reading in last_readings(store):
+        newest.setdefault(reading.device, []).append(value(reading, now))
+    platforms = []
+    for number, name, at, answered, unconfirmed, dropped in store.query(
+        "SELECT id, name, live, answered, unconfirmed, dropped FROM platform ORDER BY id"
+    ):
+        spans = store.query("SELECT first, last, state, kinds FROM span WHERE platform = ?", (number,))
+        last = store.newest_message(number)
+        owed = [(first, until, kinds) for first, until, state, kinds in spans if State(state) in OWED]
+        owed.append((max(at, number << SEQUENCE_BITS) + 1, last, -1))
+        counts = [
+            store.query(
+                "SELECT count(*), min(start_ms) FROM message WHERE id BETWEEN ? AND ? AND (1 << kind) & ?", one
+            )[0]
+            for one in owed
+        ]
+        oldest = min((ms for _, ms in counts if ms is not None), default=None)
+        platforms.append(
+            {
+                "name": name,
+                "connected": False,
+                "connected_since": None,
+                "owed": sum(count for count, _ in counts),
+                "oldest_seconds": None if oldest is None else round(now.timestamp() - oldest / 1000, 1),
+                "answered": answered,
+                "unconfirmed": unconfirmed,
+                "parked": sum(u - f + 1 for f, u, state, _ in spans if state == State.PARKED),
+                "dropped": dropped,
+                "error": "",
+            }
+        )
+    return {
+        "running": False,
+        "time": now.isoformat(),
+        "store": {"file": store.where, "readings": store.newest("reading"), "error": ""},
+        "devices": [
+            {"name": n, "bus": "", "answers": False, "last_reply": v[0]["time"], "missed": 0, "error": "", "values": v}
+            for n, v in newest.items()
+        ],
+        "platforms": platforms,
+    }
+
+
+def last_readings(store: Store, look_back: int = 20000) -> list[Reading]:
+    """The newest reading of every series among the last *look_back*."""
+    rows = store.query(
+        "SELECT series, max(id) FROM reading WHERE id > ? GROUP BY series", (store.newest("reading") - look_back,)
+    )
+    found: dict[tuple[str, str], Reading] = {}
+    for _, number in rows:
+        for reading in store.readings_by_id(number, number):
+            known = found.get((reading.device, reading.parameter))
+            if known is None or known.time < reading.time:
+                found[reading.device, reading.parameter] = reading
+    return [found[key] for key in sorted(found)]

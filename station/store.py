@@ -1,0 +1,487 @@
+"""The station's SQLite file: readings, averages, reported texts, delivery state, events.
+
+Readings, averages, messages and events are appended and never updated; what is learnt later stands
+beside them.  All writes go through `Store.transaction`.  Only `execute`, `executemany` and explicit
+BEGIN/COMMIT are used on the connection, so that a test may hand in one that cuts the power.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from threading import RLock
+from typing import Any
+
+from station.clock import from_ms, to_ms
+from station.model import Average, Kind, Mark, Message, Reading, Reason, Report, StoreError, StoreVersionError
+
+SCHEMA_VERSION = 1
+PAGE_SIZE = 1024  # measured with the whole flow: tests/bench/bench_store.py prints both sizes
+PURGE_CHUNK = 5000
+SEQUENCE_BITS = 40  # a message's id is platform << 40 | sequence, so one platform's ids are contiguous
+
+# One statement a line of thought; integers throughout, since a reading has 30 bytes to live in.
+SCHEMA = """
+CREATE TABLE boot(id INTEGER PRIMARY KEY, kernel TEXT NOT NULL UNIQUE);
+CREATE TABLE clock(id INTEGER PRIMARY KEY, boot INTEGER NOT NULL, mono_ms INTEGER NOT NULL,
+  offset_ms INTEGER NOT NULL, trust TEXT NOT NULL, first_reading INTEGER NOT NULL);
+CREATE TABLE series(id INTEGER PRIMARY KEY, boot INTEGER NOT NULL, device TEXT NOT NULL, point TEXT NOT NULL,
+  parameter TEXT NOT NULL, coefficients TEXT NOT NULL, config TEXT NOT NULL,
+  UNIQUE(boot, device, point, parameter, coefficients, config));
+CREATE TABLE reading(id INTEGER PRIMARY KEY, series INTEGER NOT NULL, at_ms INTEGER NOT NULL,
+  raw REAL, value REAL, mark INTEGER NOT NULL);
+CREATE TABLE missed(id INTEGER PRIMARY KEY, device TEXT NOT NULL, reason INTEGER NOT NULL,
+  first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL, count INTEGER NOT NULL);
+CREATE TABLE average(id INTEGER PRIMARY KEY, point TEXT NOT NULL, kind INTEGER NOT NULL, start_ms INTEGER NOT NULL,
+  version INTEGER NOT NULL, body TEXT NOT NULL, UNIQUE(point, kind, start_ms, version));
+CREATE TABLE platform(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, live INTEGER NOT NULL,
+  reserved INTEGER NOT NULL, answered INTEGER NOT NULL, unconfirmed INTEGER NOT NULL, dropped INTEGER NOT NULL);
+CREATE TABLE message(id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, point TEXT NOT NULL, start_ms INTEGER NOT NULL,
+  version INTEGER NOT NULL, text TEXT NOT NULL);
+CREATE TABLE span(platform INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, state INTEGER NOT NULL,
+  kinds INTEGER NOT NULL, tries INTEGER NOT NULL, next_try_ms INTEGER NOT NULL, reason TEXT NOT NULL);
+CREATE TABLE schedule(id INTEGER PRIMARY KEY, platform INTEGER NOT NULL, point TEXT NOT NULL, kind INTEGER NOT NULL,
+  from_ms INTEGER NOT NULL, interval_seconds INTEGER NOT NULL);
+CREATE TABLE tick(hour INTEGER PRIMARY KEY, reading INTEGER NOT NULL, average INTEGER NOT NULL);
+CREATE TABLE event(id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, code TEXT NOT NULL, arguments TEXT NOT NULL);
+"""
+
+READING = "INSERT INTO reading(series, at_ms, raw, value, mark) VALUES (?, ?, ?, ?, ?)"
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """What a reading's small integer stands for."""
+
+    device: str
+    point: str
+    parameter: str
+    coefficients: tuple[float, float] = (1.0, 0.0)
+    config: str = ""  # digest of the settings that shaped the readings
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """Polls of one device that gave nothing, for one reason, in one commit interval."""
+
+    device: str
+    reason: Reason
+    first: datetime
+    last: datetime
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened, by code; the words an operator reads are made from code and arguments."""
+
+    at: datetime
+    code: str
+    arguments: Mapping[str, Any]
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """A connection to the database at *path*, in autocommit mode, with a small cache."""
+    uri = f"file:{_quoted(path)}?mode={'ro' if read_only else 'rwc'}"
+    try:
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5)
+        connection.execute("PRAGMA cache_size=-256")
+        if read_only:
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except sqlite3.Error as error:
+        raise StoreError(_advice(path, error)) from error
+    return connection
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+def _advice(path: Path, error: Exception) -> str:
+    """One sentence that says what could not be done, where, and what to do."""
+    said = str(error)
+    if "full" in said:
+        return f"{path}: the disk is full; free some space, nothing stored is lost"
+    if "readonly" in said or "read-only" in said:
+        return f"{path}: is read-only; remount the data folder writable and check who owns it"
+    if "unable to open" in said:
+        return f"{path}: cannot be opened; the folder must exist and be writable for this user"
+    if "not a database" in said or "malformed" in said:
+        return f"{path}: is damaged ({said}); keep the file, restore the newest backup"
+    return f"{path}: {said}"
+
+
+def check_folder(folder: Path) -> None:
+    """Raise StoreError unless *folder* exists (it is made if need be) and can be written."""
+    probe = folder / ".write-test"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(bytes(8192))
+        probe.unlink()
+    except OSError as error:
+        probe.unlink(missing_ok=True) if error.errno == errno.ENOSPC else None
+        what = {errno.ENOSPC: "is full; free some space", errno.EROFS: "is read-only; remount it writable"}
+        advice = what.get(error.errno or 0, f"cannot be written ({error.strerror}); check who owns it")
+        raise StoreError(f"{folder}: the data folder {advice}") from error
+
+
+class Store:
+    """The database, through one connection and one lock.
+
+    *connection* is injected; *where* names it in messages.
+    """
+
+    def __init__(self, connection: Any, where: str = "store", *, page_size: int = PAGE_SIZE) -> None:
+        self._connection = connection
+        self._lock = RLock()
+        self.where = where
+        self._series: dict[Series, int] = {}
+        self._names: dict[int, Series] = {}
+        self.boot = 0
+        try:
+            self._prepare(page_size)
+        except sqlite3.Error as error:
+            raise StoreError(_advice(Path(where), error)) from error
+
+    @classmethod
+    def open(cls, path: Path) -> Store:
+        """The store in the file at *path*, made if it is not there."""
+        check_folder(path.parent)
+        return cls(connect(path), str(path))
+
+    def _prepare(self, page_size: int) -> None:
+        """Fix page size, journal and sync on a new file; on any file read them back and refuse others."""
+        version = self._one("PRAGMA user_version")
+        if version > SCHEMA_VERSION:
+            raise StoreVersionError(
+                f"{self.where}: was written by a newer version (schema {version}, this one knows "
+                f"{SCHEMA_VERSION}); install that version again, the file is unchanged"
+            )
+        new = version == 0 and self._one("SELECT count(*) FROM sqlite_schema") == 0
+        if version < SCHEMA_VERSION and not new:
+            raise StoreVersionError(
+                f"{self.where}: was written by an older version (schema {version}); "
+                "run: station migrate --config station.toml"
+            )
+        if new:
+            self._connection.execute(f"PRAGMA page_size={page_size}")
+        self._connection.execute("PRAGMA journal_mode=WAL").fetchall()
+        self._connection.execute("PRAGMA synchronous=FULL")
+        self._connection.execute("PRAGMA journal_size_limit=4194304").fetchall()
+        journal, synchronous = self._one("PRAGMA journal_mode"), self._one("PRAGMA synchronous")
+        if journal != "wal" or synchronous != 2:
+            raise StoreError(
+                f"{self.where}: needs journal_mode=wal and synchronous=2 (FULL), has {journal} and {synchronous}; "
+                "put the data folder on a local disk"
+            )
+        if new:
+            with self.transaction():
+                for statement in SCHEMA.strip().split(";\n"):
+                    self._connection.execute(statement)
+                self._connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+    def _one(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
+        row = self._connection.execute(sql, parameters).fetchone()
+        return None if row is None else row[0]
+
+    @contextmanager
+    def transaction(self) -> Iterator[Any]:
+        """The one way to write: this process's lock, then SQLite's, then all or nothing."""
+        with self._lock:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._connection
+                except BaseException:
+                    self._rollback()
+                    raise
+                try:
+                    self._connection.execute("COMMIT")
+                except BaseException:
+                    self._rollback()
+                    raise
+            except sqlite3.Error as error:
+                raise StoreError(_advice(Path(self.where), error)) from error
+
+    def _rollback(self) -> None:
+        # After a full disk or an I/O error SQLite has rolled back by itself; the cause is on its way up.
+        with suppress(sqlite3.Error):
+            self._connection.execute("ROLLBACK")
+
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        """Rows of a SELECT, read under this process's lock."""
+        with self._lock:
+            return list(self._connection.execute(sql, parameters))
+
+    def close(self) -> None:
+        """Check the log in and let go of the file."""
+        with self._lock:
+            self._connection.close()
+
+    # -- what a start leaves behind
+
+    def begin_boot(self, kernel: str) -> int:
+        """The number of the kernel's boot *kernel*; readings of one boot share a monotonic clock."""
+        with self.transaction() as db:
+            db.execute("INSERT OR IGNORE INTO boot(kernel) VALUES (?)", (kernel,))
+            self.boot = self._one("SELECT id FROM boot WHERE kernel = ?", (kernel,))
+        return self.boot
+
+    def add_clock(self, monotonic: float, now: datetime, trust: str) -> None:
+        """Inside a transaction: from the next reading on, wall time is monotonic time plus this offset."""
+        mono_ms = round(monotonic * 1000)
+        self._connection.execute(
+            "INSERT INTO clock(boot, mono_ms, offset_ms, trust, first_reading) VALUES (?, ?, ?, ?, ?)",
+            (self.boot, mono_ms, to_ms(now) - mono_ms, trust, self.newest("reading") + 1),
+        )
+
+    def register(self, series: Iterable[Series]) -> None:
+        """Give every one of *series* its small integer; inside a transaction."""
+        with self._lock:
+            for one in series:
+                if one in self._series:
+                    continue
+                key = (self.boot, one.device, one.point, one.parameter, json.dumps(one.coefficients), one.config)
+                where = "boot = ? AND device = ? AND point = ? AND parameter = ? AND coefficients = ? AND config = ?"
+                number = self._one(f"SELECT id FROM series WHERE {where}", key)
+                if number is None:
+                    self._connection.execute(
+                        "INSERT INTO series(boot, device, point, parameter, coefficients, config)"
+                        " VALUES (?, ?, ?, ?, ?, ?)",
+                        key,
+                    )
+                    number = self._one(f"SELECT id FROM series WHERE {where}", key)
+                self._series[one] = number
+                self._names[number] = one
+
+    # -- readings
+
+    def add_readings(self, readings: Iterable[Reading], series: Mapping[tuple[str, str], Series]) -> None:
+        """Inside a transaction: append *readings*; *series* names each (device, parameter)."""
+        ids = {key: self._series[one] for key, one in series.items()}
+        self._connection.executemany(
+            READING,
+            [
+                (
+                    ids[r.device, r.parameter],
+                    to_ms(r.time),
+                    r.raw,
+                    None if r.value == r.raw else r.value,
+                    pack_mark(r.mark, r.reason),
+                )
+                for r in readings
+            ],
+        )
+
+    def add_missed(self, misses: Iterable[Miss]) -> None:
+        """Inside a transaction: append what could not be had, with its reason."""
+        self._connection.executemany(
+            "INSERT INTO missed(device, reason, first_ms, last_ms, count) VALUES (?, ?, ?, ?, ?)",
+            [(m.device, int(m.reason), to_ms(m.first), to_ms(m.last), m.count) for m in misses],
+        )
+
+    def add_events(self, events: Iterable[Event]) -> None:
+        """Inside a transaction: append *events*."""
+        self._connection.executemany(
+            "INSERT INTO event(at_ms, code, arguments) VALUES (?, ?, ?)",
+            [(to_ms(e.at), e.code, json.dumps(dict(e.arguments), ensure_ascii=False, default=str)) for e in events],
+        )
+
+    def readings(self, start: datetime, end: datetime, after_id: int = 0) -> list[Reading]:
+        """Readings with start <= time < end among those with id > *after_id*, in the order stored."""
+        rows = self.query(
+            "SELECT series, at_ms, raw, value, mark FROM reading WHERE id > ? AND at_ms >= ? AND at_ms < ? ORDER BY id",
+            (after_id, to_ms(start), to_ms(end)),
+        )
+        return [self._reading(*row) for row in rows]
+
+    def readings_by_id(self, first: int, last: int) -> list[Reading]:
+        """Readings first..last, both included."""
+        rows = self.query("SELECT series, at_ms, raw, value, mark FROM reading WHERE id BETWEEN ? AND ?", (first, last))
+        return [self._reading(*row) for row in rows]
+
+    def last_value(self, device: str, parameter: str, before: datetime, look_back: int = 20000) -> float | None:
+        """The newest normal value of a series before a moment, among the last *look_back* readings."""
+        ids = [n for n, s in self._names.items() if (s.device, s.parameter) == (device, parameter)]
+        marks = ",".join("?" * len(ids))
+        newest = self.newest("reading")
+        rows = self.query(
+            f"SELECT coalesce(value, raw) FROM reading WHERE id > ? AND series IN ({marks}) AND at_ms < ?"
+            " AND mark = 0 ORDER BY id DESC LIMIT 1",
+            (newest - look_back, *ids, to_ms(before)),
+        )
+        return rows[0][0] if rows else None
+
+    def _reading(self, series: int, at_ms: int, raw: float | None, value: float | None, packed: int) -> Reading:
+        one = self.series(series)
+        mark, reason = unpack_mark(packed)
+        value = raw if value is None else value
+        return Reading(one.device, one.point, one.parameter, from_ms(at_ms), raw, value, mark, reason)
+
+    def series(self, number: int) -> Series:
+        """What the small integer *number* stands for."""
+        if number not in self._names:
+            row = self.query(
+                "SELECT device, point, parameter, coefficients, config FROM series WHERE id = ?", (number,)
+            )[0]
+            slope, intercept = json.loads(row[3])
+            self._names[number] = Series(row[0], row[1], row[2], (slope, intercept), row[4])
+        return self._names[number]
+
+    def newest(self, table: str) -> int:
+        """The largest id of *table*, 0 when it is empty."""
+        return int(self._one(f"SELECT max(id) FROM {table}") or 0)
+
+    def tick(self, hour: int) -> None:
+        """Inside a transaction: note where *hour* (hours since 1970) begins among the ids, once."""
+        self._connection.execute(
+            "INSERT OR IGNORE INTO tick(hour, reading, average) VALUES (?, ?, ?)",
+            (hour, self.newest("reading"), self.newest("average")),
+        )
+
+    def reading_floor(self, moment: datetime) -> int:
+        """An id below which no reading is as young as *moment* (the tick of its hour, or 0)."""
+        row = self._one(
+            "SELECT reading FROM tick WHERE hour <= ? ORDER BY hour DESC LIMIT 1", (to_ms(moment) // 3_600_000,)
+        )
+        return int(row or 0)
+
+    # -- averages
+
+    def add_average(self, report: Report) -> None:
+        """Inside a transaction: append the averages of one point and period."""
+        self._connection.execute(
+            "INSERT INTO average(point, kind, start_ms, version, body) VALUES (?, ?, ?, ?, ?)",
+            (report.point, int(report.kind), to_ms(report.start), report.version, pack_averages(report.averages)),
+        )
+
+    def averages(self, kind: Kind, start: datetime, end: datetime, point: str | None = None) -> list[Report]:
+        """The newest version of each period with start <= its start < end, oldest first."""
+        chosen = "AND point = ?" if point is not None else ""
+        rows = self.query(
+            f"SELECT point, start_ms, max(version), body FROM average WHERE kind = ? AND start_ms >= ? AND start_ms < ?"
+            f" {chosen} GROUP BY point, start_ms ORDER BY start_ms, point",
+            (int(kind), to_ms(start), to_ms(end), *([point] if point is not None else [])),
+        )
+        return [Report(kind, r[0], from_ms(r[1]), unpack_averages(r[3]), r[2]) for r in rows]
+
+    def last_period(self, kind: Kind, point: str) -> datetime | None:
+        """Start of the newest closed period of *kind* at *point*."""
+        at = self._one("SELECT max(start_ms) FROM average WHERE point = ? AND kind = ?", (point, int(kind)))
+        return None if at is None else from_ms(at)
+
+    def oldest_period(self, kind: Kind) -> datetime | None:
+        """Start of the oldest period of *kind* that is kept."""
+        at = self._one("SELECT min(start_ms) FROM average WHERE kind = ?", (int(kind),))
+        return None if at is None else from_ms(at)
+
+    def oldest_reading(self) -> datetime | None:
+        """When the oldest reading that is kept was taken."""
+        at = self._one("SELECT at_ms FROM reading ORDER BY id LIMIT 1")
+        return None if at is None else from_ms(at)
+
+    def first_reading_since(self, moment: datetime) -> datetime | None:
+        """When the first reading at or after *moment* was taken, as far as their order tells."""
+        at = self._one(
+            "SELECT at_ms FROM reading WHERE id > ? AND at_ms >= ? ORDER BY id LIMIT 1",
+            (self.reading_floor(moment), to_ms(moment)),
+        )
+        return None if at is None else from_ms(at)
+
+    def schedule(self, platform: int, point: str, kind: Kind, since: datetime, interval_seconds: int) -> None:
+        """Inside a transaction: from *since* on, *platform* is due this kind so often; noted when it changes."""
+        last = self._one(
+            "SELECT interval_seconds FROM schedule WHERE platform = ? AND point = ? AND kind = ? ORDER BY id DESC",
+            (platform, point, int(kind)),
+        )
+        if last != interval_seconds:
+            self._connection.execute(
+                "INSERT INTO schedule(platform, point, kind, from_ms, interval_seconds) VALUES (?, ?, ?, ?, ?)",
+                (platform, point, int(kind), to_ms(since), interval_seconds),
+            )
+
+    # -- messages
+
+    def add_messages(self, rows: Iterable[tuple[int, Kind, str, datetime, int, str]]) -> None:
+        """Inside a transaction: append (platform, kind, point, start, version, text)."""
+        for platform, kind, point, start, version, text in rows:
+            self._connection.execute(
+                "INSERT INTO message(id, kind, point, start_ms, version, text) VALUES (?, ?, ?, ?, ?, ?)",
+                (self.newest_message(platform) + 1, int(kind), point, to_ms(start), version, text),
+            )
+
+    def newest_message(self, platform: int) -> int:
+        """The largest message id of *platform*; `platform << SEQUENCE_BITS` when it has none."""
+        low = platform << SEQUENCE_BITS
+        return (
+            self._one("SELECT max(id) FROM message WHERE id >= ? AND id < ?", (low, low + (1 << SEQUENCE_BITS))) or low
+        )
+
+    # -- retention
+
+    def purge(self, table: str, before: datetime, ids: tuple[int, int] = (0, 1 << 62)) -> int:
+        """Delete rows of *table* older than *before* with an id in *ids* (first, behind the last), one chunk.
+
+        Returns how many went.  Rows lie in the order of their ids and nearly of their times, so the
+        scan stops at the first young row.
+        """
+        column = {"reading": "at_ms", "event": "at_ms", "missed": "last_ms"}.get(table, "start_ms")
+        limit, last, count = to_ms(before), None, 0
+        with self.transaction() as db:
+            rows = db.execute(
+                f"SELECT id, {column} FROM {table} WHERE id >= ? AND id < ? ORDER BY id LIMIT ?", (*ids, PURGE_CHUNK)
+            ).fetchall()
+            for number, at in rows:
+                if at >= limit:
+                    break
+                last, count = number, count + 1
+            if last is not None:
+                db.execute(f"DELETE FROM {table} WHERE id >= ? AND id <= ?", (rows[0][0], last))
+        return count
+
+
+def message_of(row: Sequence[Any], *, resupply: bool = False) -> Message:
+    """A Message from a row (id, kind, point, start_ms, version, text)."""
+    return Message(row[0], Kind(row[1]), row[2], from_ms(row[3]), row[4], row[5], resupply)
+
+
+def pack_mark(mark: Mark, reason: Reason) -> int:
+    """Mark and reason in one small integer: a normal reading costs no byte.
+
+    >>> pack_mark(Mark.N, Reason.NONE), unpack_mark(pack_mark(Mark.T, Reason.ABOVE_RANGE))
+    (0, (<Mark.T: 2>, <Reason.ABOVE_RANGE: 1>))
+    """
+    return int(mark) | int(reason) << 3
+
+
+def unpack_mark(packed: int) -> tuple[Mark, Reason]:
+    """The mark and reason in *packed*."""
+    return Mark(packed & 7), Reason(packed >> 3)
+
+
+def pack_averages(averages: Iterable[Average]) -> str:
+    """The averages of one period as stored: parameter → [mean, min, max, mark, valid, total, expected].
+
+    >>> pack_averages([Average("ph", 7.1, 7.0, 7.2, Mark.N, 12, 12, 12)])
+    '{"ph":[7.1,7.0,7.2,"N",12,12,12]}'
+    """
+    body = {a.parameter: [a.mean, a.minimum, a.maximum, a.mark.name, a.valid, a.total, a.expected] for a in averages}
+    return json.dumps(body, separators=(",", ":"))
+
+
+def unpack_averages(body: str) -> tuple[Average, ...]:
+    """The averages in a stored *body*.
+
+    >>> unpack_averages('{"ph":[7.1,7.0,7.2,"N",12,12,12]}')[0].mean
+    7.1
+    """
+    return tuple(
+        Average(parameter, row[0], row[1], row[2], Mark[row[3]], row[4], row[5], row[6])
+        for parameter, row in json.loads(body).items()
+    )

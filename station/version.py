@@ -1,0 +1,3 @@
+"""The version of this distribution; pyproject.toml reads it from here."""
+
+VERSION = "0.0.1"
