@@ -339,9 +339,9 @@ def _decimal(value: float) -> tuple[int, int]:
 
 
 def _half_even(mantissa: int, power: int) -> int:
+    unit: int = 10 ** abs(power)
     if power >= 0:
-        return mantissa * 10**power
-    unit = 10**-power
+        return mantissa * unit
     quotient, rest = divmod(mantissa, unit)
     return quotient + (2 * rest > unit or (2 * rest == unit and quotient % 2 == 1))
 
@@ -472,20 +472,20 @@ def _shift(parameter: Parameter, units: Mapping[str, str]) -> int:
 # -- segments
 
 
-def split(data: str, head: int, numbers: int, digits_of_number: int) -> list[str]:
+def split(data: str, head: int, split_head: int, width: int) -> list[str]:
     """*data* in as few data areas as both limits allow, never cut inside a factor, DataTime repeated.
 
-    *head* is the length of the fields before CP with their semicolons, *numbers* what PNUM and PNO add.
+    *head* is the length of the fields before CP, *split_head* with PNUM and PNO of *width* digits.
 
-    >>> split("DataTime=20260301080000;a=1;b=2", head=80, numbers=13, digits_of_number=4)
+    >>> split("DataTime=20260301080000;a=1;b=2", head=80, split_head=99, width=4)
     ['DataTime=20260301080000;a=1;b=2']
-    >>> split("DataTime=20260301080000;a=1;b=2", head=989, numbers=0, digits_of_number=4)
+    >>> split("DataTime=20260301080000;a=1;b=2", head=989, split_head=989, width=4)
     ['DataTime=20260301080000;a=1', 'DataTime=20260301080000;b=2']
     """
     if _size(data) <= _room(head):
         return [data]
     time, *items = data.split(";")
-    room = _room(head + numbers)
+    room = _room(split_head)
     parts: list[str] = []
     for item in items:
         if parts and _size(longer := f"{parts[-1]};{item}") <= room:
@@ -495,8 +495,8 @@ def split(data: str, head: int, numbers: int, digits_of_number: int) -> list[str
     longest = max(map(_size, parts or [data]))
     if longest > room:
         raise FrameTooLong(f"one factor makes a data area of {longest} bytes, the limit is {room}")
-    if len(str(len(parts))) > digits_of_number:
-        raise FrameTooLong(f"{len(parts)} packets, PNUM has {digits_of_number} digits")
+    if len(str(len(parts))) > width:
+        raise FrameTooLong(f"{len(parts)} packets, PNUM has {width} digits")
     return parts
 
 

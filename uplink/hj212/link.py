@@ -1,0 +1,267 @@
+"""An HJ 212 platform as the station sees it: its settings, the wording of its reports, the way to it.
+
+The station is the TCP client of a fixed address and keeps one long connection; no version of the
+standard fixes that, all practice does (B).
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import re
+import select
+import socket
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from threading import Event, Thread
+from typing import Any
+
+from station.model import ConfigError, Kind, Parameter, Report, setting
+from uplink.base import Commands, Context, LinkDown, Outbox, UplinkSettings
+from uplink.hj212.frame import DIGITS_LIMIT, SEGMENT_LIMIT
+from uplink.hj212.messages import DIALECTS, Wording, conversion, units_like
+from uplink.hj212.session import Session, Terms
+
+_log = logging.getLogger(__name__)
+
+CONNECT_SECONDS = 10.0
+WAIT_SECONDS = 0.25  # a look at stop and a sign of life in between
+
+_MN = re.compile(r"[!-~]{1,27}")
+_CODE = re.compile(r"[A-Za-z0-9_]{1,12}")
+_ST = re.compile(r"[0-9A-Z]{2}")
+_TAKEN = ";,=&#"  # what frames are made of
+
+
+def _table(text: str) -> Any:
+    return field(default_factory=dict, metadata={"text": text})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointSettings:
+    """One [[uplink.point]] table: a measuring point as this platform knows it."""
+
+    point: str = setting(text="code of a [[point]] of the station")
+    mn: str = setting(text="the MN this platform assigned, 1 to 27 characters")
+    st: str = setting("", text="system code here, where it is not the point's own")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hj212Settings(UplinkSettings):
+    """One [[uplink]] table with protocol = "hj212"."""
+
+    standard: str = setting(
+        choices=tuple(DIALECTS), text="the generation spoken; settle it with the platform, there is no default"
+    )
+    host: str = setting(text="name or address of the platform")
+    port: int = setting(low=1, high=65535, text="its TCP port; no version of the standard names one")
+    password_file: str = setting(text="file or systemd credential that holds PW, up to 6 characters")
+    point: tuple[PointSettings, ...] = setting(text="the points reported here, one table each")
+    ack: str = setting(
+        "strict",
+        choices=("strict", "any", "none"),
+        text="what counts as an answer: its QN and MN, any 9014 of the MN, or TCP having the bytes",
+    )
+    window: int = setting(1, low=1, high=64, text="uploads that may await their answers at once")
+    spacing_seconds: float = setting(0.05, low=0, high=60, text="least time between two frames")
+    timeout_seconds: float = setting(10.0, low=0.1, high=99, text="time an answer may take")
+    resends: int = setting(3, low=0, high=99, text="times a frame is sent again before the link is given up")
+    heartbeat_seconds: int = setting(0, low=0, high=3600, text="interval of 9015; 0 sends none")
+    codes: Mapping[str, str] = _table("parameter to factor code, where not the catalogue's")
+    units: Mapping[str, str] = _table("parameter to unit, where not the catalogue's")
+    missing: str = setting("flag", choices=("flag", "omit"), text="a factor without value: its Flag alone, or nothing")
+    datatime: str = setting("start", choices=("start", "end"), text="which end of a period DataTime names")
+    receive_ceiling: int = setting(
+        SEGMENT_LIMIT, low=SEGMENT_LIMIT, high=DIGITS_LIMIT, text="longest segment taken from the platform"
+    )
+
+    def faults(self, catalogue: Mapping[str, Parameter]) -> Iterator[tuple[str, str]]:
+        """Place and sentence of everything wrong that single values do not show."""
+        if not self.host.strip():
+            yield "host", "is empty"
+        if not self.point:
+            yield "point", "no point is reported: an [[uplink.point]] table is needed"
+        for index, point in enumerate(self.point):
+            yield from _point_faults(f"point[{index}]", point, self.point[:index])
+        yield from _code_faults(self.codes, catalogue)
+        yield from _unit_faults(self.units, catalogue)
+
+
+def _point_faults(place: str, point: PointSettings, before: tuple[PointSettings, ...]) -> Iterator[tuple[str, str]]:
+    if not _MN.fullmatch(point.mn) or any(sign in point.mn for sign in _TAKEN):
+        yield f"{place}.mn", f'"{point.mn}" is not 1 to 27 printable characters without {_TAKEN}'
+    if point.st and not _ST.fullmatch(point.st):
+        yield f"{place}.st", f'"{point.st}" is not two characters 0-9 A-Z'
+    for key in ("point", "mn"):
+        if any(getattr(point, key) == getattr(other, key) for other in before):
+            yield f"{place}.{key}", f'"{getattr(point, key)}" is there twice'
+
+
+def _code_faults(codes: Mapping[str, str], catalogue: Mapping[str, Parameter]) -> Iterator[tuple[str, str]]:
+    users: dict[str, str] = {}
+    for key, code in codes.items():
+        if key not in catalogue:
+            yield f"codes.{key}", f"unknown parameter{_suggestion(key, catalogue)}"
+        if not _CODE.fullmatch(code):
+            yield f"codes.{key}", f'"{code}" is not 1 to 12 letters, digits or _'
+        if users.setdefault(code, key) != key:
+            yield f"codes.{key}", f'"{code}" is already the code of {users[code]}'
+
+
+def _unit_faults(units: Mapping[str, str], catalogue: Mapping[str, Parameter]) -> Iterator[tuple[str, str]]:
+    for key, unit in units.items():
+        if key not in catalogue:
+            yield f"units.{key}", f"unknown parameter{_suggestion(key, catalogue)}"
+        elif conversion(catalogue[key].unit, unit) is None:
+            possible = ", ".join(units_like(catalogue[key].unit))
+            yield f"units.{key}", f'{key} cannot be sent in "{unit}", only in {possible or "its own unit"}'
+
+
+def _suggestion(word: str, known: Mapping[str, Parameter]) -> str:
+    from difflib import get_close_matches  # only a faulty configuration pays for it
+
+    near = get_close_matches(word, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+class Hj212Uplink:
+    """Carries one platform's messages over HJ 212 and brings its commands.
+
+    *systems* names the ST of each measuring point, where its table here does not.
+    """
+
+    Settings = Hj212Settings
+
+    def __init__(self, settings: Hj212Settings, context: Context, systems: Mapping[str, str]) -> None:
+        self.settings = settings
+        self.counts: Counter[str] = Counter()  # what happened since the start, for status
+        self._context = context
+        self._states: dict[str, str] = {}
+        dialect = DIALECTS[settings.standard]
+        self._wording = Wording.of(
+            dialect,
+            context.catalogue,
+            zone=context.zone,
+            started=context.started,
+            codes=settings.codes,
+            units=settings.units,
+            datatime=settings.datatime,
+            missing=settings.missing,
+        )
+        points = {p.point: p if p.st else replace(p, st=systems[p.point]) for p in settings.point}
+        self._kinds = {Kind[name.upper()] for name in settings.kinds} | {Kind.POWER_ON}
+        self._terms = Terms(
+            settings=settings,
+            context=context,
+            dialect=dialect,
+            wording=self._wording,
+            points=points,
+            devices={point.mn: point for point in points.values()},
+            counts=self.counts,
+            changed=self._changed,
+        )
+
+    def compose(self, report: Report) -> str | None:
+        """The data area for *report*, digits frozen; None for a kind or point this platform does not get."""
+        if report.kind not in self._kinds or report.point not in self._terms.points:
+            return None
+        return self._wording.compose(report)
+
+    def run(self, outbox: Outbox, commands: Commands, stop: Event) -> None:
+        """Connect and serve until *stop*; raise LinkDown when that fails."""
+        password = self._password()
+        try:
+            connection = self._connect(outbox, stop)
+            if connection is None:
+                return
+            with connection:
+                self.counts["connections"] += 1
+                self._changed("link", "up", f"{self._place()}: connected")
+                outbox.connected()
+                Session(self._terms, connection, outbox, commands, password).serve(stop)
+        except LinkDown as error:
+            self._changed("link", "down", str(error))
+            raise
+
+    def _password(self) -> str:
+        password = self._context.secret(self.settings.password_file).strip()
+        if not password or not password.isprintable() or ";" in password:
+            raise ConfigError(f"{self.settings.name}: {self.settings.password_file} holds no usable password")
+        return password
+
+    def _connect(self, outbox: Outbox, stop: Event) -> socket.socket | None:
+        """An open connection, or None when *stop* came first."""
+        reason = "the name has no address"
+        for family, kind, protocol, _, address in self._addresses(outbox, stop):
+            connection = socket.socket(family, kind, protocol)
+            try:
+                reason = self._open(connection, address, outbox, stop)
+            except BaseException:
+                connection.close()
+                raise
+            if not reason and not stop.is_set():
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return connection
+            connection.close()
+        if stop.is_set():
+            return None
+        raise LinkDown(f"{self._place()}: {reason}")
+
+    def _open(self, connection: socket.socket, address: Any, outbox: Outbox, stop: Event) -> str:
+        """Connect without blocking; why it failed, or nothing."""
+        connection.setblocking(False)
+        code = connection.connect_ex(address)
+        deadline = self._context.monotonic() + CONNECT_SECONDS
+        while code == errno.EINPROGRESS and not stop.is_set():
+            if self._context.monotonic() > deadline:
+                return f"no connection within {CONNECT_SECONDS:g} s"
+            outbox.wait(0)
+            if select.select([], [connection], [], WAIT_SECONDS)[1]:
+                code = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        return socket_words(code) if code else ""
+
+    def _addresses(self, outbox: Outbox, stop: Event) -> list[Any]:
+        host, port = self.settings.host, self.settings.port
+        try:
+            return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        except socket.gaierror:
+            return self._looked_up(outbox, stop)
+
+    def _looked_up(self, outbox: Outbox, stop: Event) -> list[Any]:
+        """The addresses of a name: asked for in a thread, since a resolver cannot be given a time-out."""
+        found: list[Any] = []
+        thread = Thread(target=_look_up, args=(self.settings.host, self.settings.port, found), daemon=True)
+        thread.start()
+        deadline = self._context.monotonic() + CONNECT_SECONDS
+        while thread.is_alive() and not stop.is_set() and self._context.monotonic() < deadline:
+            outbox.wait(0)
+            thread.join(WAIT_SECONDS)
+        return list(found)
+
+    def _changed(self, topic: str, state: str, words: str) -> None:
+        """Log *words* when *topic* comes into a new state; the good state of a stream needs none."""
+        if self._states.get(topic) != state and words:
+            _log.log(logging.INFO if state == "up" else logging.WARNING, "%s", words)
+        self._states[topic] = state
+
+    def _place(self) -> str:
+        return f"{self.settings.name} at {self.settings.host}:{self.settings.port}"
+
+
+def _look_up(host: str, port: int, found: list[Any]) -> None:
+    try:
+        found.extend(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    except OSError:  # the caller says that there is no address
+        return
+
+
+def socket_words(code: int) -> str:
+    """An errno in words.
+
+    >>> socket_words(errno.ECONNREFUSED)
+    'connection refused'
+    """
+    import os
+
+    return os.strerror(code).lower()
