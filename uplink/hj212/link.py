@@ -177,11 +177,11 @@ class Hj212Uplink:
                 return
             with connection:
                 self.counts["connections"] += 1
-                self._changed("link", "up", f"{self._place()}: connected")
+                self._changed("link", "up", f"{self.settings.name}: connected to {self._place()}")
                 outbox.connected()
                 Session(self._terms, connection, outbox, commands, password).serve(stop)
-        except LinkDown as error:
-            self._changed("link", "down", str(error))
+        except LinkDown:
+            self._changed("link", "down", "")  # the caller says why, once
             raise
 
     def _password(self) -> str:
@@ -240,13 +240,13 @@ class Hj212Uplink:
         return list(found)
 
     def _changed(self, topic: str, state: str, words: str) -> None:
-        """Log *words* when *topic* comes into a new state; the good state of a stream needs none."""
+        """Log *words* when *topic* comes into a new state; a state without words is only remembered."""
         if self._states.get(topic) != state and words:
             _log.log(logging.INFO if state == "up" else logging.WARNING, "%s", words)
         self._states[topic] = state
 
     def _place(self) -> str:
-        return f"{self.settings.name} at {self.settings.host}:{self.settings.port}"
+        return f"{self.settings.host}:{self.settings.port}"
 
 
 def _look_up(host: str, port: int, found: list[Any]) -> None:

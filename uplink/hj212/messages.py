@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, tzinfo
 from typing import NamedTuple
 
@@ -166,7 +166,6 @@ ANSWERS: Mapping[str, tuple[str, str]] = {  # verb with a direct answer: field o
     "read_minute_interval": ("MinInterval", "minutes"),
 }
 RESUPPLIED = frozenset({"2011", "2031", "2051", "2061"})  # what RF=1 may stand in (2025, B)
-ARGUMENTS: Mapping[str, str] = {"PolId": "parameter"}  # fields of CP a verb understands, so far
 
 
 def request(cn: str, standard: str) -> Row | None:
@@ -406,7 +405,6 @@ class Wording:
     started: datetime
     datatime: str = "start"
     missing: str = "flag"
-    parameters: Mapping[str, str] = field(default_factory=dict)  # code to parameter
 
     @classmethod
     def of(
@@ -427,15 +425,7 @@ class Wording:
             for key, parameter in catalogue.items()
             if (code := codes.get(key) or getattr(parameter, dialect.code))
         }
-        return cls(
-            dialect=dialect,
-            factors=chosen,
-            zone=zone,
-            started=started,
-            datatime=datatime,
-            missing=missing,
-            parameters={factor.code: key for key, factor in chosen.items()},
-        )
+        return cls(dialect=dialect, factors=chosen, zone=zone, started=started, datatime=datatime, missing=missing)
 
     def compose(self, report: Report) -> str | None:
         """The data area of *report*, digits frozen; None where it has nothing to say."""

@@ -25,7 +25,6 @@ from uplink.hj212.frame import ANSWER_BIT, CHUNK, FrameError, FrameReader, Frame
 from uplink.hj212.messages import (
     ACCEPTED,
     ANSWERS,
-    ARGUMENTS,
     EXE_RTN,
     INTERACTION,
     OUTCOMES,
@@ -391,7 +390,7 @@ class Session:
 
     def _fault(self, fault: FrameError) -> None:
         self._terms.counts["faults"] += 1
-        self._terms.changed("stream", "rubbish", f"{self._place()} sends what is no frame: {fault}")
+        self._terms.changed("stream", "rubbish", f"{self._settings.name} sends what is no frame: {fault}")
 
     def _understand(self, raw: bytes) -> None:
         try:
@@ -482,25 +481,19 @@ class Session:
             3: not same(segment.pw, self._password),
             7: not segment.qn,
             8: row is None,
-            2: row is not None and not row.verb,
+            # No verb reads one instrument yet, and the station's own clock would be a false answer.
+            2: row is not None and (not row.verb or bool(field_of(segment.data, "PolId"))),
         }
         return next((code for code, found in faults.items() if found), ACCEPTED)
 
     def _command(self, segment: Segment, row: Row) -> Command:
-        arguments = {name: field_of(segment.data, key) for key, name in ARGUMENTS.items()}
-        parameters = self._terms.wording.parameters
-        return Command(
-            verb=row.verb,
-            platform=self._settings.name,
-            point=self._terms.devices[segment.mn].point,
-            arguments={name: parameters.get(value, value) for name, value in arguments.items() if value},
-        )
+        return Command(row.verb, self._settings.name, self._terms.devices[segment.mn].point)
 
     def _on_result(self, segment: Segment, row: Row, result: Result) -> None:
         outcome = result.outcome
         if outcome is Outcome.DONE and row.verb in ANSWERS:
             try:
-                data = self._direct(segment, row, result)
+                data = self._direct(row, result)
             except (KeyError, ValueError):
                 outcome = Outcome.FAILED
             else:
@@ -508,14 +501,13 @@ class Session:
         code = OUTCOMES[outcome]
         self._answer(segment, "9012", f"ExeRtn={code if code in self._dialect.exe_rtn else 2}")
 
-    def _direct(self, segment: Segment, row: Row, result: Result) -> str:
-        """The data area that answers a request at once, PolId repeated where it was asked with."""
+    def _direct(self, row: Row, result: Result) -> str:
+        """The data area that answers a request at once."""
         name, key = ANSWERS[row.verb]
         value = result.values[key]
         if key == "time":
             value = timestamp(datetime.fromisoformat(value), self._terms.context.zone)
-        instrument = field_of(segment.data, "PolId")
-        return f"PolId={instrument};{name}={value}" if instrument else f"{name}={value}"
+        return f"{name}={value}"
 
     def _answer(self, asked: Segment, cn: str, data: str, st: str = INTERACTION) -> None:
         """An answer repeats QN, PW and MN as they came: our own password never answers a wrong one."""
@@ -530,7 +522,7 @@ class Session:
     # -- words
 
     def _place(self) -> str:
-        return f"{self._settings.name} at {self._settings.host}:{self._settings.port}"
+        return f"{self._settings.host}:{self._settings.port}"
 
     def _down(self, reason: str) -> LinkDown:
         return LinkDown(f"{self._place()}: {reason}")
