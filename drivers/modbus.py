@@ -1,0 +1,140 @@
+"""An instrument described by a profile, read over a bus."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from drivers.base import DeviceException, DeviceSettings, DriverError, NoReply, ProfileError
+from drivers.bus import Bus
+from drivers.profile import Profile, Status, did_you_mean, load
+from drivers.registers import marked, samples_and_conditions
+from station.model import Mark, Reason, Sample, setting
+
+log = logging.getLogger(__name__)
+
+SILENT_POLLS = 2  # one reply may get lost; an instrument that was switched off misses the second try too
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(DeviceSettings):
+    """The keys of a [[bus.device]] table whose driver is "modbus"."""
+
+    profile: str = setting(text="which instrument it is: a file of drivers/profiles or of your own folder")
+    unit_id: int = setting(low=1, high=247, text="its Modbus address")
+    variant: str | None = setting(None, text="which layout of the profile, where it has several")
+
+
+class ModbusDevice:
+    """An instrument on *bus*, as its profile says.
+
+    An instrument that comes back after *SILENT_POLLS* polls without a reply was switched off: for the profile's
+    warm-up its samples carry Mark.M (Reason.WARMING_UP), for it works but does not measure yet, which
+    is neither a fault nor a value to average.  A start of the station does not count as silence.
+    """
+
+    def __init__(self, settings: Settings, bus: Bus, folders: Sequence[Path], now: Callable[[], datetime]) -> None:
+        profile = load(settings.profile, folders).chosen(settings.variant)
+        self.name = settings.name
+        self.parameters = _selected(settings, profile)
+        self.units: Mapping[str, str] = {
+            r.parameter: r.unit for r in profile.registers if r.parameter in self.parameters
+        }
+        self.poll_minimum_seconds = profile.poll_minimum_seconds
+        self.conditions: tuple[str, ...] = ()  # what the instrument says of itself, in words
+        self._unit_id, self._profile, self._bus, self._now = settings.unit_id, profile, bus, now
+        self._requests = profile.plan(bus.line, self.parameters, bus.settings.gap_ms)
+        self._counters = {r.parameter for r in profile.registers if r.counter}
+        self._totals: dict[str, float] = {}
+        self._unanswered = 0
+        self._warm_at = 0.0  # on the bus's monotonic clock
+
+    def read(self) -> list[Sample]:
+        """One set of samples, all of the same time; what was had before a failure is in the error's *samples*."""
+        time = self._now()
+        samples: list[Sample] = []
+        conditions: list[Status] = []
+        failure: DriverError | None = None
+        for request in self._requests:
+            try:
+                payload = self._bus.read(self._unit_id, request, self._profile)
+            except DriverError as error:
+                failure = failure or error
+                if isinstance(error, DeviceException):
+                    continue  # it is there, and refuses these registers only
+                break
+            found, reported = samples_and_conditions(request, payload, time)
+            samples += found
+            conditions += reported
+        self._heard(failure)
+        self._note(conditions, complete=failure is None)
+        samples = self._warming(self._rises(marked(samples, conditions)))
+        if failure is not None:
+            failure.samples = samples
+            raise failure
+        return samples
+
+    def identify(self) -> dict[str, str]:
+        """The texts by which the instrument names itself, such as its serial number."""
+        texts: dict[str, str] = {}
+        for request in self._profile.plan_identity(self._bus.line):
+            payload = self._bus.read(self._unit_id, request, self._profile)
+            for register, raw in zip(request.places, request.raws(payload), strict=True):
+                texts[getattr(register, "parameter", "")] = raw.decode("ascii", "replace").strip("\0 ")
+        return texts
+
+    def close(self) -> None:
+        """Nothing: the port belongs to the bus."""
+
+    def _heard(self, failure: DriverError | None) -> None:
+        if isinstance(failure, NoReply):
+            self._unanswered += 1
+        elif failure is None or isinstance(failure, DeviceException):
+            if self._unanswered >= SILENT_POLLS:
+                self._warm_at = self._bus.monotonic() + self._profile.warm_up_seconds
+            self._unanswered = 0
+
+    def _warming(self, samples: list[Sample]) -> list[Sample]:
+        if self._bus.monotonic() >= self._warm_at:
+            return samples
+        return [
+            sample if sample.mark > Mark.M else replace(sample, mark=Mark.M, reason=Reason.WARMING_UP)
+            for sample in samples
+        ]
+
+    def _rises(self, samples: Iterable[Sample]) -> list[Sample]:
+        """*samples* with each counter's total turned into its rise since the last one, which needs two."""
+        return [rise for sample in samples if (rise := self._rise(sample)) is not None]
+
+    def _rise(self, sample: Sample) -> Sample | None:
+        if sample.parameter not in self._counters or sample.value is None:
+            return sample
+        last = self._totals.get(sample.parameter)
+        self._totals[sample.parameter] = sample.value
+        if last is None:
+            return None
+        # A total that fell was set to zero in between: what it shows has come since then.
+        rise = sample.value - last if sample.value >= last else sample.value
+        return replace(sample, value=round(rise, 9))
+
+    def _note(self, conditions: Iterable[Status], *, complete: bool) -> None:
+        """Keep what the instrument reports of itself, and log it when it changes."""
+        texts = tuple(dict.fromkeys(condition.reason for condition in conditions))
+        if texts == self.conditions or not (texts or complete):
+            return
+        self.conditions = texts
+        log.warning("device %s: reports %s", self.name, "; ".join(texts) or "no fault any more")
+
+
+def _selected(settings: Settings, profile: Profile) -> tuple[str, ...]:
+    for parameter in settings.parameters:
+        if parameter not in profile.parameters:
+            raise ProfileError(
+                f"profile {profile.name}: does not measure {parameter!r}"
+                f"{did_you_mean(parameter, profile.parameters)};"
+                f" it has {', '.join(profile.parameters)}"
+            )
+    return tuple(p for p in profile.parameters if not settings.parameters or p in settings.parameters)
