@@ -150,8 +150,8 @@ class PlatformOutbox:
         with self._lock:
             reserved = self._number if last else max(self._number, to_ms(self._now())) + self._horizon_ms
             self._pending_reserve = max(reserved, self._number)
-            spans = tuple(self._spans)
-            state = (self._live, self._answered, self._unconfirmed, self._dropped)
+            live, spans = self._as_after_a_crash()
+            state = (live, self._answered, self._unconfirmed, self._dropped)
         db.execute(
             "UPDATE platform SET live = ?, reserved = ?, answered = ?, unconfirmed = ?, dropped = ? WHERE id = ?",
             (state[0], self._pending_reserve, *state[1:], self.id),
@@ -164,6 +164,21 @@ class PlatformOutbox:
                 [(self.id, s.first, s.last, int(s.state), s.kinds, s.tries, s.next_try_ms, s.reason) for s in spans],
             )
         self._pending_written = spans
+
+    def _as_after_a_crash(self) -> tuple[int, tuple[Span, ...]]:
+        """Cursor and spans with the gaps below live answers as backlog: in flight now, owed to the next start."""
+        if not self._done:
+            return self._live, tuple(self._spans)
+        gaps = [Span(self._live + 1, max(self._done), State.BACKLOG, self._wanted)]
+        for number in self._done:
+            gaps = split(gaps, number)
+        return max(self._done), (*self._spans, *gaps)
+
+    def write_now(self) -> None:
+        """A commit of this outbox alone, before its uplink is served for the first time."""
+        with self._store.transaction() as db:
+            self.write(db)
+        self.committed()
 
     def committed(self, *, pins: int = 0) -> None:
         """After the commit: what was written counts, and new messages may be seen.
@@ -364,7 +379,7 @@ class PlatformOutbox:
             count = sum(self._count(s.first, s.last, s.kinds) for s in owed)
             count += self._newest - self._live - len(self._done)
             parked = sum(s.last - s.first + 1 for s in self._spans if s.state is State.PARKED)
-            return Depth(count, self._oldest(owed), parked, self._dropped, self._answered, self._unconfirmed)
+            return Depth(int(count), self._oldest(owed), parked, self._dropped, self._answered, self._unconfirmed)
 
     def _oldest(self, owed: Sequence[Span]) -> datetime | None:
         for span in [*owed, Span(self._live + 1, self._newest, State.BACKLOG)]:

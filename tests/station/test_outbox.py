@@ -1,0 +1,277 @@
+"""What a platform is owed: cursor, spans, lanes, numbers; held against a row-per-message truth."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from station.clock import ManualClock, to_ms
+from station.model import Kind, Lane, Message
+from station.outbox import MOST_REFUSALS, PlatformOutbox, State
+from station.store import Store, connect
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+class Rig:
+    """A store, a clock and one platform's outbox."""
+
+    def __init__(self, path: Path, **more: object) -> None:
+        self.path = path
+        self.clock = ManualClock(START)
+        self.store = Store.open(path)
+        self.more = more
+        self.outbox = self.open("district", **more)
+
+    def open(self, name: str, **more: object) -> PlatformOutbox:
+        outbox = PlatformOutbox(
+            name, self.store, lambda: connect(self.path, read_only=True), now=self.clock.now, **more
+        )  # type: ignore[arg-type]
+        outbox.write_now()
+        return outbox
+
+    def commit(self, *kinds: Kind, pins: int = 0) -> None:
+        with self.store.transaction() as db:
+            self.store.add_messages((self.outbox.id, kind, "site", self.clock.now(), 1, kind.name) for kind in kinds)
+            self.outbox.write(db)
+        self.outbox.committed(pins=pins)
+
+    def restart(self) -> None:
+        self.outbox.close()
+        self.outbox = self.open("district", **self.more)
+
+    def close(self) -> None:
+        self.outbox.close()
+        self.store.close()
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    made = Rig(tmp_path / "station.db")
+    yield made
+    made.close()
+
+
+def sequence(messages: list[Message] | tuple[Message, ...]) -> list[int]:
+    return [m.id & 0xFFFFFF for m in messages]
+
+
+def test_nothing_is_seen_before_its_commit(rig: Rig) -> None:
+    """A message in an open transaction does not exist for the sender."""
+    rig.outbox.connected()
+    with rig.store.transaction() as db:
+        rig.store.add_messages([(rig.outbox.id, Kind.MINUTE, "site", START, 1, "text")])
+        rig.outbox.write(db)
+        assert rig.outbox.next(Lane.LIVE, 8) == []
+    rig.outbox.committed()
+    assert sequence(rig.outbox.next(Lane.LIVE, 8)) == [1]
+
+
+def test_what_waited_is_history_and_what_comes_is_live(rig: Rig) -> None:
+    """When the link comes up the backlog becomes one span, marked as re-supply."""
+    rig.commit(Kind.MINUTE, Kind.MINUTE)
+    rig.outbox.connected()
+    rig.commit(Kind.MINUTE)
+    assert sequence(rig.outbox.next(Lane.LIVE, 8)) == [3]
+    history = rig.outbox.next(Lane.HISTORY, 8)
+    assert sequence(history) == [1, 2]
+    assert [m.resupply for m in history] == [True, True]
+
+
+def test_an_answer_in_the_middle_of_the_backlog_splits_its_span(rig: Rig) -> None:
+    """Answers may come in any order."""
+    rig.commit(*[Kind.MINUTE] * 5)
+    rig.outbox.connected()
+    history = rig.outbox.next(Lane.HISTORY, 5)
+    rig.outbox.answered([history[2].id])
+    assert [(s.first & 0xFF, s.last & 0xFF) for s in rig.outbox.spans] == [(1, 2), (4, 5)]
+    assert rig.outbox.depth().owed == 4
+
+
+def test_the_power_on_report_is_first_and_live_whatever_waits(rig: Rig) -> None:
+    """Sent once at each start, ahead of the backlog, and never marked as re-supply."""
+    rig.commit(*[Kind.MINUTE] * 3)
+    rig.commit(Kind.POWER_ON, pins=1)
+    rig.outbox.connected()
+    first = rig.outbox.next(Lane.LIVE, 1)
+    assert [(m.kind, m.resupply) for m in first] == [(Kind.POWER_ON, False)]
+    rig.outbox.answered([first[0].id])
+    assert sequence(rig.outbox.next(Lane.HISTORY, 8)) == [1, 2, 3]
+
+
+def test_messages_in_flight_come_again_after_the_link_broke(rig: Rig) -> None:
+    """No answer, no delivery."""
+    rig.outbox.connected()
+    rig.commit(Kind.MINUTE, Kind.MINUTE)
+    assert sequence(rig.outbox.next(Lane.LIVE, 8)) == [1, 2]
+    rig.outbox.disconnected()
+    rig.outbox.connected()
+    assert rig.outbox.next(Lane.LIVE, 8) == []
+    assert sequence(rig.outbox.next(Lane.HISTORY, 8)) == [1, 2]
+
+
+def test_an_answer_is_lost_by_a_crash_only_until_the_next_commit(rig: Rig) -> None:
+    """Answered but not committed: sent again with the same identity; committed: never again."""
+    rig.outbox.connected()
+    rig.commit(Kind.MINUTE, Kind.MINUTE)
+    rig.outbox.answered([m.id for m in rig.outbox.next(Lane.LIVE, 8)])
+    rig.restart()  # a crash: the state in memory is gone
+    assert rig.outbox.depth().owed == 2
+    rig.outbox.connected()
+    rig.outbox.answered([m.id for m in rig.outbox.next(Lane.HISTORY, 8)])
+    rig.commit()
+    rig.restart()
+    assert rig.outbox.depth().owed == 0
+
+
+def test_an_answer_from_before_a_reconnect_still_counts(rig: Rig) -> None:
+    """Live answers above a gap are not forgotten when the rest becomes backlog."""
+    rig.outbox.connected()
+    rig.commit(*[Kind.MINUTE] * 4)
+    live = rig.outbox.next(Lane.LIVE, 4)
+    rig.outbox.answered([live[1].id, live[3].id])
+    rig.outbox.disconnected()
+    rig.outbox.connected()
+    assert sequence(rig.outbox.next(Lane.HISTORY, 8)) == [1, 3]
+
+
+def test_a_refused_message_is_tried_again_later_and_parked_in_the_end(rig: Rig) -> None:
+    """Poison is shown with its reason; the rest flows."""
+    rig.outbox.connected()
+    rig.commit(Kind.MINUTE, Kind.MINUTE)
+    poison, good = rig.outbox.next(Lane.LIVE, 2)
+    rig.outbox.refused(poison.id, "QnRtn=2")
+    rig.outbox.answered([good.id])
+    for attempt in range(MOST_REFUSALS - 1):
+        assert rig.outbox.next(Lane.HISTORY, 8) == []
+        rig.clock.advance(60 * 2**attempt)
+        assert sequence(rig.outbox.next(Lane.HISTORY, 8)) == [1]
+        rig.outbox.refused(poison.id, "QnRtn=2")
+    assert [(s.state, s.reason) for s in rig.outbox.spans] == [(State.PARKED, "QnRtn=2")]
+    depth = rig.outbox.depth()
+    assert (depth.owed, depth.parked, depth.answered) == (0, 1, 1)
+
+
+def test_a_stray_answer_changes_nothing(rig: Rig) -> None:
+    """A second answer, or one to a message that is not there."""
+    rig.outbox.connected()
+    rig.commit(Kind.MINUTE)
+    (message,) = rig.outbox.next(Lane.LIVE, 8)
+    rig.outbox.answered([message.id, message.id, message.id + 5])
+    assert rig.outbox.depth().answered == 1
+
+
+def test_unconfirmed_deliveries_are_counted_apart(rig: Rig) -> None:
+    """A platform that never answers: its bytes were acknowledged by TCP, no more."""
+    rig.outbox.connected()
+    rig.commit(Kind.MINUTE)
+    rig.outbox.answered([m.id for m in rig.outbox.next(Lane.LIVE, 8)], confirmed=False)
+    depth = rig.outbox.depth()
+    assert (depth.owed, depth.answered, depth.unconfirmed) == (0, 0, 1)
+
+
+def test_kinds_outside_backlog_kinds_are_dropped_and_counted(tmp_path: Path) -> None:
+    """A platform that wants no old real-time data still gets its old minutes."""
+    rig = Rig(tmp_path / "station.db", backlog_kinds=[Kind.MINUTE])
+    rig.commit(Kind.REALTIME, Kind.MINUTE, Kind.REALTIME, Kind.REALTIME)
+    rig.outbox.connected()
+    assert sequence(rig.outbox.next(Lane.HISTORY, 8)) == [2]
+    depth = rig.outbox.depth()
+    assert (depth.owed, depth.dropped) == (1, 3)
+    rig.close()
+
+
+def test_two_platforms_do_not_see_each_other(rig: Rig) -> None:
+    """Ids of one platform are contiguous, whatever others get."""
+    other = rig.open("town")
+    with rig.store.transaction() as db:
+        for _ in range(3):
+            rig.store.add_messages(
+                (number, Kind.MINUTE, "site", START, 1, "text") for number in (rig.outbox.id, other.id)
+            )
+        other.write(db)
+    rig.commit()
+    other.committed()
+    other.connected()
+    assert sequence(other.next(Lane.HISTORY, 8)) == [1, 2, 3]
+    assert rig.outbox.depth().owed == 3
+    other.close()
+
+
+def test_waiting_ends_when_something_is_committed(rig: Rig) -> None:
+    """The sender's thread sleeps until the commit rings."""
+    rig.outbox.wait(0)
+    heard = []
+    thread = threading.Thread(target=lambda: heard.append(rig.outbox.wait(10)))
+    thread.start()
+    rig.commit(Kind.MINUTE)
+    thread.join(timeout=5)
+    assert heard == [True]
+    assert rig.outbox.wait(0) is False
+
+
+def test_numbers_grow_beyond_the_reserve_by_asking_for_a_commit(tmp_path: Path) -> None:
+    """A burst that uses up the reserve gets a durable one first."""
+    asked = []
+
+    def urgent() -> None:
+        asked.append(True)
+        rig.outbox.write_now()
+
+    rig = Rig(tmp_path / "station.db", horizon_seconds=0.01, urgent=urgent)
+    numbers = [rig.outbox.number(to_ms(START)) for _ in range(50)]
+    assert numbers == sorted(set(numbers))
+    assert asked
+    reserved = rig.store.query("SELECT reserved FROM platform")[0][0]
+    assert reserved >= numbers[-1]
+    rig.close()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_spans_agree_with_a_row_per_message(tmp_path: Path, seed: int) -> None:
+    """Outages, reordered answers, refusals and crashes: the owed set equals the truth at every step."""
+    chance = random.Random(seed)
+    rig = Rig(tmp_path / "station.db")
+    owed: set[int] = set()  # as the disk knows them
+    answered_since: set[int] = set()
+    flying: list[Message] = []
+    most_spans = 0
+    for step in range(400):
+        action = chance.random()
+        if action < 0.35:
+            before = rig.store.newest_message(rig.outbox.id)
+            rig.commit(*chance.choices([Kind.REALTIME, Kind.MINUTE], k=chance.randint(1, 3)))
+            owed |= set(range(before + 1, rig.store.newest_message(rig.outbox.id) + 1))
+            owed -= answered_since
+            answered_since.clear()
+        elif action < 0.45:
+            rig.outbox.disconnected()
+            rig.outbox.connected()
+            flying = []
+        elif action < 0.48:
+            rig.restart()
+            answered_since.clear()
+            rig.outbox.connected()
+            flying = []
+        elif action < 0.75:
+            flying += rig.outbox.next(chance.choice(list(Lane)), chance.randint(1, 8))
+        elif flying:
+            done = [flying.pop(chance.randrange(len(flying))).id for _ in range(min(len(flying), 3))]
+            rig.outbox.answered(done)
+            answered_since |= set(done)
+        rig.clock.advance(1)
+        most_spans = max(most_spans, len(rig.outbox.spans))
+        assert rig.outbox.depth().owed == len(owed - answered_since), f"step {step}"
+    rig.outbox.disconnected()
+    rig.outbox.connected()
+    left = []
+    while batch := [*rig.outbox.next(Lane.LIVE, 50), *rig.outbox.next(Lane.HISTORY, 50)]:
+        left += [m.id for m in batch]
+    assert sorted(left) == sorted(owed - answered_since)
+    assert most_spans <= 65
+    rig.close()
