@@ -332,13 +332,13 @@ class _Wire:
         """*begun* made up to *size* bytes: sleeps while they are on the wire, stops when no more come."""
         waited = 0.0
         while (missing := size - len(begun)) > 0 and waited < STALLED_SECONDS + missing * self._line.character:
-            nap = max(missing * self._line.character, waited)
-            self._sleep(nap)
             waiting = self._port.in_waiting
             if waiting:
                 begun += bytes(self._port.read(min(waiting, missing)))
                 waited = 0.0
             else:
+                nap = max(missing * self._line.character, waited)
+                self._sleep(nap)
                 waited += nap
         return begun
 
