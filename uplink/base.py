@@ -80,6 +80,9 @@ class UplinkSettings:
     realtime_seconds: int = setting(
         60, low=5, high=3600, text="interval of real-time data; the standard allows 30 to 3600"
     )
+    reconnect_seconds: int = setting(
+        300, low=1, high=3600, text="longest pause between two tries to connect; they start at 1 s, drawn by chance"
+    )
     kinds: tuple[str, ...] = setting(
         ("realtime", "minute", "hour", "day"),
         choices=("realtime", "minute", "hour", "day"),
