@@ -10,7 +10,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, timezone
 from importlib import import_module
 from pathlib import Path
@@ -210,12 +210,18 @@ def load(path: Path) -> Loaded:
     except Unusable:
         pass  # what could be built was checked; every fault is in the list
     else:
+        config = _with_whole_ports(config, path.resolve().parent)
         faults += _cross_faults(config, path.parent)
         warnings += _warnings(config, path.parent)
     lines = locate(text)
     if config is None or faults:
         raise ConfigError("\n".join(_worded(path, fault, lines) for fault in faults))
     return Loaded(config, path.resolve(), tuple(_worded(path, fault, lines) for fault in warnings))
+
+
+def _with_whole_ports(config: Config, folder: Path) -> Config:
+    """*config* with relative ports made whole: they start at station.toml's folder, wherever the service runs."""
+    return replace(config, bus=tuple(replace(bus, port=str(folder / bus.port)) for bus in config.bus))
 
 
 def _worded(path: Path, fault: Fault, lines: Mapping[str, int]) -> str:

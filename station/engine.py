@@ -33,7 +33,7 @@ from station.store import SEQUENCE_BITS, Series, Store
 from station.version import VERSION
 from station.watchdog import Heartbeat, Watchdog, notify
 from uplink import UPLINKS
-from uplink.base import Context, Uplink, UplinkSettings
+from uplink.base import Backoff, Context, Uplink, UplinkSettings
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +128,8 @@ class Engine:
             backlog_kinds=[Kind[kind.upper()] for kind in settings.backlog_kinds],
             horizon_seconds=self.config.station.commit_seconds + 15,
         )
-        return Sender(uplink, outbox, self.desk, self.stop, heart.beat, self.note)
+        backoff = Backoff(longest=settings.reconnect_seconds)
+        return Sender(uplink, outbox, self.desk, self.stop, heart.beat, self.note, backoff)
 
     def _all_series(self) -> dict[tuple[str, str], Series]:
         series = {}

@@ -104,7 +104,8 @@ class PlatformOutbox:
         horizon_seconds: float = 75.0,
     ) -> None:
         self.name = name
-        self._store, self._make_reader, self._reader = store, reader, None
+        self._store, self._make_reader = store, reader
+        self._reader: Any = None
         self._now, self._urgent, self._beat = now, urgent, beat
         self._lock = RLock()
         self._reserve_grown = Condition(self._lock)
@@ -133,9 +134,9 @@ class PlatformOutbox:
             ).fetchone()
         self.id = row[0]
         base = self.id << SEQUENCE_BITS
-        self._live, self._reserved = max(row[1], base), row[2]
+        self._live, self._reserved = max(int(row[1]), base), int(row[2])
         self._answered, self._unconfirmed, self._dropped = row[3], row[4], row[5]
-        self._number = self._reserved
+        self._number: int = self._reserved
         self._newest = self._store.newest_message(self.id)
         self._handed = self._live
         rows = self._store.query(
@@ -279,7 +280,6 @@ class PlatformOutbox:
     def _rows(self, first: int, last: int, kinds: int, limit: int) -> list[Any]:
         if self._reader is None:
             self._reader = self._make_reader()
-        assert self._reader is not None
         return list(
             self._reader.execute(
                 "SELECT id, kind, point, start_ms, version, text FROM message"

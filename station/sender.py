@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from threading import Event, Thread
 
+from station.model import ConfigError
 from station.outbox import PlatformOutbox
 from uplink.base import Backoff, Commands, Uplink, UplinkError
 
@@ -25,12 +26,12 @@ class Sender(Thread):
         stop: Event,
         beat: Callable[[], None],
         note: Callable[..., None],
-        backoff: Backoff | None = None,
+        backoff: Backoff,
     ) -> None:
         super().__init__(name=f"uplink-{outbox.name}")
         self.uplink, self.outbox = uplink, outbox
         self._commands, self._stop, self._beat, self._note = commands, stop, beat, note
-        self._backoff = backoff or Backoff()
+        self._backoff = backoff
         self._down = False
         self.error = ""
         self.failed: BaseException | None = None
@@ -48,7 +49,7 @@ class Sender(Thread):
         before = self.outbox.progress
         try:
             self.uplink.run(self.outbox, self._commands, self._stop)
-        except UplinkError as error:
+        except (UplinkError, ConfigError) as error:  # a credential may vanish, and come back
             was_up = self.outbox.connected_at is not None
             if was_up or not self._down:
                 log.warning("platform %s: %s", self.outbox.name, error)

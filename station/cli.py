@@ -1,0 +1,436 @@
+"""The commands people type.  Each says what it did in the operator's language and ends with a documented code."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, tzinfo
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from station import i18n
+from station.i18n import t
+from station.model import ConfigError, StationError, StoreError
+from station.texts import Group, json_option, lang_option, option
+from station.version import VERSION
+
+if TYPE_CHECKING:
+    from station.config import Loaded
+
+EX_FAULTS, EX_SOFTWARE = 1, 70
+SYSTEM_CONFIG = Path("/etc/niutang-station/station.toml")
+
+
+def default_config() -> Path:
+    """STATION_CONFIG, else station.toml here, else the installed one."""
+    if named := os.environ.get("STATION_CONFIG"):
+        return Path(named)
+    here = Path("station.toml")
+    return here if here.exists() or not SYSTEM_CONFIG.exists() else SYSTEM_CONFIG
+
+
+config_option = option("--config", key="config", type=click.Path(path_type=Path), default=default_config)
+
+
+def main() -> None:
+    """Run the command line; no traceback reaches the terminal."""
+    i18n.use(i18n.preferred())
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except StationError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read us left; there is nobody to tell
+        sys.exit(141)
+    except Exception as error:
+        print(f"station: unforeseen {type(error).__name__}: {error}; please report it", file=sys.stderr)
+        if os.environ.get("STATION_TRACEBACK"):
+            raise
+        sys.exit(EX_SOFTWARE)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+@click.group(cls=Group, help="help.station", invoke_without_command=False)
+@click.version_option(VERSION, prog_name="station")
+@lang_option
+def cli() -> None:
+    """What `station` does; its help is the text help.station."""
+
+
+@cli.command(help="help.run")
+@config_option
+@lang_option
+def run(config: Path) -> None:
+    """The daemon, in this process."""
+    from station.service import main as serve
+
+    sys.exit(serve(["run", "--config", str(config)]))
+
+
+@cli.command(help="help.check")
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@json_option
+@lang_option
+def check(file: Path | None, as_json: bool) -> int:
+    """Every fault of a configuration; 0 when there is none, else 1."""
+    path = file or default_config()
+    try:
+        loaded = _load(path)
+    except ConfigError as error:
+        faults = str(error).splitlines()
+        if as_json:
+            _print_json({"ok": False, "faults": faults, "warnings": []})
+        else:
+            print("\n".join(faults))
+            print(t("check.faults", count=len(faults)), file=sys.stderr)
+        return EX_FAULTS
+    config = loaded.config
+    if as_json:
+        _print_json({"ok": True, "faults": [], "warnings": list(loaded.warnings)})
+        return 0
+    for warning in loaded.warnings:
+        print(t("check.warning", text=warning))
+    print(
+        t(
+            "check.good",
+            path=path,
+            devices=sum(len(bus.device) for bus in config.bus),
+            buses=len(config.bus),
+            points=len(config.point),
+            platforms=len(config.uplink),
+        )
+    )
+    return 0
+
+
+@cli.command(help="help.status")
+@config_option
+@json_option
+@lang_option
+def status(config: Path, as_json: bool) -> None:
+    """One screen: from the running station, else from its database."""
+    from station.status import stored
+    from station.store import Store, connect
+
+    loaded = _load(config)
+    found = _asked(loaded, "status")
+    if found is None:
+        if not loaded.database.exists():
+            raise StoreError(f"{loaded.database}: is not there yet; start the station first: station run --config")
+        with _closing(Store(connect(loaded.database), str(loaded.database))) as store:
+            found = stored(store, datetime.now(UTC)) | {"station": loaded.config.station.name}
+    if as_json:
+        _print_json(found)
+    else:
+        from station.screen import show_status
+
+        show_status(found)
+
+
+@cli.command(help="help.read")
+@click.argument("device")
+@config_option
+@json_option
+@lang_option
+def read(device: str, config: Path, as_json: bool) -> None:
+    """One reading of one device."""
+    loaded = _load(config)
+    samples = _asked(loaded, "read", device=device)
+    note = t("read.through")
+    if samples is None:
+        samples, note = _read_alone(loaded, device), t("read.alone")
+    if as_json:
+        _print_json({"device": device, "samples": samples})
+        return
+    from station.screen import show_samples
+
+    print(note, file=sys.stderr)
+    show_samples(samples)
+
+
+def _read_alone(loaded: Loaded, name: str) -> list[dict[str, Any]]:
+    """Open the port for one reading: no station runs that owns it."""
+    from drivers.bus import Bus
+    from station.config import make_device
+    from station.status import NoSuchDevice, sample
+
+    for bus in loaded.config.bus:
+        for settings in bus.device:
+            if settings.name == name:
+                line = Bus(bus)
+                try:
+                    return [sample(one) for one in make_device(settings, line, loaded.profile_folders).read()]
+                finally:
+                    line.close()
+    known = ", ".join(d.name for bus in loaded.config.bus for d in bus.device)
+    raise NoSuchDevice(f'there is no device "{name}"; known: {known}')
+
+
+@cli.command(help="help.export")
+@click.argument("kind", type=click.Choice(["readings", "minute", "hour", "day"]), default="readings")
+@option("--from", "start", key="from")
+@option("--to", "end", key="to")
+@option("--point", key="point")
+@option("--parameter", key="parameter")
+@option("--format", "form", key="format", type=click.Choice(["csv", "json"]), default="csv")
+@option("--output", key="output", type=click.Path(path_type=Path), default="-")
+@config_option
+@lang_option
+def export(
+    kind: str,
+    start: str | None,
+    end: str | None,
+    point: str | None,
+    parameter: str | None,
+    form: str,
+    output: Path,
+    config: Path,
+) -> None:
+    """Rows to a file or to standard output."""
+    from station.export import rows, write_csv, write_json
+
+    loaded = _load(config)
+    _known(point, {p.code for p in loaded.config.point}, "point")
+    _known(parameter, _parameters(), "parameter")
+    if not loaded.database.exists():
+        raise StoreError(f"{loaded.database}: is not there yet; start the station first: station run --config")
+    _asked(loaded, "commit")
+    limits = {"start": _moment(start, loaded.zone), "end": _moment(end, loaded.zone)}
+    found = rows(loaded.database, kind, loaded.zone, **limits, point=point, parameter=parameter)
+    write = write_csv if form == "csv" else write_json
+    if str(output) == "-":
+        sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
+        write(found, sys.stdout)
+        return
+    try:
+        with output.open("w", encoding="utf-8", newline="") as file:
+            count = write(found, file)
+    except OSError as error:
+        raise StoreError(f"{output}: cannot be written ({error.strerror})") from error
+    print(t("export.done", rows=count, path=output))
+
+
+def _parameters() -> set[str]:
+    from station.parameters import catalogue
+
+    return set(catalogue())
+
+
+def _known(word: str | None, known: set[str], what: str) -> None:
+    if word is not None and word not in known:
+        from station.loader import suggestion
+
+        raise ConfigError(f'there is no {what} "{word}"{suggestion(word, dict.fromkeys(sorted(known)))}')
+
+
+def _moment(text: str | None, zone: tzinfo) -> datetime | None:
+    """The moment *text* names; without an offset it is the station's own time.
+
+    >>> _moment("2026-03-01T08:00", UTC)
+    datetime.datetime(2026, 3, 1, 8, 0, tzinfo=datetime.timezone.utc)
+    """
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError(f'"{text}" is not a time such as 2026-03-01 or 2026-03-01T08:00') from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=zone)
+
+
+@cli.command(help="help.migrate")
+@config_option
+@lang_option
+def migrate(config: Path) -> None:
+    """The database of an earlier version becomes this one's; nothing happens when there is nothing to do."""
+    path = _load(config).database
+    if not path.exists():
+        print(t("migrate.absent", path=path))
+        return
+    from station.migrations import migrate as bring_up
+
+    before, now = bring_up(path)
+    print(t("migrate.current" if before == now else "migrate.done", path=path, version=now, old=before, new=now))
+
+
+@cli.group(cls=Group, help="help.emulate")
+@lang_option
+def emulate() -> None:
+    """Instruments and platforms without hardware."""
+
+
+@emulate.command("bus", help="help.emulate_bus")
+@click.argument("file", type=click.Path(path_type=Path))
+@option("--links", key="links", type=click.Path(path_type=Path))
+@option("--csv", "files", key="csv", multiple=True)
+@option("--column", "columns", key="columns", multiple=True)
+@option("--step", key="step", is_flag=True)
+@option("--speed", key="speed", type=click.FloatRange(min=0.001), default=1.0)
+@option("--fault", "faults", key="fault", multiple=True)
+@lang_option
+def emulate_bus(
+    file: Path,
+    links: Path | None,
+    files: tuple[str, ...],
+    columns: tuple[str, ...],
+    step: bool,
+    speed: float,
+    faults: tuple[str, ...],
+) -> None:
+    """Every device of a configuration, on pseudo-terminals."""
+    from station.emulate import Replay, lines, listen, obey_lines
+
+    chosen: dict[str, dict[str, str]] = {}
+    for place, column in (_pair(text, "--column") for text in columns):
+        device, _, parameter = place.partition(".")
+        chosen.setdefault(device, {})[parameter] = column
+    replays = {
+        device: Replay(Path(path), chosen.get(device), not step, speed)
+        for device, path in (_pair(text, "--csv") for text in files)
+    }
+    with lines(_load(file), replays, links) as found:
+        for device, fault in (_pair(text, "--fault") for text in faults):
+            found.set_fault(device, fault)
+        for name, bus in found.buses.items():
+            print(t("emulate.bus", name=name, port=bus.path, baudrate=bus.line.baudrate, units=len(bus.units)))
+        print(t("emulate.prompt_bus"))
+        print(t("emulate.ready"), flush=True)
+        listen(sys.stdin, obey_lines(found), _say)
+        _until_stopped()
+
+
+@emulate.command("platform", help="help.emulate_platform")
+@option("--port", key="port", type=click.IntRange(0, 65535), default=9212)
+@option("--host", key="host", default="127.0.0.1")
+@option("--database", key="database", type=click.Path(path_type=Path))
+@option("--fault", key="platform_fault")
+@json_option
+@lang_option
+def emulate_platform(port: int, host: str, database: Path | None, fault: str | None, as_json: bool) -> None:
+    """An HJ 212 platform that answers and keeps what it gets."""
+    from station.emulate import listen, obey_platform
+    from uplink.hj212.emulator import FAULTS, Platform, Record
+
+    def tell(record: Record) -> None:
+        if as_json:
+            print(json.dumps(record._asdict(), ensure_ascii=False), flush=True)
+            return
+        notes = [t("emulate.resupply")] * bool(record.rf) + [t("emulate.repeated")] * record.duplicate
+        now = datetime.now().astimezone().strftime("%H:%M:%S")
+        _say(t("emulate.record", time=now, mn=record.mn, cn=record.cn, datatime=record.datatime, note=" ".join(notes)))
+
+    if fault is not None:
+        _known(fault, set(FAULTS), "fault")
+    platform = Platform(host, port, database=database, on_record=tell)
+    try:
+        platform.start()
+    except OSError as error:
+        raise StoreError(f"{host}:{port}: cannot be listened on ({error.strerror}); try another --port") from error
+    with platform:
+        if fault is not None:
+            platform.fault(fault)
+        if not as_json:
+            print(t("emulate.listening", host=host, port=platform.port))
+            print(t("emulate.prompt_platform", faults=", ".join(FAULTS)))
+            print(t("emulate.ready"), flush=True)
+        listen(sys.stdin, obey_platform(platform, "platform"), _say if not as_json else lambda _: None)
+        _until_stopped()
+        _finish(platform.summary(), as_json)
+
+
+def _finish(summary: Mapping[str, Any], as_json: bool) -> None:
+    if as_json:
+        _print_json(summary)
+        return
+    print(
+        t(
+            "emulate.summary",
+            records=summary["records"],
+            duplicates=summary["duplicates"],
+            deviations=sum(summary["deviations"].values()),
+        )
+    )
+
+
+def _seconds(ctx: click.Context, parameter: click.Parameter, value: str) -> int:
+    """The whole seconds in "150s", "150" or "5m"."""
+    number, factor = (
+        (value[:-1], {"s": 1, "m": 60, "h": 3600}.get(value[-1:], 0)) if value[-1:] in "smh" else (value, 1)
+    )
+    if not number.isdecimal() or not factor:
+        raise click.BadParameter(f'"{value}" is not a time such as 150s or 5m')
+    return int(number) * factor
+
+
+@cli.command(help="help.demo")
+@option("--for", "seconds", key="for", default="150s", callback=_seconds, show_default=True)
+@option("--outage", key="outage", default="30s", callback=_seconds, show_default=True)
+@option("--standard", key="standard", type=click.Choice(["2017", "2025"]), default="2017", show_default=True)
+@option("--keep", key="keep", type=click.Path(path_type=Path))
+@json_option
+@lang_option
+def demo(seconds: int, outage: int, standard: str, keep: Path | None, as_json: bool) -> int:
+    """Instruments, station and platform together, with an outage; 0 when nothing is missing."""
+    from station.demo import run_demo
+
+    return run_demo(seconds, outage, standard, keep, as_json=as_json)
+
+
+def _load(path: Path) -> Loaded:
+    from station.config import load
+
+    return load(path)
+
+
+def _asked(loaded: Loaded, verb: str, **arguments: Any) -> Any:
+    """What the running station answers, or None when none runs."""
+    from station.control import NotRunning, ask
+
+    try:
+        return ask(loaded.control_socket, verb, **arguments)
+    except NotRunning:
+        return None
+
+
+def _pair(text: str, name: str) -> tuple[str, str]:
+    left, equals, right = text.partition("=")
+    if not equals or not left or not right:
+        raise click.BadParameter(f'"{text}" is not NAME=VALUE', param_hint=name)
+    return left, right
+
+
+def _until_stopped() -> None:
+    """Wait for SIGINT or SIGTERM."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    stop.wait()
+
+
+@contextmanager
+def _closing(thing: Any) -> Iterator[Any]:
+    try:
+        yield thing
+    finally:
+        thing.close()
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False, default=str))

@@ -1,0 +1,134 @@
+"""Emulated instruments and platforms, served until stopped; faults are switched by typing them."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from drivers.emulator import FAULTS, EmulatedBus, EmulatedUnit, emulated_bus
+from drivers.replay import CsvReplay
+from station.config import Loaded
+from station.i18n import t
+from station.model import ConfigError, StationError
+
+if TYPE_CHECKING:
+    from uplink.hj212.emulator import Platform
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What the emulated device plays back, and how."""
+
+    path: Path
+    columns: Mapping[str, Any] | None = None
+    interpolate: bool = True
+    speed: float = 1.0
+    start_seconds: float = 0.0
+
+    def values(self) -> CsvReplay:
+        """The running replay."""
+        try:
+            return CsvReplay(
+                self.path,
+                self.columns,
+                interpolate=self.interpolate,
+                speed=self.speed,
+                start_seconds=self.start_seconds,
+            )
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{self.path}: cannot be replayed: {error}") from error
+
+
+@dataclass(slots=True)
+class Lines:
+    """Every emulated line of a configuration, by bus name, and its units by device name."""
+
+    buses: dict[str, EmulatedBus] = field(default_factory=dict)
+    units: dict[str, EmulatedUnit] = field(default_factory=dict)
+
+    def set_fault(self, device: str, fault: str) -> None:
+        """Let *device* fail in the way named *fault*, or recover with "none"."""
+        unit = self.units.get(device)
+        if unit is None:
+            raise ConfigError(f'there is no device "{device}"; known: {", ".join(self.units)}')
+        if fault == "none":
+            unit.recover()
+        elif fault in FAULTS:
+            unit.fail(fault)
+        else:
+            raise ConfigError(f'there is no fault "{fault}"; known: none, {", ".join(FAULTS)}')
+
+
+@contextlib.contextmanager
+def lines(loaded: Loaded, replays: Mapping[str, Replay], links: Path | None = None) -> Iterator[Lines]:
+    """The devices of *loaded* on pseudo-terminals, linked at their configured ports or in the folder *links*."""
+    names = {device.name for bus in loaded.config.bus for device in bus.device}
+    for name in replays:
+        if name not in names:
+            raise ConfigError(f'there is no device "{name}" to replay for; known: {", ".join(sorted(names))}')
+    found = Lines()
+    with contextlib.ExitStack() as stack:
+        for bus in loaded.config.bus:
+            link = _link(Path(bus.port) if links is None else links / bus.name)
+            values = {d.name: replays[d.name].values() for d in bus.device if d.name in replays}
+            settings: Sequence[Any] = bus.device
+            emulated = emulated_bus(bus, settings, loaded.profile_folders, values, link=link)
+            found.buses[bus.name] = stack.enter_context(emulated)
+            found.units |= {d.name: emulated.units[d.unit_id] for d in settings}
+        yield found
+
+
+def _link(path: Path) -> Path:
+    """Where the link to a pseudo-terminal goes; never over a real device."""
+    if path.exists() and not path.is_symlink():
+        raise ConfigError(f"{path}: is there already and no link; name a folder for the links with --links")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{path}: a link cannot be made there ({error.strerror}); use --links FOLDER") from error
+    return path
+
+
+def listen(source: TextIO, obey: Callable[[str], str], say: Callable[[str], None]) -> None:
+    """Read lines from *source* in a thread and have them obeyed, for as long as the process lives."""
+
+    def loop() -> None:
+        for line in source:
+            words = line.strip()
+            if not words:
+                continue
+            try:
+                say(obey(words))
+            except StationError as error:
+                say(str(error))
+
+    threading.Thread(target=loop, name="prompt", daemon=True).start()
+
+
+def obey_lines(found: Lines) -> Callable[[str], str]:
+    """What a typed "DEVICE FAULT" does."""
+
+    def obey(words: str) -> str:
+        device, _, fault = words.partition(" ")
+        found.set_fault(device, fault.strip() or "none")
+        return t("emulate.fault_set", name=device, fault=fault.strip() or "none")
+
+    return obey
+
+
+def obey_platform(platform: Platform, name: str) -> Callable[[str], str]:
+    """What a typed fault name does."""
+
+    def obey(words: str) -> str:
+        try:
+            platform.fault(None if words == "none" else words)
+        except ValueError as error:
+            return t("emulate.fault_unknown", text=error)
+        return t("emulate.fault_set", name=name, fault=words)
+
+    return obey

@@ -1,0 +1,128 @@
+"""Readings and averages as rows for people's tables: CSV that WPS and Excel open, or JSON."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from datetime import datetime, tzinfo
+from pathlib import Path
+from typing import Any, TextIO
+
+from sqlite_utils import Database
+
+from station.clock import from_ms, to_ms
+from station.i18n import language
+from station.model import Kind
+from station.parameters import catalogue
+from station.store import connect, unpack_averages, unpack_mark
+
+KINDS = {"readings": None, "minute": Kind.MINUTE, "hour": Kind.HOUR, "day": Kind.DAY}
+BOM = "\ufeff"
+
+
+def rows(
+    database: Path,
+    kind: str,
+    zone: tzinfo,
+    *,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    point: str | None = None,
+    parameter: str | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Rows of *kind* with start <= time < end, oldest first; times in *zone*."""
+    limits = (to_ms(start) if start else 0, to_ms(end) if end else 1 << 62)
+    period = KINDS[kind]
+    connection = connect(database, read_only=True)
+    try:
+        db = Database(connection)
+        made = _readings(db, zone, limits) if period is None else _averages(db, period, zone, limits)
+        for row in made:
+            if point in (None, row["point"]) and parameter in (None, row["parameter"]):
+                yield row
+    finally:
+        connection.close()
+
+
+def _readings(db: Database, zone: tzinfo, limits: tuple[int, int]) -> Iterator[dict[str, Any]]:
+    sql = """
+        SELECT at_ms, device, point, parameter, raw, coalesce(value, raw) AS value, mark
+        FROM reading JOIN series ON series.id = reading.series
+        WHERE at_ms >= ? AND at_ms < ? ORDER BY reading.id"""
+    for row in db.query(sql, limits):
+        mark, reason = unpack_mark(row["mark"])
+        yield {
+            "time": _local(row["at_ms"], zone),
+            "point": row["point"],
+            "device": row["device"],
+            **_names(row["parameter"]),
+            "value": row["value"],
+            "raw": row["raw"],
+            "mark": mark.name,
+            "reason": reason.name.lower() if reason else "",
+        }
+
+
+def _averages(db: Database, kind: Kind, zone: tzinfo, limits: tuple[int, int]) -> Iterator[dict[str, Any]]:
+    sql = """
+        SELECT start_ms, point, max(version) AS version, body FROM average
+        WHERE kind = ? AND start_ms >= ? AND start_ms < ? GROUP BY start_ms, point ORDER BY start_ms, point"""
+    for row in db.query(sql, (int(kind), *limits)):
+        for one in unpack_averages(row["body"]):
+            yield {
+                "start": _local(row["start_ms"], zone),
+                "point": row["point"],
+                **_names(one.parameter),
+                "average": one.mean,
+                "minimum": one.minimum,
+                "maximum": one.maximum,
+                "mark": one.mark.name,
+                "valid": one.valid,
+                "total": one.total,
+                "valid_share": round(one.share, 4),
+                "version": row["version"],
+            }
+
+
+def _names(parameter: str) -> dict[str, str]:
+    known = catalogue().get(parameter)
+    name, unit = (known.name(language()), known.unit) if known else (parameter, "")
+    return {"parameter": parameter, "name": name, "unit": unit}
+
+
+def _local(milliseconds: int, zone: tzinfo) -> str:
+    return from_ms(milliseconds).astimezone(zone).isoformat(timespec="seconds")
+
+
+def write_csv(found: Iterator[dict[str, Any]], file: TextIO) -> int:
+    """Write *found* with a byte-order mark, so that spreadsheets take it for UTF-8; how many rows."""
+    file.write(BOM)
+    count, writer = 0, None
+    for row in found:
+        if writer is None:
+            writer = csv.DictWriter(file, list(row))
+            writer.writeheader()
+        writer.writerow({key: _unarmed(value) for key, value in row.items()})
+        count += 1
+    return count
+
+
+def _unarmed(value: Any) -> Any:
+    """Text that a spreadsheet would run as a formula, with a quote in front.
+
+    >>> _unarmed("=1+1"), _unarmed("pm25"), _unarmed(-3.5)
+    ("'=1+1", 'pm25', -3.5)
+    """
+    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@" and value else value
+
+
+def write_json(found: Iterator[dict[str, Any]], file: TextIO) -> int:
+    """Write *found* as one JSON list, a row a line; how many rows."""
+    count = 0
+    file.write("[")
+    for row in found:
+        file.write(("," if count else "") + "\n" + json.dumps(row, ensure_ascii=False))
+        count += 1
+    file.write("\n]\n")
+    return count

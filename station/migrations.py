@@ -1,0 +1,59 @@
+"""Steps from the database of an earlier version to this one's; only `station migrate` loads this.
+
+Each step is one transaction that also moves `user_version`, so a step that was cut short has not
+happened.  Until version 0.1 is tagged there are none: an earlier file is refused with its version.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from station.model import StoreError, StoreVersionError
+from station.store import SCHEMA_VERSION, connect
+
+Step = Callable[[Database], None]
+
+STEPS: Mapping[int, Step] = {}  # schema version → what makes it the next one
+
+
+def migrate(path: Path, steps: Mapping[int, Step] = STEPS, target: int = SCHEMA_VERSION) -> tuple[int, int]:
+    """Bring the database at *path* to schema *target*; (version before, version now).
+
+    Raise StoreVersionError for a newer file, or one that no step leads away from.
+    """
+    connection = connect(path)
+    try:
+        before = version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+        if version > target:
+            raise StoreVersionError(
+                f"{path}: was written by a newer version (schema {version}, this one knows {target}); "
+                "install that version again, the file is unchanged"
+            )
+        while version < target:
+            if version not in steps:
+                raise StoreVersionError(
+                    f"{path}: schema {version} cannot be brought to {target} by this version; keep the file and ask"
+                )
+            version = _step(connection, version, steps[version], path)
+        return before, version
+    finally:
+        connection.close()
+
+
+def _step(connection: sqlite3.Connection, version: int, step: Step, path: Path) -> int:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        step(Database(connection))
+        connection.execute(f"PRAGMA user_version={version + 1}")
+        connection.execute("COMMIT")
+    except BaseException as error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        if isinstance(error, sqlite3.Error):
+            raise StoreError(f"{path}: the step from schema {version} failed ({error}); nothing was changed") from error
+        raise
+    return version + 1

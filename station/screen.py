@@ -1,0 +1,136 @@
+"""Tables for a person's terminal, made with rich."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from station.i18n import language, t
+from station.parameters import catalogue
+
+GOOD, BAD, DIM = "green", "bold red", "dim"
+
+
+def console() -> Console:
+    """Where the tables go: as wide as the terminal, or 100 columns into a pipe."""
+    made = Console(highlight=False, emoji=False, markup=False)
+    return made if made.is_terminal else Console(width=100, highlight=False, emoji=False, markup=False)
+
+
+def age(seconds: float | None) -> str:
+    """How long ago, in one unit.
+
+    >>> age(59), age(3600), age(90000), age(None)
+    ('59 s', '60 min', '25 h', 'never')
+    """
+    if seconds is None:
+        return t("age.never")
+    for key, length, limit in (("seconds", 1, 120), ("minutes", 60, 120), ("hours", 3600, 48)):
+        if seconds < length * limit:
+            return t(f"age.{key}", n=int(seconds // length))
+    return t("age.days", n=int(seconds // 86400))
+
+
+def number(value: float | None, parameter: str) -> str:
+    """*value* with the decimals that the catalogue sends.
+
+    >>> number(7.126, "ph"), number(None, "ph")
+    ('7.13', '-')
+    """
+    if value is None:
+        return t("status.unknown")
+    known = catalogue().get(parameter)
+    return f"{value:.{known.decimals}f}" if known else f"{value:g}"
+
+
+def show_status(found: Mapping[str, Any]) -> None:
+    """The screen of `station status`."""
+    out = console()
+    out.print(t("status.title", name=found["station"]), style="bold")
+    since = datetime.fromisoformat(found["started"]).astimezone() if found["running"] else None
+    out.print(t("status.running", since=f"{since:%Y-%m-%d %H:%M:%S}") if since else t("status.stopped"), style=DIM)
+    if found["store"]["error"]:
+        out.print(t("status.store_error", text=found["store"]["error"]), style=BAD)
+    now = datetime.fromisoformat(found["time"])
+    out.print(_devices(found["devices"], now) if found["devices"] else t("status.no_devices"))
+    values = [(device, value) for device in found["devices"] for value in device["values"]]
+    if values:
+        out.print(_values(values))
+    out.print(_platforms(found["platforms"]) if found["platforms"] else t("status.no_platforms"))
+    for thing in (*found["devices"], *found["platforms"]):
+        if thing["error"]:
+            out.print(t("status.error", name=thing["name"], text=thing["error"]), style=BAD)
+
+
+def _table(title: str, *columns: str, right: Sequence[str] = ()) -> Table:
+    table = Table(title=t(f"status.{title}"), title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(t(f"status.{column}"), justify="right" if column in right else "left", header_style=DIM)
+    return table
+
+
+def _devices(devices: Sequence[Mapping[str, Any]], now: datetime) -> Table:
+    table = _table("devices", "device", "bus", "state", "last_reply", "missed", right=("last_reply", "missed"))
+    for device in devices:
+        last = device["last_reply"]
+        seconds = (now - datetime.fromisoformat(last)).total_seconds() if last else None
+        good = device["answers"]
+        state = t("status.answers") if good else t("status.silent")
+        if not device["bus"]:
+            state, good = t("status.unknown"), True
+        style = GOOD if good else BAD
+        table.add_row(device["name"], device["bus"], state, age(seconds), str(device["missed"]), style=style)
+    return table
+
+
+def _values(values: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> Table:
+    table = _table("values", "device", "point", "parameter", "value", "unit", "mark", "age", right=("value", "age"))
+    for device, value in values:
+        table.add_row(
+            device["name"],
+            value["point"],
+            _name(value["parameter"]),
+            number(value["value"], value["parameter"]),
+            value["unit"],
+            _mark(value["mark"]),
+            age(value["age_seconds"]),
+            style="" if value["mark"] == "N" else BAD,
+        )
+    return table
+
+
+def _platforms(platforms: Sequence[Mapping[str, Any]]) -> Table:
+    counts = ("owed", "oldest", "answered", "unconfirmed", "parked", "dropped")
+    table = _table("platforms", "platform", "link", *counts, right=counts)
+    for platform in platforms:
+        table.add_row(
+            platform["name"],
+            t("status.connected" if platform["connected"] else "status.disconnected"),
+            str(platform["owed"]),
+            age(platform["oldest_seconds"]) if platform["owed"] else t("status.unknown"),
+            *(str(platform[name]) for name in counts[2:]),
+            style=GOOD if platform["connected"] else BAD,
+        )
+    return table
+
+
+def show_samples(samples: Sequence[Mapping[str, Any]]) -> None:
+    """What one reading of a device gave."""
+    table = _table("values", "parameter", "value", "unit", "mark", right=("value",))
+    for sample in samples:
+        value = number(sample["value"], sample["parameter"])
+        table.add_row(_name(sample["parameter"]), value, sample["unit"], _mark(sample["mark"]))
+    console().print(table)
+
+
+def _name(parameter: str) -> str:
+    known = catalogue().get(parameter)
+    return known.name(language()) if known else parameter
+
+
+def _mark(letter: str) -> str:
+    return f"{letter} {t(f'mark.{letter}')}"

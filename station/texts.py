@@ -1,0 +1,86 @@
+"""click with its help in the operator's language: help texts are keys, looked up when they are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from station.i18n import LANGUAGES, language, t, texts, use
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class _Formatter(click.HelpFormatter):
+    def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:
+        super().write_usage(prog, args, prefix or f"{t('heading.Usage')}: ")
+
+    def write_heading(self, heading: str) -> None:
+        super().write_heading(t(f"heading.{heading}") if f"heading.{heading}" in texts("en") else heading)
+
+
+class _Context(click.Context):
+    formatter_class = _Formatter
+
+
+def _said(key: str | None) -> str | None:
+    return t(key) if key is not None and key in texts(language()) else key
+
+
+class Option(click.Option):
+    """An option whose help is a key."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """The option and its help, in the language in use."""
+        key = self.help
+        try:
+            self.help = _said(key)
+            return super().get_help_record(ctx)
+        finally:
+            self.help = key
+
+
+class _Translated:
+    context_class: type[click.Context] = _Context
+    help: str | None
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        option = super().get_help_option(ctx)  # type: ignore[misc]
+        if option is not None:
+            option.help = t("help.option_help")
+        return option  # type: ignore[no-any-return]
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write_paragraph()
+        with formatter.indentation():
+            formatter.write_text(_said(self.help) or "")
+
+    def get_short_help_str(self, limit: int = 45) -> str:
+        return _said(self.help) or ""
+
+
+class Command(_Translated, click.Command):
+    """A command whose help is a key."""
+
+
+class Group(_Translated, click.Group):
+    """A group whose help is a key."""
+
+    command_class = Command
+
+
+def option(*names: str, key: str, **more: Any) -> Callable[[_F], _F]:
+    """An option whose help is the text help.option_*key*."""
+    return click.option(*names, help=f"help.option_{key}", cls=Option, **more)
+
+
+def _choose(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    if value:
+        use(value)
+
+
+lang_option = option(
+    "--lang", key="lang", type=click.Choice(LANGUAGES), expose_value=False, is_eager=True, callback=_choose
+)
+json_option = option("--json", "as_json", key="json", is_flag=True)
