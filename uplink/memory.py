@@ -58,8 +58,12 @@ class MemoryOutbox:
         with self._lock:
             self._count += 1
             self._entries[self._count] = _Entry(Message(self._count, kind, point, start, version, text))
-            os.eventfd_write(self._bell, 1)
+            self.ring()
             return self._count
+
+    def ring(self) -> None:
+        """Wake whoever waits, as a commit does."""
+        os.eventfd_write(self._bell, 1)
 
     @property
     def owed(self) -> list[int]:

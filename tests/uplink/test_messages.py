@@ -1,0 +1,222 @@
+"""What messages say: exact texts, units and rounding, splitting, and tables that agree with each other."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import ROUND_HALF_EVEN, Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from station.model import Average, ConfigError, Kind, Mark, Outcome, Report
+from station.parameters import catalogue
+from uplink.hj212.frame import FrameTooLong, factors
+from uplink.hj212.messages import (
+    ANSWERS,
+    COMMANDS,
+    DIALECTS,
+    EXE_RTN,
+    OUTCOMES,
+    RESUPPLIED,
+    UPLOADS,
+    Wording,
+    conversion,
+    digits,
+    request,
+    split,
+)
+
+BEIJING = timezone(timedelta(hours=8))
+EIGHT = datetime(2026, 3, 1, 0, 0, tzinfo=UTC)  # 08:00 in Beijing
+STARTED = datetime(2026, 2, 28, 16, 0, 5, tzinfo=UTC)
+
+
+def wording(standard="2017", *, codes=(), units=(), **rest):
+    return Wording.of(
+        DIALECTS[standard],
+        catalogue(),
+        zone=BEIJING,
+        started=STARTED,
+        codes=dict(codes),
+        units=dict(units),
+        **rest,
+    )
+
+
+def minute(*averages, kind=Kind.MINUTE):
+    return Report(kind, "P1", EIGHT, averages)
+
+
+PM = Average("pm25", 35.04, 30.0, 40.06)
+
+
+def test_real_time_data_carry_value_and_flag():
+    report = minute(PM, Average("noise", 61.25), Average("wind_direction", 7.0), kind=Kind.REALTIME)
+    assert wording().compose(report) == (
+        "DataTime=20260301080000;a34004-Rtd=35.0,a34004-Flag=N;LA-Rtd=61.2,LA-Flag=N;a01008-Rtd=7,a01008-Flag=N"
+    )
+
+
+@pytest.mark.parametrize("kind", [Kind.MINUTE, Kind.HOUR, Kind.DAY])
+@pytest.mark.parametrize("standard", ["2017", "2025"])
+def test_periods_carry_minimum_mean_and_maximum(kind, standard):
+    text = "DataTime=20260301080000;a34004-Min=30.0,a34004-Avg=35.0,a34004-Max=40.1,a34004-Flag=N"
+    assert wording(standard).compose(minute(PM, kind=kind)) == text
+
+
+def test_2005_speaks_its_own_codes_and_marks():
+    broken = Average("air_temperature", None, mark=Mark.B)
+    text = "DataTime=20260301080000;925-Min=30.0,925-Avg=35.0,925-Max=40.1,925-Flag=N;126-Flag=D"
+    assert wording("2005").compose(minute(PM, broken)) == text
+
+
+def test_noise_goes_out_as_a_level_and_its_statistics_as_data():
+    """The statistics' form is that of HJ 212-2017 appendix C, which prints no Flag."""
+    day = [Average("noise", 50.0, 42.0, 54.0), Average("noise_l5", 53.0), Average("noise_ldn", 55.0)]
+    day += [Average("noise_ld", 54.0), Average("noise_ln", 44.04), Average("noise_l10", None, mark=Mark.D)]
+    assert wording().compose(minute(*day, kind=Kind.DAY)) == (
+        "DataTime=20260301080000;LA-Min=42.0,LA-Avg=50.0,LA-Max=54.0,LA-Flag=N;L5-Data=53.0;Ldn-Data=55.0;"
+        "Ld-DayData=54.0;Ln-NightData=44.0;L10-Flag=D"
+    )
+
+
+def test_power_on_names_the_moment_and_the_start():
+    text = "DataTime=20260301080000;RestartTime=20260301000005"
+    assert wording().compose(Report(Kind.POWER_ON, "P1", EIGHT)) == text
+
+
+def test_data_time_may_name_the_end_of_a_period():
+    ends = {Kind.REALTIME: "080000", Kind.MINUTE: "080100", Kind.HOUR: "090000"}
+    for kind, end in ends.items():
+        text = wording(datatime="end").compose(minute(PM, kind=kind))
+        assert text is not None
+        assert text.startswith(f"DataTime=20260301{end};")
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
+def test_a_factor_without_value_sends_its_flag_or_nothing(value):
+    report = minute(Average("pm25", value, mark=Mark.B))
+    assert wording().compose(report) == "DataTime=20260301080000;a34004-Flag=B"
+    assert wording(missing="omit").compose(report) is None
+
+
+def test_what_has_no_code_is_not_sent_unless_one_is_set():
+    report = minute(Average("orp", 210.0, 200.0, 220.0))
+    assert wording().compose(report) is None
+    assert wording(codes={"orp": "w99001"}).compose(report) == (
+        "DataTime=20260301080000;w99001-Min=200.0,w99001-Avg=210.0,w99001-Max=220.0,w99001-Flag=N"
+    )
+    assert wording().compose(minute()) is None
+
+
+@pytest.mark.parametrize(
+    ("parameter", "unit", "value", "text"),
+    [
+        ("pm25", "mg/m³", 75.6, "0.0756"),
+        ("pm25", "ng/m³", 75.63, "75600"),
+        ("pm25", "μg/m³", 75.6, "75.6"),  # Greek mu
+        ("air_pressure", "hPa", 101.325, "1013.2"),
+        ("conductivity", "mS/cm", 1425.04, "1.4250"),
+        ("lead", "mg/L", 4.4, "0.004"),
+        ("o3", "µg/m³", 0.0634, "63"),
+    ],
+)
+def test_a_value_keeps_its_digits_in_another_unit(parameter, unit, value, text):
+    said = wording(units={parameter: unit}).compose(minute(Average(parameter, value), kind=Kind.REALTIME))
+    assert f"-Rtd={text}," in said
+
+
+def test_a_unit_of_another_kind_is_a_configuration_fault():
+    assert conversion("µg/m³", "ppm") is None
+    with pytest.raises(ConfigError, match="pm25 in µg/m³ cannot be sent in ppm"):
+        wording(units={"pm25": "ppm"})
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False), st.integers(0, 6), st.integers(-6, 6))
+def test_rounding_is_half_even_on_the_decimal_digits(value, decimals, shift):
+    """GB/T 8170, judged by the decimal module, which the service process does not load."""
+    quantum = Decimal(1).scaleb(-decimals)
+    exact = Decimal(repr(value))
+    if exact.adjusted() + decimals > 24:  # beyond the decimal module's default precision
+        return
+    expected = exact.quantize(quantum, rounding=ROUND_HALF_EVEN).scaleb(shift)
+    got = digits(value, decimals, shift)
+    assert Decimal(got) == expected
+    assert len(got.partition(".")[2]) == max(0, decimals - shift)
+    assert not got.startswith("-0") or Decimal(got) != 0
+
+
+# -- splitting
+
+DATA = "DataTime=20260301080000;" + ";".join(
+    f"a{code}-Min=10.0,a{code}-Avg=20.0,a{code}-Max=30.0,a{code}-Flag=N" for code in range(30001, 30021)
+)
+
+
+def test_twenty_factors_take_several_packets_within_both_limits():
+    parts = split(DATA, head=80, split_head=93, width=1)
+    assert len(parts) == 2
+    assert all(len(part) + len("CP=&&&&") + 93 <= 1024 for part in parts)
+    assert all(part.startswith("DataTime=20260301080000;a") for part in parts)
+    joined = {code: values for part in parts for code, values in factors(part).items() if code}
+    assert joined == {code: values for code, values in factors(DATA).items() if code}
+
+
+def test_what_fits_is_not_split():
+    fits = DATA[: 944 - len("CP=&&&&")]  # 944 bytes of CP are left beside 80 of the other fields
+    assert split(fits, 80, 93, 4) == [fits]
+    assert len(split(DATA[: 945 - len("CP=&&&&")], 80, 93, 4)) == 2
+
+
+def test_a_factor_is_never_cut():
+    with pytest.raises(FrameTooLong, match="one factor makes a data area of 1026 bytes, the limit is 924"):
+        split("DataTime=20260301080000;" + "x" * 1002, 80, 93, 4)
+
+
+def test_one_digit_of_packet_number_counts_nine():
+    long = "DataTime=20260301080000;" + ";".join(["x" * 800] * 10)
+    with pytest.raises(FrameTooLong, match="10 packets, PNUM has 1 digits"):
+        split(long, 80, 93, 1)
+    assert len(split(long, 80, 99, 4)) == 10
+
+
+# -- tables
+
+
+@pytest.mark.parametrize(
+    ("standard", "values"), [("2005", (0, 1, 2, 3)), ("2017", (4, 5, 6, 7)), ("2025", (8, 9, 10, 11))]
+)
+def test_flag_values_are_those_of_the_generation(standard, values):
+    flag = DIALECTS[standard].flag
+    asked = [(False, False), (False, True), (True, False), (True, True)]
+    assert tuple(int(flag(split=split, answer=answer)) for split, answer in asked) == values
+
+
+def test_2025_is_2017_with_its_changes():
+    changed = replace(DIALECTS["2017"], standard="2025", version=2, split_digits=1, resupply=True, heartbeat=True)
+    assert DIALECTS["2025"] == changed
+
+
+def test_every_mark_outcome_and_kind_has_its_code():
+    assert all(set(dialect.marks) == set(Mark) for dialect in DIALECTS.values())
+    assert set(OUTCOMES) == set(Outcome)
+    assert set(OUTCOMES.values()) <= set(EXE_RTN)
+    assert set(UPLOADS) == set(Kind)
+    assert set(UPLOADS.values()) > RESUPPLIED
+
+
+def test_no_command_stands_twice_in_one_generation_and_direction():
+    for standard in DIALECTS:
+        rows = [(row.cn, row.direction) for row in COMMANDS if row.spoken(standard)]
+        assert len(rows) == len(set(rows))
+
+
+def test_verbs_with_a_direct_answer_are_asked_for_by_some_command():
+    assert set(ANSWERS) == {row.verb for row in COMMANDS if row.verb}
+
+
+def test_a_command_is_a_request_only_in_the_generations_that_know_it():
+    assert [request("1063", name) is not None for name in ("2005", "2017", "2025")] == [False, True, True]
+    assert request("3013", "2005").purpose == "operate equipment"
+    assert request("3013", "2017").purpose == "start cleaning or blow-back"
+    assert request("9014", "2017") is request("0000", "2017") is None
