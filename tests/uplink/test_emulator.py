@@ -80,13 +80,7 @@ def test_a_notice_is_answered_with_9013(station):
 
 
 def test_a_repeated_identity_is_kept_and_called_a_duplicate(platform, station):
-    for qn, rest in [
-        ("1", {}),
-        ("2", {}),
-        ("3", {"cn": "2051"}),
-        ("4", {"mn": "M2"}),
-        ("5", {"pno": "2", "pnum": "2"}),
-    ]:
+    for qn, rest in enumerate([{}, {}, {"cn": "2051"}, {"mn": "M2"}, {"pno": "2", "pnum": "2"}]):
         station.say(qn=f"2026030108150012{qn}", **rest)
     station.answers(5)
     assert [record.duplicate for record in platform.records()] == [False, True, False, False, False]

