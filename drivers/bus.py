@@ -113,17 +113,19 @@ class Bus:
         self.monotonic = monotonic
         self._open_port, self._sleep = open_port, sleep
         self._wire: _Wire | None = None
-        self._late: set[int] = set()  # units whose reply to a given-up request may still come
+        self._late: dict[int, float] = {}  # until when a unit's reply to a given-up request may still come
 
     def read(self, unit_id: int, request: Request, profile: Profile) -> bytes:
         """The register bytes of *unit_id*'s reply to *request*, within the times *profile* gives.
 
         A Modbus reply does not say which registers it carries.  So after a failure the line stays quiet for as
-        long as the instrument may take, and the unit is first asked something of another length, which tells
-        a reply that is later still from the one waited for.
+        long as the instrument may take, the unit itself is left alone for twice that time, and is then first
+        asked something of another length, which tells a reply that is later still from the one waited for.
         """
         if unit_id in self._late:
-            self._late.discard(unit_id)
+            wait = self._late.pop(unit_id) - self.monotonic()
+            if wait > 0:
+                self._sleep(wait)
             self._probe(unit_id, request, profile)
         return self._exchange(unit_id, request, profile)
 
@@ -143,15 +145,15 @@ class Bus:
         except DeviceException:
             return  # an answer all the same
         except DeviceError:
-            self._late.discard(unit_id)  # some instruments answer only what is usual: so the next try asks
+            self._late.pop(unit_id, None)  # some instruments answer only what is usual: the next try asks that
             raise
 
     def _exchange(self, unit_id: int, request: Request, profile: Profile) -> bytes:
         statistics = self.statistics[unit_id]
         timeout = profile.timeout_seconds(self.line, request)
         where = f"{self.settings.port} unit {unit_id}"
+        wire = self._opened()
         try:
-            wire = self._opened()
             wire.await_silence(self._gap(profile), where)
             statistics.requests += 1
             payload = wire.command(unit_id, request, timeout, statistics)
@@ -187,8 +189,7 @@ class Bus:
             code = frame[2]
             text = EXCEPTIONS.get(code, "not in the standard")
             return DeviceException(f"{where}: exception {code} ({text}) to {request.text}")
-        self._late.add(unit_id)
-        self._wire.keep_quiet(timeout)
+        self._late[unit_id] = self._wire.keep_quiet(timeout) + timeout
         if not frame:
             statistics.timeouts += 1
             return NoReply(f"{where}: no reply to {request.text} within {timeout:.2g} s")
@@ -258,9 +259,10 @@ class _Wire:
             if now > max(give_up, self._blocked_until + NOISE_SECONDS):
                 raise BadReply(f"{where}: not asked, the line does not fall silent")
 
-    def keep_quiet(self, seconds: float) -> None:
-        """Send nothing until *seconds* after the last request, for its reply may still come."""
+    def keep_quiet(self, seconds: float) -> float:
+        """Send nothing until *seconds* after the last request, for its reply may still come; returns when."""
         self._blocked_until = self._sent_at + seconds
+        return self._blocked_until
 
     # -- the port minimalmodbus sees
 

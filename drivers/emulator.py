@@ -401,7 +401,7 @@ class EmulatedBus:
 
 def emulated_bus(
     settings: BusSettings,
-    devices: Sequence[modbus.Settings],
+    devices: Sequence[modbus.ModbusSettings],
     folders: Sequence[Path] = (),
     values: Mapping[str, Values | Callable[[], Values]] | None = None,
     *,

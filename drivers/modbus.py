@@ -20,7 +20,7 @@ SILENT_POLLS = 2  # one reply may get lost; an instrument that was switched off 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings(DeviceSettings):
+class ModbusSettings(DeviceSettings):
     """The keys of a [[bus.device]] table whose driver is "modbus"."""
 
     profile: str = setting(text="which instrument it is: a file of drivers/profiles or of your own folder")
@@ -36,7 +36,9 @@ class ModbusDevice:
     is neither a fault nor a value to average.  A start of the station does not count as silence.
     """
 
-    def __init__(self, settings: Settings, bus: Bus, folders: Sequence[Path], now: Callable[[], datetime]) -> None:
+    Settings = ModbusSettings
+
+    def __init__(self, settings: ModbusSettings, bus: Bus, folders: Sequence[Path], now: Callable[[], datetime]) -> None:
         profile = load(settings.profile, folders).chosen(settings.variant)
         self.name = settings.name
         self.parameters = _selected(settings, profile)
@@ -129,7 +131,7 @@ class ModbusDevice:
         log.warning("device %s: reports %s", self.name, "; ".join(texts) or "no fault any more")
 
 
-def _selected(settings: Settings, profile: Profile) -> tuple[str, ...]:
+def _selected(settings: ModbusSettings, profile: Profile) -> tuple[str, ...]:
     for parameter in settings.parameters:
         if parameter not in profile.parameters:
             raise ProfileError(

@@ -367,12 +367,11 @@ def _finish(summary: Mapping[str, Any], as_json: bool) -> None:
 
 def _seconds(ctx: click.Context, parameter: click.Parameter, value: str) -> int:
     """The whole seconds in "150s", "150" or "5m"."""
-    number, factor = (
-        (value[:-1], {"s": 1, "m": 60, "h": 3600}.get(value[-1:], 0)) if value[-1:] in "smh" else (value, 1)
-    )
-    if not number.isdecimal() or not factor:
+    factor = {"s": 1, "m": 60, "h": 3600}.get(value[-1:])
+    number = value[:-1] if factor else value
+    if not number.isdecimal():
         raise click.BadParameter(f'"{value}" is not a time such as 150s or 5m')
-    return int(number) * factor
+    return int(number) * (factor or 1)
 
 
 @cli.command(help="help.demo")

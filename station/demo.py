@@ -71,7 +71,10 @@ def run_demo(seconds: int, outage: int, standard: str, keep: Path | None, *, as_
     """Run for *seconds* with an *outage*; the exit code: 0 when nothing is missing."""
     if seconds < outage + LEAST_REST:
         raise ConfigError(t("demo.too_short", least=LEAST_REST))
-    say = (lambda text: print(text, file=sys.stderr, flush=True)) if as_json else (lambda text: print(text, flush=True))
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr if as_json else sys.stdout, flush=True)
+
     say(t("demo.title", standard=standard))
     with _folder(keep) as folder, Platform(database=folder / "platform.db") as platform:
         say(t("demo.folder", folder=folder))
@@ -228,6 +231,7 @@ def _progress(loaded: Loaded, seconds: int, say: Any) -> None:
         t(
             "demo.progress",
             seconds=seconds,
+            taken=found["store"]["taken"],
             readings=found["store"]["readings"],
             records=_minutes(loaded),
             acknowledged=district["answered"],
@@ -260,7 +264,7 @@ def judge(loaded: Loaded, records: list[Record], standard: str, outage: bool) ->
         summary.records = db.execute("SELECT count(*) FROM average WHERE kind = ?", (int(Kind.MINUTE),)).fetchone()[0]
         messages = db.execute("SELECT kind, point, text FROM message").fetchall()
         heard = {row[0] for row in db.execute("SELECT DISTINCT device FROM reading JOIN series ON series.id = series")}
-        answered = db.execute("SELECT sum(answered) FROM platform").fetchone()[0]
+        answered, resupplied = db.execute("SELECT sum(answered), sum(resupplied) FROM platform").fetchone()
     mns = {p.point: p.mn for uplink in loaded.config.uplink for p in getattr(uplink, "point", ())}
     due = Counter((mns[point], UPLOADS[Kind(kind)], text) for kind, point, text in messages)
     kept = {(r.mn, r.cn, r.datatime, r.pno): r.data for r in records}
@@ -272,22 +276,10 @@ def judge(loaded: Loaded, records: list[Record], standard: str, outage: bool) ->
     # After dropping what repeats an identity word for word, an identity must stand once.
     distinct = {(r.mn, r.cn, r.datatime, r.pno, r.data) for r in records}
     summary.duplicates = len(distinct) - len(kept)
-    summary.resupplied = _resupplied(records)
+    summary.resupplied = resupplied or 0
     summary.owed = summary.sent - summary.acknowledged
     summary.missing = list(_missing(summary, {d.name for b in loaded.config.bus for d in b.device} - heard, outage))
     return summary
-
-
-def _resupplied(records: list[Record]) -> int:
-    """Records that came later than the next one of their kind was due: told by RF, or by their lateness."""
-    late = 0
-    newest: dict[tuple[str, str], str] = {}
-    for record in records:
-        key = (record.mn, record.cn)
-        if record.rf or record.datatime < newest.get(key, ""):
-            late += 1
-        newest[key] = max(newest.get(key, ""), record.datatime)
-    return late
 
 
 def _missing(summary: Summary, silent: set[str], outage: bool) -> Iterator[str]:

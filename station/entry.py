@@ -15,3 +15,7 @@ def main() -> None:
     from station.cli import main as commands
 
     commands()
+
+
+if __name__ == "__main__":
+    main()

@@ -64,6 +64,7 @@ class Depth:
     dropped: int
     answered: int
     unconfirmed: int
+    resupplied: int  # of these, how many came through the history lane
 
 
 def split(spans: Sequence[Span], number: int) -> list[Span]:
@@ -116,6 +117,7 @@ class PlatformOutbox:
         self._done: set[int] = set()  # answered live messages above a gap
         self._fetched: deque[Message] = deque()
         self._pinned: deque[int] = deque()
+        self._first = range(0)  # the power-on reports of this start
         self.connected_at: datetime | None = None
         self.progress = 0  # answers in this process, for the caller's back-off
         self._load()
@@ -125,17 +127,18 @@ class PlatformOutbox:
     def _load(self) -> None:
         with self._store.transaction() as db:
             db.execute(
-                "INSERT INTO platform(name, live, reserved, answered, unconfirmed, dropped)"
-                " SELECT ?, 0, 0, 0, 0, 0 WHERE NOT EXISTS (SELECT 1 FROM platform WHERE name = ?)",
+                "INSERT INTO platform(name, live, reserved, answered, unconfirmed, resupplied, dropped)"
+                " SELECT ?, 0, 0, 0, 0, 0, 0 WHERE NOT EXISTS (SELECT 1 FROM platform WHERE name = ?)",
                 (self.name, self.name),
             )
             row = db.execute(
-                "SELECT id, live, reserved, answered, unconfirmed, dropped FROM platform WHERE name = ?", (self.name,)
+                "SELECT id, live, reserved, answered, unconfirmed, resupplied, dropped FROM platform WHERE name = ?",
+                (self.name,),
             ).fetchone()
         self.id = row[0]
         base = self.id << SEQUENCE_BITS
         self._live, self._reserved = max(int(row[1]), base), int(row[2])
-        self._answered, self._unconfirmed, self._dropped = row[3], row[4], row[5]
+        self._answered, self._unconfirmed, self._resupplied, self._dropped = row[3:7]
         self._number: int = self._reserved
         self._newest = self._store.newest_message(self.id)
         self._handed = self._live
@@ -152,9 +155,10 @@ class PlatformOutbox:
             reserved = self._number if last else max(self._number, to_ms(self._now())) + self._horizon_ms
             self._pending_reserve = max(reserved, self._number)
             live, spans = self._as_after_a_crash()
-            state = (live, self._answered, self._unconfirmed, self._dropped)
+            state = (live, self._answered, self._unconfirmed, self._resupplied, self._dropped)
         db.execute(
-            "UPDATE platform SET live = ?, reserved = ?, answered = ?, unconfirmed = ?, dropped = ? WHERE id = ?",
+            "UPDATE platform SET live = ?, reserved = ?, answered = ?, unconfirmed = ?, resupplied = ?, dropped = ?"
+            " WHERE id = ?",
             (state[0], self._pending_reserve, *state[1:], self.id),
         )
         if spans != self._written:
@@ -188,7 +192,9 @@ class PlatformOutbox:
         power-on reports of this start).
         """
         with self._lock:
-            self._pinned.extend(range(self._newest + 1, self._newest + 1 + pins))
+            if pins:
+                self._first = range(self._newest + 1, self._newest + 1 + pins)
+                self._pinned.extend(self._first)
             self._reserved, self._written = self._pending_reserve, self._pending_written
             newest = self._store.newest_message(self.id)
             rung = newest > self._newest
@@ -300,8 +306,10 @@ class PlatformOutbox:
         """The platform has these, or TCP says that it got their bytes (*confirmed* false)."""
         with self._lock:
             for number in ids:
+                old = number <= self._live and number not in self._first
                 if not self._settle(number):
                     continue
+                self._resupplied += old
                 self.progress += 1
                 if confirmed:
                     self._answered += 1
@@ -379,7 +387,15 @@ class PlatformOutbox:
             count = sum(self._count(s.first, s.last, s.kinds) for s in owed)
             count += self._newest - self._live - len(self._done)
             parked = sum(s.last - s.first + 1 for s in self._spans if s.state is State.PARKED)
-            return Depth(int(count), self._oldest(owed), parked, self._dropped, self._answered, self._unconfirmed)
+            return Depth(
+                int(count),
+                self._oldest(owed),
+                parked,
+                self._dropped,
+                self._answered,
+                self._unconfirmed,
+                self._resupplied,
+            )
 
     def _oldest(self, owed: Sequence[Span]) -> datetime | None:
         for span in [*owed, Span(self._live + 1, self._newest, State.BACKLOG)]:

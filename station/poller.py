@@ -68,7 +68,7 @@ class Poller(Thread):
         start = clock.monotonic()
         self.bus_name = name
         self.tasks = [Task(device, settings, start) for device, settings in devices]
-        self._recorder, self._clock, self._stop, self._beat, self._close = recorder, clock, stop, beat, close
+        self._recorder, self._clock, self._stopping, self._beat, self._close = recorder, clock, stop, beat, close
         self._errands: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._port_lost = False
         self.failed: BaseException | None = None
@@ -76,7 +76,7 @@ class Poller(Thread):
     def run(self) -> None:
         """Poll until stopped; anything unforeseen is kept for the main thread, which ends the process."""
         try:
-            while not self._stop.is_set():
+            while not self._stopping.is_set():
                 self.turn()
         except BaseException as error:  # noqa: BLE001 - carried to the main thread, raised there
             self.failed = error

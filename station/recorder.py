@@ -42,6 +42,7 @@ class Recorder:
         self._misses: dict[tuple[str, Reason], Miss] = {}
         self.urgent = False
         self.dropped = 0
+        self.taken = 0  # readings since the start, stored or not
         self.current: dict[tuple[str, str], Reading] = {}
         self.devices: dict[str, DeviceState] = {}
 
@@ -50,6 +51,7 @@ class Recorder:
         readings = list(readings)
         with self._lock:
             self._batch.readings += readings
+            self.taken += len(readings)
             for reading in readings:
                 self.current[reading.device, reading.parameter] = reading
             self._bound()

@@ -30,7 +30,7 @@ class Sender(Thread):
     ) -> None:
         super().__init__(name=f"uplink-{outbox.name}")
         self.uplink, self.outbox = uplink, outbox
-        self._commands, self._stop, self._beat, self._note = commands, stop, beat, note
+        self._commands, self._stopping, self._beat, self._note = commands, stop, beat, note
         self._backoff = backoff
         self._down = False
         self.error = ""
@@ -39,7 +39,7 @@ class Sender(Thread):
     def run(self) -> None:
         """Serve until stopped; anything unforeseen is kept for the main thread, which ends the process."""
         try:
-            while not self._stop.is_set():
+            while not self._stopping.is_set():
                 self.serve()
         except BaseException as error:  # noqa: BLE001 - carried to the main thread, raised there
             self.failed = error
@@ -48,7 +48,7 @@ class Sender(Thread):
         """One connection, from its making to its end, and the wait after it."""
         before = self.outbox.progress
         try:
-            self.uplink.run(self.outbox, self._commands, self._stop)
+            self.uplink.run(self.outbox, self._commands, self._stopping)
         except (UplinkError, ConfigError) as error:  # a credential may vanish, and come back
             was_up = self.outbox.connected_at is not None
             if was_up or not self._down:
@@ -62,7 +62,7 @@ class Sender(Thread):
         self._rest(next(self._backoff))
 
     def _rest(self, seconds: float) -> None:
-        while seconds > 0 and not self._stop.is_set():
+        while seconds > 0 and not self._stopping.is_set():
             self._beat()
-            self._stop.wait(min(TURN, seconds))
+            self._stopping.wait(min(TURN, seconds))
             seconds -= TURN

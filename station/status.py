@@ -41,6 +41,7 @@ def live(engine: Engine) -> dict[str, Any]:
         "store": {
             "file": engine.store.where,
             "readings": engine.store.newest("reading"),
+            "taken": engine.recorder.taken,
             "error": engine.store_error,
         },
         "silent_threads": engine.watchdog.silent(),
@@ -168,7 +169,7 @@ def stored(store: Store, now: datetime) -> dict[str, Any]:
     return {
         "running": False,
         "time": now.isoformat(),
-        "store": {"file": store.where, "readings": store.newest("reading"), "error": ""},
+        "store": {"file": store.where, "readings": store.newest("reading"), "taken": 0, "error": ""},
         "devices": [
             {"name": n, "bus": "", "answers": False, "last_reply": v[0]["time"], "missed": 0, "error": "", "values": v}
             for n, v in newest.items()
