@@ -150,15 +150,16 @@ class Engine:
             self._register_schedules()
         for kind in (Kind.MINUTE, Kind.HOUR, Kind.DAY):
             self._next[kind] = self._first_period(kind)
-        self._next_realtime = {
-            name: floor_to(self.started, seconds) + timedelta(seconds=seconds)
-            for name, seconds in self.realtime.items()
-        }
+        self._next_realtime = self._realtime_after(self.started)
         self._shortest = min(self.realtime.values(), default=round(self.config.station.commit_seconds))
         self._next_silence = self.clock.monotonic() + self._shortest
         self._next_commit = self.clock.monotonic() + self.commit_seconds
         self.note("start", version=VERSION, trust=trust())
         self.commit(power_on=True)
+
+    def _realtime_after(self, moment: datetime) -> dict[str, datetime]:
+        """When each platform's next real-time data are due."""
+        return {name: floor_to(moment, n) + timedelta(seconds=n) for name, n in self.realtime.items()}
 
     def _register_schedules(self) -> None:
         """What each platform is due, from when on, so that completeness can be reckoned by subtraction."""
@@ -245,7 +246,7 @@ class Engine:
         return self.clock.now().timestamp() - self.clock.monotonic()
 
     def _watch_clock(self) -> None:
-        """Note a stepped wall clock; periods already closed stay closed."""
+        """Note a stepped wall clock: periods already closed stay closed, real-time data go on at once."""
         offset = self._wall_offset()
         step = offset - self._offset
         if abs(step) < STEP_SECONDS:
@@ -254,6 +255,7 @@ class Engine:
         log.warning("clock: the wall clock was stepped by %+.1f s", step)
         self.note("clock_step", urgent=True, seconds=round(step, 3), trust=trust())
         self._stepped = True
+        self._next_realtime = self._realtime_after(self.clock.now())
 
     # -- one commit
 
@@ -289,7 +291,8 @@ class Engine:
         self._next |= closed
         self._next_realtime |= fired
         self._stepped = False
-        self._floors.append((now, self.store.newest("reading")))
+        youngest = max((r.time for r in batch.readings), default=now)
+        self._floors.append((max(now, youngest), self.store.newest("reading")))
         self._next_commit = self.clock.monotonic() + self.commit_seconds
         for sender in self.senders:
             sender.outbox.committed(pins=pins[sender.outbox.id])
@@ -451,7 +454,7 @@ class Engine:
 
     def _floor(self, start: datetime) -> int:
         """An id below which no reading is as young as *start*."""
-        known = [number for at, number in self._floors if at <= start]
+        known = [number for at, number in self._floors if at < start]
         return max(known) if known else self.store.reading_floor(start)
 
     # -- housekeeping

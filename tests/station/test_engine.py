@@ -1,0 +1,236 @@
+"""The flow from a poll to a platform's message, driven second by second."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from drivers.base import DeviceException, PortLost
+from station.clock import to_ms
+from station.model import Kind, Lane, Mark, Reason
+from tests.station.conftest import START, Rig
+
+MIDNIGHT = datetime(2026, 3, 1, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+def test_a_minute_becomes_an_average_and_a_message_in_one_commit(rig: Rig) -> None:
+    """At 00:01:02 the minute that began at 00:00 is closed; it held the readings of its second half."""
+    rig.run(33)
+    (report,) = rig.engine.store.averages(Kind.MINUTE, MIDNIGHT, MIDNIGHT + DAY)
+    assert report.start == MIDNIGHT
+    assert [(a.parameter, a.mean, a.valid, a.expected) for a in report.averages] == [
+        ("pm10", 60.0, 6, 12),
+        ("pm25", 35.0, 6, 12),
+    ]
+    assert rig.texts("MINUTE") == ["MINUTE site pm10=60N pm25=35N"]
+
+
+def test_real_time_data_go_out_at_every_interval(rig: Rig) -> None:
+    """Every 30 s, two seconds after the boundary, with the newest values."""
+    rig.instrument.show(pm25=36.0)
+    rig.run(33)
+    rig.instrument.show(pm25=37.0)
+    rig.run(30)
+    assert rig.texts("REALTIME") == ["REALTIME site pm10=60N pm25=36N", "REALTIME site pm10=60N pm25=37N"]
+
+
+def test_only_normal_readings_enter_a_mean(rig: Rig) -> None:
+    """A reading above its range is kept and marked, and left out."""
+    rig.run(31.0)
+    rig.instrument.show(mark=Mark.T, reason=Reason.ABOVE_RANGE, pm25=9000.0)
+    rig.run(10)
+    rig.instrument.show(pm25=37.0)
+    rig.run(53)
+    reports = rig.engine.store.averages(Kind.MINUTE, MIDNIGHT, MIDNIGHT + DAY)
+    pm25 = next(a for a in reports[-1].averages if a.parameter == "pm25")
+    assert (pm25.mean, pm25.maximum, pm25.valid, pm25.total, pm25.mark) == (36.8, 37.0, 10, 12, Mark.N)
+
+
+def test_a_missed_poll_is_tried_again_at_once_and_counted(rig: Rig) -> None:
+    """One lost reply costs nothing but a count with its reason."""
+    rig.run(6)
+    rig.instrument.go_silent(times=1)
+    rig.run(28)
+    assert rig.engine.store.query("SELECT device, reason, count FROM missed") == [("dust", Reason.NO_REPLY, 1)]
+    marks = rig.engine.store.query("SELECT DISTINCT mark FROM reading")
+    assert marks == [(0,)]
+    assert "device_lost" not in rig.events()
+
+
+def test_b_is_set_only_when_a_whole_interval_had_no_good_reply(rig: Rig) -> None:
+    """A silent instrument is marked B after the 30 s of the real-time interval, not at the first miss."""
+    rig.run(12)
+    rig.instrument.go_silent()
+    rig.run(15)
+    rig.engine.commit()
+    assert rig.engine.store.query("SELECT count(*) FROM reading WHERE raw IS NULL") == [(0,)]
+    rig.run(45)
+    found = rig.engine.store.readings(START, START + DAY)
+    missing = [r for r in found if r.value is None]
+    assert {(r.parameter, r.mark, r.reason) for r in missing} == {
+        ("pm10", Mark.B, Reason.NO_REPLY),
+        ("pm25", Mark.B, Reason.NO_REPLY),
+    }
+    assert rig.texts("REALTIME")[-1] == "REALTIME site pm10=B pm25=B"
+    assert rig.events().count("device_lost") == 1
+
+
+def test_a_silent_unit_is_asked_ever_more_rarely_and_found_again(rig: Rig) -> None:
+    """Probes at 1, 2, 4 … 60 s instead of every poll; the polls it would have had are counted."""
+    rig.run(5)
+    rig.instrument.go_silent()
+    before = rig.instrument.asked
+    rig.run(600)
+    assert rig.instrument.asked - before < 20
+    rig.instrument.come_back()
+    rig.run(61)
+    rig.engine.commit()
+    assert "device_back" in rig.events()
+    reasons = dict(rig.engine.store.query("SELECT reason, sum(count) FROM missed GROUP BY reason"))
+    assert reasons[Reason.BACKING_OFF] > 80
+    assert rig.engine.recorder.state("dust").failures == 0
+
+
+def test_an_instrument_that_answers_exceptions_keeps_its_cadence(rig: Rig) -> None:
+    """It answered, so it is not backed off."""
+    rig.instrument.go_silent(error=DeviceException("dust: exception 2"))
+    rig.run(60)
+    assert rig.instrument.asked == 12
+
+
+def test_a_lost_port_is_waited_for_and_said_once(rig: Rig) -> None:
+    """Pulled out for a minute: one event lost, one event back."""
+    rig.run(5)
+    rig.instrument.go_silent(error=PortLost("/dev/ttyUSB0: cannot be opened: No such file or directory"))
+    rig.run(60)
+    rig.instrument.come_back()
+    rig.run(10)
+    rig.engine.commit()
+    assert [e for e in rig.events() if e.startswith("port")] == ["port_lost", "port_back"]
+
+
+def test_hours_and_days_are_closed_from_what_lies_below_them(rig: Rig) -> None:
+    """A day at +08:00 ends at 16:00 UTC; its mean is of its hours, their means of their minutes."""
+    rig.run(3600 * 16 + 40, step=5)
+    store = rig.engine.store
+    hours = store.averages(Kind.HOUR, MIDNIGHT, MIDNIGHT + DAY)
+    days = store.averages(Kind.DAY, MIDNIGHT - DAY, MIDNIGHT + DAY)
+    assert [r.start for r in hours] == [MIDNIGHT + timedelta(hours=n) for n in range(16)]
+    assert [r.start for r in days] == [MIDNIGHT - timedelta(hours=8)]
+    assert {a.parameter: a.mean for a in days[0].averages} == {"pm25": 35.0, "pm10": 60.0}
+    assert rig.texts("DAY") == ["DAY site pm10=60D pm25=35D"]  # 16 of 24 hours: under three quarters
+
+
+def test_periods_that_a_crash_left_open_are_closed_at_the_next_start(rig: Rig) -> None:
+    """Killed right before the minute's commit: the readings that were committed still make the minute."""
+    rig.run(20)
+    rig.engine.commit()
+    rig.restart()
+    rig.clock.advance(600)
+    rig.run(3)
+    starts = [r.start for r in rig.engine.store.averages(Kind.MINUTE, MIDNIGHT, MIDNIGHT + DAY)]
+    assert starts == [MIDNIGHT]
+    assert rig.texts("MINUTE") == ["MINUTE site pm10=60N pm25=35N"]
+
+
+def test_no_period_is_closed_twice_over_restarts(rig: Rig) -> None:
+    """Five kills in five minutes: five minutes, each once."""
+    for _ in range(5):
+        rig.run(60)
+        rig.restart()
+    rig.run(5)
+    starts = [r.start for r in rig.engine.store.averages(Kind.MINUTE, MIDNIGHT, MIDNIGHT + DAY)]
+    assert starts == [MIDNIGHT + timedelta(minutes=n) for n in range(5)]
+    assert len(rig.texts("MINUTE")) == 5
+
+
+def test_a_station_that_was_off_for_days_reports_no_empty_minutes(rig: Rig) -> None:
+    """Nothing was measured, so nothing is made up."""
+    rig.run(120)
+    rig.clock.advance(3 * 86400)
+    rig.restart()
+    rig.run(120)
+    starts = [r.start for r in rig.engine.store.averages(Kind.MINUTE, MIDNIGHT, MIDNIGHT + 4 * DAY)]
+    before = [MIDNIGHT + timedelta(minutes=n) for n in range(3)]
+    assert starts == [*before, *(MIDNIGHT + timedelta(days=3, minutes=n) for n in (2, 3))]
+
+
+def test_a_stepped_clock_is_an_event_and_doubles_no_period(rig: Rig) -> None:
+    """An hour back: the minutes already closed stay closed; the step stands in the clock table."""
+    rig.run(100)
+    before = rig.texts("MINUTE")
+    reported = len(rig.texts("REALTIME"))
+    rig.clock.step(-3600)
+    rig.run(100)
+    assert "clock_step" in rig.events()
+    assert rig.texts("MINUTE") == before
+    assert len(rig.texts("REALTIME")) == reported + 3
+    offsets = [row[0] for row in rig.engine.store.query("SELECT offset_ms FROM clock ORDER BY id")]
+    assert offsets[1] - offsets[0] == -3_600_000
+
+
+def test_each_start_reports_power_on_once(rig: Rig) -> None:
+    """2081 is queued by the start itself."""
+    rig.run(60)
+    rig.restart()
+    assert rig.texts("POWER_ON") == ["POWER_ON site", "POWER_ON site"]
+
+
+def test_commits_come_once_a_real_time_interval(rig: Rig) -> None:
+    """The smaller of commit_seconds (60) and the interval (30): four in two minutes, not one a poll."""
+    commits = []
+    commit = rig.engine.commit
+    rig.engine.commit = lambda **more: commits.append(rig.clock.now()) or commit(**more)  # type: ignore[method-assign]
+    rig.run(120)
+    assert len(commits) == 4
+
+
+def test_readings_wait_in_memory_while_the_disk_is_full(rig: Rig) -> None:
+    """Nothing is lost, one line is logged, and an event tells of it afterwards."""
+    rig.run(10)
+    store = rig.engine.store
+    pages = store.query("PRAGMA page_count")[0][0]
+    store.query(f"PRAGMA max_page_count={pages}")
+    rig.run(1200)
+    assert "the disk is full" in rig.engine.store_error
+    store.query("PRAGMA max_page_count=1000000")
+    rig.run(60)
+    assert rig.engine.store_error == ""
+    assert "store_back" in rig.events()
+    times = [r.time for r in store.readings(START, START + DAY) if r.parameter == "pm25"]
+    assert len(times) >= 250
+    assert {(b - a).total_seconds() for a, b in zip(times, times[1:], strict=False)} == {5.0}
+
+
+def test_purge_keeps_what_a_platform_is_still_owed(rig: Rig) -> None:
+    """Past retention, but unanswered: it stays."""
+    rig.run(120)
+    owed = rig.engine.depths()["district"].owed
+    rig.clock.advance(1828 * 86400)
+    rig.engine.purge()
+    assert rig.engine.store.query("SELECT count(*) FROM reading") == [(0,)]
+    assert rig.engine.depths()["district"].owed == owed == len(rig.texts())
+    outbox = rig.engine.senders[0].outbox
+    outbox.connected()
+    outbox.answered([m.id for m in (*outbox.next(Lane.LIVE, 99), *outbox.next(Lane.HISTORY, 99))])
+    rig.engine.purge()
+    assert rig.texts() == []
+
+
+def test_an_unforeseen_error_in_a_thread_reaches_the_main_thread(rig: Rig) -> None:
+    """The process ends and systemd starts it clean."""
+    rig.engine.pollers[0].failed = ZeroDivisionError("a bug")
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        rig.engine.tick()
+
+
+def test_the_schedule_of_each_platform_is_noted_once(rig: Rig) -> None:
+    """What was due can be reckoned later; a restart adds nothing."""
+    rig.restart()
+    rows = rig.engine.store.query("SELECT kind, interval_seconds, from_ms FROM schedule ORDER BY kind")
+    assert rows == [
+        (kind, seconds, to_ms(START))
+        for kind, seconds in ((Kind.REALTIME, 30), (Kind.MINUTE, 60), (Kind.HOUR, 3600), (Kind.DAY, 86400))
+    ]
