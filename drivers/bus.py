@@ -36,6 +36,7 @@ EXCEPTIONS = {  # Modbus application protocol V1.1b3, 7
 }
 EXCEPTION_BIT = 0x80
 STALLED_SECONDS = 0.05  # no byte for so long inside a frame: the rest will not come (USB adapters hold 16 ms)
+LATEST_SECONDS = 0.25  # a unit that missed its worst time is left alone for at least so long
 NOISE_SECONDS = 1.0  # a line that does not fall silent for so long is not waited for
 
 
@@ -119,8 +120,8 @@ class Bus:
         """The register bytes of *unit_id*'s reply to *request*, within the times *profile* gives.
 
         A Modbus reply does not say which registers it carries.  So after a failure the line stays quiet for as
-        long as the instrument may take, the unit itself is left alone for twice that time, and is then first
-        asked something of another length, which tells a reply that is later still from the one waited for.
+        long as the instrument may take, the unit itself is left alone for as long again, and is then first asked
+        something of another length, which tells a reply that is later still from the one waited for.
         """
         if unit_id in self._late:
             wait = self._late.pop(unit_id) - self.monotonic()
@@ -189,7 +190,7 @@ class Bus:
             code = frame[2]
             text = EXCEPTIONS.get(code, "not in the standard")
             return DeviceException(f"{where}: exception {code} ({text}) to {request.text}")
-        self._late[unit_id] = self._wire.keep_quiet(timeout) + timeout
+        self._late[unit_id] = self._wire.keep_quiet(timeout) + max(timeout, LATEST_SECONDS)
         if not frame:
             statistics.timeouts += 1
             return NoReply(f"{where}: no reply to {request.text} within {timeout:.2g} s")

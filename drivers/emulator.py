@@ -210,6 +210,7 @@ class EmulatedBus:
         self._order = 0
         self._received, self._received_at = b"", 0.0
         self._busy_until = 0.0
+        self._answered: dict[int, float] = {}  # when each unit has sent its last reply
         self._errands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._wake_reader, self._wake_writer = -1, -1
         self._thread: threading.Thread | None = None
@@ -341,7 +342,8 @@ class EmulatedBus:
         begins = end + delay if self.pace else now
         if unit.fault == "late":
             begins = now + self._patience(unit, request) + LATE_SECONDS
-        self._schedule(reply, begins)
+        begins = max(begins, self._answered.get(unit.unit_id, 0.0))  # it does one thing after the other
+        self._answered[unit.unit_id] = self._schedule(reply, begins)
 
     def _judge_silence(self, now: float) -> None:
         if not self.pace or not self._busy_until:
@@ -379,14 +381,17 @@ class EmulatedBus:
         asked = Request("holding", 0, min(count, MOST_REGISTERS), ())
         return unit.profile.timeout_seconds(self.line, asked)
 
-    def _schedule(self, reply: bytes, begins: float) -> None:
+    def _schedule(self, reply: bytes, begins: float) -> float:
+        """Have *reply* begin at *begins*; returns when it ends."""
         character = self.line.character if self.pace else 0.0
         size = self.chunk if self.pace else len(reply)
         for i in range(0, len(reply), size):
             piece = reply[i : i + size]
             self._order += 1
             heapq.heappush(self._pending, (begins + (i + len(piece)) * character, self._order, piece))
-        self._busy_until = max(self._busy_until, begins + len(reply) * character)
+        ends = begins + len(reply) * character
+        self._busy_until = max(self._busy_until, ends)
+        return ends
 
     def _send_due(self) -> None:
         now = time.monotonic()

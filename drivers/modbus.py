@@ -38,7 +38,9 @@ class ModbusDevice:
 
     Settings = ModbusSettings
 
-    def __init__(self, settings: ModbusSettings, bus: Bus, folders: Sequence[Path], now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, settings: ModbusSettings, bus: Bus, folders: Sequence[Path], now: Callable[[], datetime]
+    ) -> None:
         profile = load(settings.profile, folders).chosen(settings.variant)
         self.name = settings.name
         self.parameters = _selected(settings, profile)

@@ -463,7 +463,7 @@ def _register_faults(register: Mapping[str, Any]) -> Iterator[str]:
         if register["type"] == "f32":
             continue
         if type(raw) is not int or not low <= raw <= high:
-            yield f"no_value: {_shown(raw)} is no {register['type']}"
+            yield f"no_value: {raw} is no {register['type']}"
 
 
 def _place_faults(place: Mapping[str, Any], width: int) -> Iterator[str]:

@@ -1,0 +1,69 @@
+"""drivers/README.md is held to the code."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import drivers
+from drivers.emulator import FAULTS, EmulatedUnit
+from drivers.line import Line, read_request
+from drivers.profile import KEYS, SHIPPED, load, parse
+from station.parameters import catalogue
+
+README = Path(drivers.__file__).with_name("README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+SECTIONS = dict(re.findall(r"^##+ (.+?)\n(.*?)(?=^##|\Z)", README, re.DOTALL | re.MULTILINE))
+
+
+def rows(section: str) -> dict[str, str]:
+    """The table of *section*: first cell to the whole row."""
+    return {m[1]: m[0] for m in re.finditer(r"^\| `([^`]+)` \|.*$", SECTIONS[section], re.MULTILINE)}
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_every_toml_block_loads_and_reads_its_examples(block):
+    profile = parse(block, "readme")
+    unit = EmulatedUnit(profile)
+    for request in profile.plan(Line(profile.baudrate)):
+        asked = read_request(profile.unit_id, request.table, request.address, request.count)
+        reply = unit.answer(asked)
+        assert reply is not None
+        assert reply[1] == request.function
+    for register in profile.registers:
+        assert register.unit == catalogue()[register.parameter].unit
+
+
+def test_the_frames_of_the_blocks_are_what_the_emulator_says():
+    frames = [(parse(block, "readme"), frame) for block in BLOCKS for frame in parse(block, "readme").frames]
+    assert frames
+    for profile, frame in frames:
+        assert EmulatedUnit(profile).answer(frame.request) == frame.response
+
+
+@pytest.mark.parametrize("table", KEYS)
+def test_every_key_is_in_the_reference_with_its_meaning(table):
+    section = next(
+        name for name in SECTIONS if (f"[[{table}]]" in name or (table, name) == ("profile", "The file itself"))
+    )
+    listed = rows(section)
+    assert list(listed) == list(KEYS[table])
+    for name, key in KEYS[table].items():
+        assert key.text in listed[name]
+        assert ("required" in listed[name]) == key.required
+
+
+def test_every_shipped_profile_is_in_the_table():
+    listed = rows("Profiles that ship")
+    assert list(listed) == sorted(path.stem for path in SHIPPED.glob("*.toml"))
+    for name, row in listed.items():
+        profile = load(name)
+        measured = {*profile.parameters, *(r.parameter for v in profile.variants for r in v.registers)}
+        assert all(f"`{parameter}`" in row for parameter in measured)
+        assert all(f"`{variant.name}`" in row for variant in profile.variants)
+        assert f"| {profile.baudrate} 8{profile.parity}{profile.stopbits} | {profile.grade} |" in row
+        assert f"{profile.maker} {profile.title}" in row
+
+
+def test_every_fault_of_the_emulator_is_in_the_table():
+    assert {name: row.split(" | ")[1].rstrip(" |") for name, row in rows("Emulated instruments").items()} == FAULTS
