@@ -51,8 +51,6 @@ class ModbusDevice:
         self.conditions: tuple[str, ...] = ()  # what the instrument says of itself, in words
         self._unit_id, self._profile, self._bus, self._now = settings.unit_id, profile, bus, now
         self._requests = profile.plan(bus.line, self.parameters, bus.settings.gap_ms)
-        self._counters = {r.parameter for r in profile.registers if r.counter}
-        self._totals: dict[str, float] = {}
         self._unanswered = 0
         self._warm_at = 0.0  # on the bus's monotonic clock
 
@@ -75,7 +73,7 @@ class ModbusDevice:
             conditions += reported
         self._heard(failure)
         self._note(conditions, complete=failure is None)
-        samples = self._warming(self._rises(marked(samples, conditions)))
+        samples = self._warming(marked(samples, conditions))
         if failure is not None:
             failure.samples = samples
             raise failure
@@ -108,21 +106,6 @@ class ModbusDevice:
             sample if sample.mark > Mark.M else replace(sample, mark=Mark.M, reason=Reason.WARMING_UP)
             for sample in samples
         ]
-
-    def _rises(self, samples: Iterable[Sample]) -> list[Sample]:
-        """*samples* with each counter's total turned into its rise since the last one, which needs two."""
-        return [rise for sample in samples if (rise := self._rise(sample)) is not None]
-
-    def _rise(self, sample: Sample) -> Sample | None:
-        if sample.parameter not in self._counters or sample.value is None:
-            return sample
-        last = self._totals.get(sample.parameter)
-        self._totals[sample.parameter] = sample.value
-        if last is None:
-            return None
-        # A total that fell was set to zero in between: what it shows has come since then.
-        rise = sample.value - last if sample.value >= last else sample.value
-        return replace(sample, value=round(rise, 9))
 
     def _note(self, conditions: Iterable[Status], *, complete: bool) -> None:
         """Keep what the instrument reports of itself, and log it when it changes."""

@@ -234,7 +234,6 @@ _REGISTER = {
     "unit": Key("text", "unit of the value, as in station/parameters.toml", ""),
     "range": Key("range", "lowest and highest believable value; outside it is marked and kept", None),
     "no_value": Key("raws", 'raw numbers (or "nan") that mean the instrument has no value', ()),
-    "counter": Key("flag", "counts up: the rise since the last reading is delivered", False),
     "example": Key("example", "what the emulator serves and the tests expect"),
 }
 _STATUS = {

@@ -71,8 +71,7 @@ class Register(Place):
     """One value of an instrument: value = raw × *scale* + *offset*, in *unit*.
 
     A value outside *range* is marked and kept; a raw number in *no_value* means the instrument has none.
-    A *counter* counts up, and what is delivered is its rise.  Text (type "ascii") identifies the
-    instrument and is never a sample.
+    Text (type "ascii") identifies the instrument and is never a sample.
     """
 
     parameter: str
@@ -81,7 +80,6 @@ class Register(Place):
     offset: float = 0
     range: tuple[float, float] = (-math.inf, math.inf)
     no_value: tuple[float, ...] = ()
-    counter: bool = False
     example: float | str = 0
     ratio: tuple[float, float, float] = field(default=(1, 0, 1), init=False, repr=False, compare=False)
 

@@ -215,6 +215,7 @@ def load(path: Path) -> Loaded:
         warnings += _warnings(config, path.parent)
     lines = locate(text)
     if config is None or faults:
+        faults.sort(key=lambda fault: line_of(fault.path, lines) or 0)
         raise ConfigError("\n".join(_worded(path, fault, lines) for fault in faults))
     return Loaded(config, path.resolve(), tuple(_worded(path, fault, lines) for fault in warnings))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -201,7 +202,7 @@ def test_readings_wait_in_memory_while_the_disk_is_full(rig: Rig) -> None:
     assert "store_back" in rig.events()
     times = [r.time for r in store.readings(START, START + DAY) if r.parameter == "pm25"]
     assert len(times) >= 250
-    assert {(b - a).total_seconds() for a, b in zip(times, times[1:], strict=False)} == {5.0}
+    assert {(b - a).total_seconds() for a, b in pairwise(times)} == {5.0}
 
 
 def test_purge_keeps_what_a_platform_is_still_owed(rig: Rig) -> None:

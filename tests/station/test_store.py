@@ -104,9 +104,14 @@ def test_a_reading_takes_at_most_thirty_bytes_of_file(store: Store) -> None:
 
 def test_a_failed_transaction_leaves_nothing(store: Store) -> None:
     """All or nothing: the reading before the failure is gone too."""
-    with pytest.raises(RuntimeError), store.transaction():
-        store.add_readings([reading()], SERIES)
-        raise RuntimeError("half way")
+
+    def fail_half_way() -> None:
+        with store.transaction():
+            store.add_readings([reading()], SERIES)
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        fail_half_way()
     assert store.newest("reading") == 0
 
 
@@ -140,7 +145,7 @@ def test_a_damaged_file_is_one_sentence(tmp_path: Path) -> None:
     """Nothing is overwritten: the file is kept for salvage."""
     path = tmp_path / "station.db"
     path.write_bytes(b"this is no database, but it is long enough to be read as one" * 100)
-    with pytest.raises(StoreError, match="is damaged .*keep the file, restore the newest backup"):
+    with pytest.raises(StoreError, match=r"is damaged .*keep the file, restore the newest backup"):
         Store.open(path)
     assert path.read_bytes().startswith(b"this is no database")
 

@@ -1,0 +1,194 @@
+"""station.toml: every fault at once, each with its place; nothing is coerced, nothing starts on half."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from station.config import load, parse_zone
+from station.loader import line_of, locate
+from station.model import ConfigError
+
+EXAMPLE = Path(__file__).parents[2] / "station" / "example" / "station.toml"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "district.password").write_text("123456")
+    (tmp_path / "district.password").chmod(0o600)
+    return tmp_path
+
+
+def example(folder: Path, *changes: tuple[str, str]) -> Path:
+    """The example's station.toml with each (old, new) text changed once."""
+    text = EXAMPLE.read_text(encoding="utf-8")
+    for old, new in changes:
+        assert old in text, old
+        text = text.replace(old, new, 1)
+    path = folder / "station.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def faults(path: Path) -> list[str]:
+    """The faults of *path*, without its folder."""
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    return [line.replace(f"{path.parent}/", "") for line in str(caught.value).splitlines()]
+
+
+def line(path: Path, text: str) -> int:
+    """The number of the line that holds *text*."""
+    return next(n for n, one in enumerate(path.read_text().splitlines(), 1) if text in one)
+
+
+def test_the_example_has_no_faults(folder: Path) -> None:
+    """It warns only of the ports that are not there."""
+    loaded = load(example(folder))
+    assert [d.name for bus in loaded.config.bus for d in bus.device] == [
+        "weather", "sonde", "collector", "meter", "dust",
+    ]  # fmt: skip
+    assert all("is not there now" in warning for warning in loaded.warnings)
+
+
+def test_every_fault_is_named_at_once_with_its_line(folder: Path) -> None:
+    """Structure, ranges and types in one go."""
+    path = example(
+        folder,
+        ("baudrate = 9600", "buadrate = 9600"),
+        ("unit_id = 3", "unit_id = 300"),
+        ("poll_seconds = 10", 'poll_seconds = "10"'),
+        ("port = 9212", "port = true"),
+        ('standard = "2017"', 'standard = "2016"'),
+    )
+    ten = line(path, 'poll_seconds = "10"')
+    assert faults(path) == [
+        f"station.toml:{line(path, 'buadrate')}: bus[0].buadrate: unknown key; did you mean baudrate?",
+        f"station.toml:{line(path, 'unit_id = 300')}: bus[0].device[2].unit_id: 300 is above 247",
+        f'station.toml:{ten}: bus[0].device[2].poll_seconds: "10" is text, not a number',
+        f'station.toml:{line(path, "2016")}: uplink[0].standard: "2016" is not one of 2005, 2017, 2025; did you '
+        "mean 2017?",
+        f"station.toml:{line(path, 'port = true')}: uplink[0].port: true is true/false, not a whole number",
+    ]
+
+
+def test_a_missing_key_is_named_at_its_table(folder: Path) -> None:
+    """With what it is for."""
+    path = example(folder, ("unit_id = 2\n", ""))
+    where = line(path, 'name = "sonde"') - 1
+    assert faults(path) == [f"station.toml:{where}: bus[0].device[1].unit_id: is missing (its Modbus address)"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ("unit_id = 2", "unit_id = 1", 'bus[0].device[1].unit_id: 1 is already "weather" on this bus'),
+        ('name = "sonde"', 'name = "weather"', 'bus[0].device[1].name: "weather" is already bus[0].device[0]'),
+        ('point = "river"\n\n[[bus.dev', 'point = "rivr"\n\n[[bus.dev',
+         'bus[0].device[1].point: there is no point "rivr"; did you mean river?'),
+        ('name = "dust"\nport', 'name = "water"\nport', 'bus[1].name: "water" is already bus[0]'),
+        ('point = "site"\nmn', 'point = "sit"\nmn',
+         'uplink[0].point[1].point: there is no point "sit"; did you mean site?'),
+        ('st = "39"', 'st = "site"', 'point[1].st: "site" is not two characters 0-9 A-Z (HJ 212 part 6)'),
+        ('timezone = "+08:00"', 'timezone = "Asia"', 'station.timezone: "Asia" is not an offset such as +08:00'),
+        ('poll_seconds = 10\npoint = "power"', 'poll_seconds = 10\npoint = "power"\nrange = { frequency = [60, 40] }',
+         "bus[0].device[3].range.frequency: 60 is not below 40"),
+        ('"district.password"', '"nowhere"', "uplink[0].password_file: there is no file nowhere"),
+        ('protocol = "hj212"', 'protocol = "hj213"',
+         'uplink[0]: protocol: "hj213" is not one of hj212; did you mean hj212?'),
+        ('profile = "laumas-tlb"', 'profile = "laumas-tlc"', "did you mean laumas-tlb"),
+        ('variant = "tenths-pm" ', '# ', "tenths-pm"),
+        ('port = "ports/dust"', 'port = "ports/water"', "is already bus[0]"),
+        ("longitude = 119.93", "longitude = 190.0", "point[1].longitude: 190.0 is above 180"),
+    ],
+)  # fmt: skip
+def test_faults_between_tables_say_where_and_what(folder: Path, old: str, new: str, fault: str) -> None:
+    """Each is one sentence with its place and, where there is one, the likely word."""
+    path = example(folder, (old, new))
+    found = faults(path)
+    assert len(found) == 1
+    assert fault in found[0]
+
+
+def test_one_factor_at_one_point_has_one_source(folder: Path) -> None:
+    """Two instruments that both measure PM at the same point are asked apart by `parameters`."""
+    path = example(folder, ("parameters = [", "# "))
+    found = faults(path)
+    assert [f.partition(": ")[2] for f in found] == [
+        'bus[1].device[0]: pm25 at point "site" already comes from "weather"',
+        'bus[1].device[0]: pm10 at point "site" already comes from "weather"',
+    ]
+
+
+def test_text_that_is_not_toml_names_its_line(folder: Path) -> None:
+    """Half a file: the previous good one is what runs on."""
+    path = example(folder)
+    path.write_text("[station]\nname = \n")
+    assert faults(path) == ["station.toml:2: not TOML: Invalid value"]
+
+
+def test_a_file_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    """The whole path and the reason."""
+    assert faults(tmp_path / "station.toml") == ["station.toml: cannot be read (No such file or directory)"]
+
+
+def test_relative_names_start_at_the_configuration(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the service's working folder is."""
+    monkeypatch.chdir("/")
+    loaded = load(example(folder))
+    assert loaded.database == folder / "data" / "station.db"
+    assert loaded.config.bus[0].port == str(folder / "ports" / "water")
+
+
+def test_an_operators_own_profile_lies_beside_the_configuration(folder: Path) -> None:
+    """profiles/NAME.toml, no Python."""
+    (folder / "profiles").mkdir()
+    (folder / "profiles" / "thermo.toml").write_text(
+        'title = "Thermometer"\nmaker = "Own"\nsource = "label"\ngrade = "C"\nbaudrate = 9600\nunit_id = 1\n'
+        '[[register]]\nparameter = "air_temperature"\ntable = "input"\naddress = 1\ntype = "i16"\nscale = 0.1\n'
+        'unit = "°C"\nexample = 21.5\n'
+    )
+    path = example(folder, ('profile = "laumas-tlb"\nvariant = "0.1g"', 'profile = "thermo"'),
+                   ('"air_temperature", ', ""))  # fmt: skip
+    assert load(path).config.bus[0].device[2].name == "collector"
+
+
+def test_a_secret_comes_from_systemd_before_the_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LoadCredential= puts it into a folder that only the service sees."""
+    loaded = load(example(folder))
+    assert loaded.secret("district.password") == "123456"
+    credentials = folder / "credentials"
+    credentials.mkdir()
+    (credentials / "district.password").write_text("654321\n")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(credentials))
+    assert loaded.secret("district.password") == "654321"
+
+
+def test_a_password_that_others_can_read_is_warned_of(folder: Path) -> None:
+    """With the command that mends it."""
+    (folder / "district.password").chmod(0o644)
+    warnings = load(example(folder)).warnings
+    assert any("can be read by others; chmod 600 it" in warning for warning in warnings)
+
+
+def test_shorter_retention_than_the_law_asks_for_is_warned_of(folder: Path) -> None:
+    """It may be wanted (an export is elsewhere), so it is not refused."""
+    path = example(folder, ("[[point]]", "[retention]\nreadings_days = 30\n\n[[point]]"))
+    (warning,) = [w for w in load(path).warnings if ": retention." in w]
+    assert "30 days are less than the 5 years Order 820 asks for" in warning
+
+
+def test_a_place_inside_a_value_falls_back_to_what_is_around_it() -> None:
+    """The lines of inline tables and list items are not known; their key's line is."""
+    lines = locate("[station]\nname = 'x'\n[[bus]]\n[[bus.device]]\nrange = { ph = [0] }\n")
+    assert line_of("bus[0].device[0].range.ph[0]", lines) == 5
+    assert line_of("bus[0].device[0].unit_id", lines) == 4
+    assert line_of("nowhere", lines) is None
+
+
+@pytest.mark.parametrize("text", ["8", "+8:00", "+08:10", "+15:00", "UTC", ""])
+def test_a_zone_is_an_offset(text: str) -> None:
+    """The station's legal time has no daylight saving, so an offset says it all."""
+    with pytest.raises(ValueError, match="is not an offset"):
+        parse_zone(text)
