@@ -19,8 +19,9 @@ from typing import Self
 from drivers import modbus
 from drivers.base import BusSettings, ProfileError
 from drivers.line import FUNCTION, TABLE, Line, bits_per_character, crc16
-from drivers.profile import Profile, did_you_mean, load
+from drivers.profile import Profile, load
 from drivers.registers import MOST_REGISTERS, Place, Register, Request, Status, encode
+from station.model import did_you_mean
 
 Values = Mapping[str, float | None]
 

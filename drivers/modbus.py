@@ -10,9 +10,9 @@ from pathlib import Path
 
 from drivers.base import DeviceException, DeviceSettings, DriverError, NoReply, ProfileError
 from drivers.bus import Bus
-from drivers.profile import Profile, Status, did_you_mean, load
+from drivers.profile import Profile, Status, load
 from drivers.registers import marked, samples_and_conditions
-from station.model import Mark, Reason, Sample, setting
+from station.model import Mark, Reason, Sample, did_you_mean, setting
 
 log = logging.getLogger(__name__)
 

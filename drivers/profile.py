@@ -26,7 +26,7 @@ from drivers.registers import (
     encode,
     plan_reads,
 )
-from station.model import Mark
+from station.model import Mark, did_you_mean
 
 __all__ = ["Frame", "Profile", "Register", "Request", "Status", "Variant", "decode", "encode", "load", "plan_reads"]
 
@@ -147,18 +147,6 @@ class Profile:
         """
         wire = (REQUEST_BYTES + request.reply_bytes) * line.character
         return wire + self.worst_reply_ms / 1000 + MARGIN_SECONDS
-
-
-def did_you_mean(word: str, words: Iterable[str]) -> str:
-    """The end of a sentence that names the nearest of *words*, or nothing.
-
-    >>> did_you_mean("silnet", ["silent", "late"])
-    '; did you mean silent?'
-    """
-    from difflib import get_close_matches  # only needed when something is wrong
-
-    near = get_close_matches(word, list(words), 1)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 def load(name: str, folders: Sequence[Path] = ()) -> Profile:

@@ -231,9 +231,9 @@ def _parameters() -> set[str]:
 
 def _known(word: str | None, known: set[str], what: str) -> None:
     if word is not None and word not in known:
-        from station.loader import suggestion
+        from station.model import did_you_mean
 
-        raise ConfigError(f'there is no {what} "{word}"{suggestion(word, dict.fromkeys(sorted(known)))}')
+        raise ConfigError(f'there is no {what} "{word}"{did_you_mean(word, dict.fromkeys(sorted(known)))}')
 
 
 def _moment(text: str | None, zone: tzinfo) -> datetime | None:

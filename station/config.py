@@ -19,8 +19,8 @@ from typing import Any
 from drivers import DRIVERS
 from drivers.base import BusSettings, Device, DeviceSettings, DriverError
 from drivers.bus import Bus
-from station.loader import Fault, Unusable, build, line_of, locate, suggestion
-from station.model import ConfigError, setting
+from station.loader import Fault, Unusable, build, line_of, locate
+from station.model import ConfigError, did_you_mean, setting
 from station.parameters import catalogue
 from uplink import UPLINKS
 from uplink.base import UplinkSettings
@@ -39,7 +39,7 @@ def _pick(registry: Mapping[str, str], key: str, default: str) -> Any:
         word = table.get(key, default)
         if word not in registry:
             known = ", ".join(registry)
-            raise ValueError(f'{key}: "{word}" is not one of {known}{suggestion(str(word), registry)}')
+            raise ValueError(f'{key}: "{word}" is not one of {known}{did_you_mean(str(word), registry)}')
         return resolve(registry[word]).Settings
 
     return pick
@@ -293,7 +293,7 @@ def _device_faults(
     for key in ("points", "calibration", "range"):
         for parameter in getattr(settings, key):
             if parameter not in device.units:
-                hint = suggestion(parameter, device.units)
+                hint = did_you_mean(parameter, device.units)
                 yield Fault(f"{place}.{key}.{parameter}", f"the instrument does not deliver it{hint}")
     for parameter, (low, high) in settings.range.items():
         if low >= high:
@@ -301,7 +301,7 @@ def _device_faults(
     for parameter, unit in device.units.items():
         known = catalogue().get(parameter)
         if known is None:
-            yield Fault(place, f'"{parameter}" is not in the catalogue{suggestion(parameter, catalogue())}')
+            yield Fault(place, f'"{parameter}" is not in the catalogue{did_you_mean(parameter, catalogue())}')
         elif known.unit != unit:
             yield Fault(place, f'{parameter} comes in "{unit}", the catalogue has "{known.unit}"')
         point = settings.points.get(parameter, settings.point)
@@ -310,7 +310,7 @@ def _device_faults(
         owners.setdefault((point, parameter), settings.name)
     for key, point in [("point", settings.point), *((f"points.{p}", c) for p, c in settings.points.items())]:
         if point not in points:
-            yield Fault(f"{place}.{key}", f'there is no point "{point}"{suggestion(point, points)}')
+            yield Fault(f"{place}.{key}", f'there is no point "{point}"{did_you_mean(point, points)}')
 
 
 def _uplink_faults(
@@ -318,7 +318,7 @@ def _uplink_faults(
 ) -> Iterator[Fault]:
     for index, point in enumerate(getattr(uplink, "point", ())):
         if point.point not in points:
-            hint = suggestion(point.point, points)
+            hint = did_you_mean(point.point, points)
             yield Fault(f"{place}.point[{index}].point", f'there is no point "{point.point}"{hint}')
     for key, text in uplink.faults(catalogue()):
         yield Fault(f"{place}.{key}", text)

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from station.model import did_you_mean
+
 _WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 _KINDS = {str: "text", int: "a whole number", float: "a number", bool: "true/false", list: "a list", dict: "a table"}
 
@@ -36,7 +38,7 @@ def build(cls: type[Any], table: Mapping[str, Any], path: str, faults: list[Faul
     usable = True
     for key in table:
         if key not in known:
-            faults.append(Fault(_join(path, key), f"unknown key{suggestion(key, known)}"))
+            faults.append(Fault(_join(path, key), f"unknown key{did_you_mean(key, known)}"))
             usable = False
     for name, description in known.items():
         place = _join(path, name)
@@ -51,18 +53,6 @@ def build(cls: type[Any], table: Mapping[str, Any], path: str, faults: list[Faul
     if not usable:
         raise Unusable
     return cls(**values)
-
-
-def suggestion(word: str, known: Mapping[str, Any]) -> str:
-    """A hint at the nearest of the *known* words, or nothing.
-
-    >>> suggestion("buadrate", {"baudrate": 0, "parity": 0})
-    '; did you mean baudrate?'
-    """
-    from difflib import get_close_matches  # only a faulty configuration pays for it
-
-    near = get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _meaning(description: Field[Any]) -> str:
@@ -140,7 +130,7 @@ def _scalar(kind: Any, value: Any, place: str, description: Field[Any], faults: 
     choices = description.metadata.get("choices") or ()
     if choices and value not in choices:
         words = {str(choice): None for choice in choices}
-        hint = suggestion(str(value), words) if kind is str else ""
+        hint = did_you_mean(str(value), words) if kind is str else ""
         _complain(faults, place, f"{_show(value)} is not one of {', '.join(words)}{hint}")
     return float(value) if kind is float else value
 

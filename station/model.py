@@ -16,7 +16,7 @@ Our errors:
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -264,3 +264,15 @@ def setting(
     if isinstance(default, list | dict | set):
         raise TypeError("a default is shared: use a tuple, or field(default_factory=...)")
     return field(default=default, metadata=metadata)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The end of a sentence that names the nearest of the *known* words, or nothing.
+
+    >>> did_you_mean("buadrate", ["baudrate", "parity"]), did_you_mean("x", ["baudrate"])
+    ('; did you mean baudrate?', '')
+    """
+    from difflib import get_close_matches  # only what is wrong pays for it
+
+    near = get_close_matches(word, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""

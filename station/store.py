@@ -309,13 +309,10 @@ class Store:
 
     def last_value(self, device: str, parameter: str, before: datetime, look_back: int = 20000) -> float | None:
         """The newest normal value of a series before a moment, among the last *look_back* readings."""
-        ids = [n for n, s in self._names.items() if (s.device, s.parameter) == (device, parameter)]
-        marks = ",".join("?" * len(ids))
-        newest = self.newest("reading")
         rows = self.query(
-            f"SELECT coalesce(value, raw) FROM reading WHERE id > ? AND series IN ({marks}) AND at_ms < ?"
-            " AND mark = 0 ORDER BY id DESC LIMIT 1",
-            (newest - look_back, *ids, to_ms(before)),
+            "SELECT coalesce(value, raw) FROM reading WHERE id > ? AND at_ms < ? AND mark = 0"
+            " AND series IN (SELECT id FROM series WHERE device = ? AND parameter = ?) ORDER BY id DESC LIMIT 1",
+            (self.newest("reading") - look_back, to_ms(before), device, parameter),
         )
         return rows[0][0] if rows else None
 

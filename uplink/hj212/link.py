@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from threading import Event, Thread
 from typing import Any
 
-from station.model import ConfigError, Kind, Parameter, Report, setting
+from station.model import ConfigError, Kind, Parameter, Report, did_you_mean, setting
 from uplink.base import Commands, Context, LinkDown, Outbox, UplinkSettings
 from uplink.hj212.frame import DIGITS_LIMIT, SEGMENT_LIMIT
 from uplink.hj212.messages import DIALECTS, Wording, conversion, units_like
@@ -102,7 +102,7 @@ def _code_faults(codes: Mapping[str, str], catalogue: Mapping[str, Parameter]) -
     users: dict[str, str] = {}
     for key, code in codes.items():
         if key not in catalogue:
-            yield f"codes.{key}", f"unknown parameter{_suggestion(key, catalogue)}"
+            yield f"codes.{key}", f"unknown parameter{did_you_mean(key, catalogue)}"
         if not _CODE.fullmatch(code):
             yield f"codes.{key}", f'"{code}" is not 1 to 12 letters, digits or _'
         if users.setdefault(code, key) != key:
@@ -112,17 +112,10 @@ def _code_faults(codes: Mapping[str, str], catalogue: Mapping[str, Parameter]) -
 def _unit_faults(units: Mapping[str, str], catalogue: Mapping[str, Parameter]) -> Iterator[tuple[str, str]]:
     for key, unit in units.items():
         if key not in catalogue:
-            yield f"units.{key}", f"unknown parameter{_suggestion(key, catalogue)}"
+            yield f"units.{key}", f"unknown parameter{did_you_mean(key, catalogue)}"
         elif conversion(catalogue[key].unit, unit) is None:
             possible = ", ".join(units_like(catalogue[key].unit))
             yield f"units.{key}", f'{key} cannot be sent in "{unit}", only in {possible or "its own unit"}'
-
-
-def _suggestion(word: str, known: Mapping[str, Parameter]) -> str:
-    from difflib import get_close_matches  # only a faulty configuration pays for it
-
-    near = get_close_matches(word, list(known), n=1)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 class Hj212Uplink:
