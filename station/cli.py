@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import signal
+import sqlite3
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from station import i18n
 from station.i18n import t
-from station.model import ConfigError, StationError, StoreError
-from station.texts import Group, json_option, lang_option, option
+from station.model import ConfigError, StationError, StoreError, WrongArgument
+from station.texts import Group, Option, json_option, lang_option, option
 from station.version import VERSION
 
 if TYPE_CHECKING:
     from station.config import Loaded
 
-EX_FAULTS, EX_SOFTWARE = 1, 70
+EX_FAULTS, EX_SOFTWARE, EX_BROKEN_PIPE = 1, 70, 141
 SYSTEM_CONFIG = Path("/etc/niutang-station/station.toml")
+SYSTEM_SOCKET = Path("/run/niutang-station/control.sock")  # the unit's RuntimeDirectory
 
 
 def default_config() -> Path:
@@ -42,8 +46,12 @@ config_option = option("--config", key="config", type=click.Path(path_type=Path)
 def main() -> None:
     """Run the command line; no traceback reaches the terminal."""
     i18n.use(i18n.preferred())
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # "µ" is not in GBK, nor is every byte of a name UTF-8
     try:
         code = cli.main(standalone_mode=False)
+        sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -53,18 +61,36 @@ def main() -> None:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
     except BrokenPipeError:
-        sys.stderr.close()  # whoever read us left; there is nobody to tell
-        sys.exit(141)
-    except Exception as error:
-        print(f"station: unforeseen {type(error).__name__}: {error}; please report it", file=sys.stderr)
-        if os.environ.get("STATION_TRACEBACK"):
-            raise
-        sys.exit(EX_SOFTWARE)
+        _let_go_of_output()  # whoever read us left; there is nobody to tell
+        sys.exit(EX_BROKEN_PIPE)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            _unforeseen(error)
+        _let_go_of_output()
+        print(f"station: the output cannot be written ({error.strerror})", file=sys.stderr)
+        sys.exit(StoreError.exit_code)
+    except Exception as error:  # noqa: BLE001 - said in one sentence, exit 70
+        _unforeseen(error)
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def _unforeseen(error: Exception) -> NoReturn:
+    """One sentence and exit 70; with STATION_TRACEBACK set, the traceback."""
+    print(f"station: unforeseen {type(error).__name__}: {error}; please report it", file=sys.stderr)
+    if os.environ.get("STATION_TRACEBACK"):
+        raise error
+    sys.exit(EX_SOFTWARE)
+
+
+def _let_go_of_output() -> None:
+    """Nothing more can be written there, not even what is still buffered when the process ends."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, sys.stdout.fileno())
+    os.close(nothing)
+
+
 @click.group(cls=Group, help="help.station", invoke_without_command=False)
-@click.version_option(VERSION, prog_name="station")
+@click.version_option(VERSION, prog_name="station", cls=Option, help="help.option_version")
 @lang_option
 def cli() -> None:
     """What `station` does; its help is the text help.station."""
@@ -130,7 +156,7 @@ def status(config: Path, as_json: bool) -> None:
     if found is None:
         if not loaded.database.exists():
             raise StoreError(f"{loaded.database}: is not there yet; start the station first: station run --config")
-        with _closing(Store(connect(loaded.database), str(loaded.database))) as store:
+        with _closing(Store(connect(loaded.database, read_only=True), str(loaded.database))) as store:
             found = stored(store, datetime.now(UTC)) | {"station": loaded.config.station.name}
     if as_json:
         _print_json(found)
@@ -200,15 +226,16 @@ def export(
     config: Path,
 ) -> None:
     """Rows to a file or to standard output."""
-    from station.export import rows, write_csv, write_json
+    from station.export import check_version, rows, write_csv, write_json
 
     loaded = _load(config)
     _known(point, {p.code for p in loaded.config.point}, "point")
     _known(parameter, _parameters(), "parameter")
     if not loaded.database.exists():
         raise StoreError(f"{loaded.database}: is not there yet; start the station first: station run --config")
-    _asked(loaded, "commit")
+    check_version(loaded.database)
     limits = {"start": _moment(start, loaded.zone), "end": _moment(end, loaded.zone)}
+    _asked(loaded, "commit")
     found = rows(loaded.database, kind, loaded.zone, **limits, point=point, parameter=parameter)
     write = write_csv if form == "csv" else write_json
     if str(output) == "-":
@@ -218,6 +245,8 @@ def export(
     try:
         with output.open("w", encoding="utf-8", newline="") as file:
             count = write(found, file)
+    except StationError:
+        raise
     except OSError as error:
         raise StoreError(f"{output}: cannot be written ({error.strerror})") from error
     print(t("export.done", rows=count, path=output))
@@ -233,7 +262,7 @@ def _known(word: str | None, known: set[str], what: str) -> None:
     if word is not None and word not in known:
         from station.model import did_you_mean
 
-        raise ConfigError(f'there is no {what} "{word}"{did_you_mean(word, dict.fromkeys(sorted(known)))}')
+        raise WrongArgument(f'there is no {what} "{word}"{did_you_mean(word, dict.fromkeys(sorted(known)))}')
 
 
 def _moment(text: str | None, zone: tzinfo) -> datetime | None:
@@ -247,7 +276,7 @@ def _moment(text: str | None, zone: tzinfo) -> datetime | None:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
-        raise ConfigError(f'"{text}" is not a time such as 2026-03-01 or 2026-03-01T08:00') from error
+        raise WrongArgument(f'"{text}" is not a time such as 2026-03-01 or 2026-03-01T08:00') from error
     return moment if moment.tzinfo else moment.replace(tzinfo=zone)
 
 
@@ -301,6 +330,7 @@ def emulate_bus(
         device: Replay(Path(path), chosen.get(device), not step, speed)
         for device, path in (_pair(text, "--csv") for text in files)
     }
+    stop = _stop_signal()
     with lines(_load(file), replays, links) as found:
         for device, fault in (_pair(text, "--fault") for text in faults):
             found.set_fault(device, fault)
@@ -309,7 +339,7 @@ def emulate_bus(
         print(t("emulate.prompt_bus"))
         print(t("emulate.ready"), flush=True)
         listen(sys.stdin, obey_lines(found), _say)
-        _until_stopped()
+        stop.wait()
 
 
 @emulate.command("platform", help="help.emulate_platform")
@@ -334,12 +364,16 @@ def emulate_platform(port: int, host: str, database: Path | None, fault: str | N
 
     if fault is not None:
         _known(fault, set(FAULTS), "fault")
+    stop = _stop_signal()
     platform = Platform(host, port, database=database, on_record=tell)
     try:
         platform.start()
-    except OSError as error:
-        raise StoreError(f"{host}:{port}: cannot be listened on ({error.strerror}); try another --port") from error
-    with platform:
+    except sqlite3.Error as error:
+        raise StoreError(f"{database}: cannot be opened as a database ({error}); name another --database") from error
+    except (OSError, UnicodeError) as error:
+        said = getattr(error, "strerror", None) or error
+        raise StoreError(f"{host}:{port}: cannot be listened on ({said}); try another --host or --port") from error
+    try:
         if fault is not None:
             platform.fault(fault)
         if not as_json:
@@ -347,8 +381,10 @@ def emulate_platform(port: int, host: str, database: Path | None, fault: str | N
             print(t("emulate.prompt_platform", faults=", ".join(FAULTS)))
             print(t("emulate.ready"), flush=True)
         listen(sys.stdin, obey_platform(platform, "platform"), _say if not as_json else lambda _: None)
-        _until_stopped()
+        stop.wait()
         _finish(platform.summary(), as_json)
+    finally:
+        platform.stop()
 
 
 def _finish(summary: Mapping[str, Any], as_json: bool) -> None:
@@ -365,11 +401,14 @@ def _finish(summary: Mapping[str, Any], as_json: bool) -> None:
     )
 
 
+LONGEST_SECONDS = 7  # digits, more than a hundred days
+
+
 def _seconds(ctx: click.Context, parameter: click.Parameter, value: str) -> int:
     """The whole seconds in "150s", "150" or "5m"."""
     factor = {"s": 1, "m": 60, "h": 3600}.get(value[-1:])
     number = value[:-1] if factor else value
-    if not number.isdecimal():
+    if not (number.isascii() and number.isdecimal() and len(number) <= LONGEST_SECONDS):
         raise click.BadParameter(f'"{value}" is not a time such as 150s or 5m')
     return int(number) * (factor or 1)
 
@@ -398,10 +437,10 @@ def _asked(loaded: Loaded, verb: str, **arguments: Any) -> Any:
     """What the running station answers, or None when none runs."""
     from station.control import NotRunning, ask
 
-    try:
-        return ask(loaded.control_socket, verb, **arguments)
-    except NotRunning:
-        return None
+    for socket in (loaded.control_socket, *[SYSTEM_SOCKET] * (loaded.path == SYSTEM_CONFIG)):
+        with suppress(NotRunning):
+            return ask(socket, verb, **arguments)
+    return None
 
 
 def _pair(text: str, name: str) -> tuple[str, str]:
@@ -411,12 +450,12 @@ def _pair(text: str, name: str) -> tuple[str, str]:
     return left, right
 
 
-def _until_stopped() -> None:
-    """Wait for SIGINT or SIGTERM."""
+def _stop_signal() -> threading.Event:
+    """Set by SIGINT or SIGTERM from here on, so that what was set up is also taken down."""
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    stop.wait()
+    return stop
 
 
 @contextmanager
@@ -432,4 +471,5 @@ def _say(text: str) -> None:
 
 
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False, default=str))
+    plain = (sys.stdout.encoding or "").lower() not in ("utf-8", "utf8")
+    print(json.dumps(value, ensure_ascii=plain, default=str))

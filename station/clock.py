@@ -72,6 +72,7 @@ class ManualClock:
 def to_ms(moment: datetime) -> int:
     """Milliseconds since 1970 UTC, as stored.
 
+    >>> from datetime import timezone
     >>> to_ms(datetime(2026, 3, 1, 8, tzinfo=timezone(timedelta(hours=8))))
     1772323200000
     """
@@ -95,6 +96,7 @@ def period_length(kind: Kind) -> timedelta:
 def period_start(kind: Kind, moment: datetime, zone: tzinfo) -> datetime:
     """Start (in UTC) of the minute, hour or day of *zone* that contains *moment*.
 
+    >>> from datetime import timezone
     >>> beijing = timezone(timedelta(hours=8))
     >>> period_start(Kind.DAY, datetime(2026, 3, 1, 15, 59, tzinfo=UTC), beijing).isoformat()
     '2026-02-28T16:00:00+00:00'

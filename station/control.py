@@ -12,7 +12,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -21,9 +21,11 @@ from station.model import StationError, StoreError
 
 log = logging.getLogger(__name__)
 
-LONGEST_LINE = 65536
+LONGEST_REQUEST = 65536
+LONGEST_REPLY = 16 << 20
 PATIENCE = 5.0  # seconds a client has to say what it wants
 SO_PEERGROUPS = 59  # linux/socket.h
+EX_UNAVAILABLE = 69
 
 Verb = Callable[[Mapping[str, Any]], Any]
 
@@ -31,16 +33,23 @@ Verb = Callable[[Mapping[str, Any]], Any]
 class NotRunning(StationError):
     """Error raised when no station listens on the socket."""
 
+    exit_code = EX_UNAVAILABLE
+
 
 class ControlRefused(StationError):
-    """Error raised when the running station cannot do what was asked."""
+    """Error raised when the running station cannot do what was asked; ends as what went wrong there would."""
+
+    def __init__(self, text: str, exit_code: int = EX_UNAVAILABLE) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
 
 
 class ControlServer:
-    """Listens on *path* and hands each request to its verb."""
+    """Owns the socket at *path* from the first; hands each request to its verb once started."""
 
-    def __init__(self, path: Path, verbs: Mapping[str, Verb]) -> None:
-        self._path, self._verbs = path, verbs
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._verbs: Mapping[str, Verb] = {}
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         before = os.umask(0o117)
         try:
@@ -49,18 +58,27 @@ class ControlServer:
             with _address(path) as address:
                 self._listener.bind(address)
         except OSError as error:
-            raise StoreError(f"{path}: the control socket cannot be made ({error.strerror or error})") from error
+            self._listener.close()
+            raise StoreError(
+                f"{path}: the control socket cannot be made ({error.strerror or error}); "
+                "station.control_socket may name another place"
+            ) from error
         finally:
             os.umask(before)
         self._listener.listen(8)
         self._thread = Thread(target=self._serve, name="control", daemon=True)
 
-    def start(self) -> None:
-        """Begin to answer."""
+    def start(self, verbs: Mapping[str, Verb]) -> None:
+        """Begin to answer with *verbs*; whoever asked before has waited."""
+        self._verbs = verbs
         self._thread.start()
 
     def close(self) -> None:
         """Stop listening and take the socket away."""
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # closing alone does not wake accept
+        if self._thread.is_alive():
+            self._thread.join(timeout=2)
         self._listener.close()
         self._path.unlink(missing_ok=True)
 
@@ -79,8 +97,8 @@ class ControlServer:
                 if not _may_ask(client):
                     reply: dict[str, Any] = {"ok": False, "error": "this user may not ask; join the station's group"}
                 else:
-                    reply = self._carry_out(_read_line(client))
-                client.sendall(json.dumps(reply, ensure_ascii=False, default=str).encode() + b"\n")
+                    reply = self._carry_out(_read_line(client, LONGEST_REQUEST))
+                client.sendall(json.dumps(reply, default=str).encode() + b"\n")
             except OSError:
                 return  # the client went away
 
@@ -88,12 +106,12 @@ class ControlServer:
         try:
             request = json.loads(line)
             verb = self._verbs[request["do"]]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return {"ok": False, "error": f"not a request; known: {', '.join(self._verbs)}"}
         try:
             return {"ok": True, "result": verb(request)}
         except StationError as error:
-            return {"ok": False, "error": str(error), "kind": type(error).__name__}
+            return {"ok": False, "error": str(error), "exit_code": error.exit_code}
 
 
 def ask(path: Path, verb: str, *, timeout: float = 30.0, **arguments: Any) -> Any:
@@ -109,12 +127,16 @@ def ask(path: Path, verb: str, *, timeout: float = 30.0, **arguments: Any) -> An
             raise NotRunning(f"{path}: no station is running ({error.strerror or error})") from error
         try:
             client.sendall(json.dumps({"do": verb, **arguments}).encode() + b"\n")
-            line = _read_line(client)
-        except OSError as error:
+            line = _read_line(client, LONGEST_REPLY)
+        except TimeoutError as error:
             raise ControlRefused(f"{path}: the station did not answer within {timeout:g} s") from error
-    reply = json.loads(line or b'{"ok": false, "error": "the station closed the connection"}')
+        except OSError as error:
+            raise ControlRefused(f"{path}: the station went away ({error.strerror or error})") from error
+    if not line.endswith(b"\n"):
+        raise ControlRefused(f"{path}: the station closed the connection before it had answered")
+    reply = json.loads(line)
     if not reply["ok"]:
-        raise ControlRefused(str(reply["error"]))
+        raise ControlRefused(str(reply["error"]), int(reply.get("exit_code", EX_UNAVAILABLE)))
     return reply["result"]
 
 
@@ -131,14 +153,14 @@ def _address(path: Path) -> Iterator[str]:
         os.close(folder)
 
 
-def _read_line(sock: socket.socket) -> bytes:
-    data = b""
-    while not data.endswith(b"\n") and len(data) < LONGEST_LINE:
+def _read_line(sock: socket.socket, limit: int) -> bytes:
+    data = bytearray()
+    while not data.endswith(b"\n") and len(data) < limit:
         more = sock.recv(65536)
         if not more:
             break
         data += more
-    return data
+    return bytes(data)
 
 
 def _may_ask(client: socket.socket) -> bool:

@@ -24,7 +24,7 @@ from typing import Any
 from station.config import Loaded, load
 from station.control import ControlRefused, NotRunning, ask
 from station.i18n import language, t
-from station.model import ConfigError, Kind, StationError
+from station.model import Kind, StationError, WrongArgument
 from station.store import connect
 from uplink.hj212.emulator import Platform, Record
 from uplink.hj212.messages import UPLOADS
@@ -70,7 +70,7 @@ class Summary:
 def run_demo(seconds: int, outage: int, standard: str, keep: Path | None, *, as_json: bool) -> int:
     """Run for *seconds* with an *outage*; the exit code: 0 when nothing is missing."""
     if seconds < outage + LEAST_REST:
-        raise ConfigError(t("demo.too_short", least=LEAST_REST))
+        raise WrongArgument(t("demo.too_short", least=LEAST_REST))
 
     def say(text: str) -> None:
         print(text, file=sys.stderr if as_json else sys.stdout, flush=True)
@@ -99,9 +99,12 @@ def run_demo(seconds: int, outage: int, standard: str, keep: Path | None, *, as_
 @contextlib.contextmanager
 def _folder(keep: Path | None) -> Iterator[Path]:
     if keep is not None:
-        keep.mkdir(parents=True, exist_ok=True)
+        try:
+            keep.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WrongArgument(f"{keep}: cannot be made ({error.strerror}); name another folder") from error
         if any(keep.iterdir()):
-            raise ConfigError(f"{keep}: is not empty; name a new folder")
+            raise WrongArgument(f"{keep}: is not empty; name a new folder")
         yield keep.resolve()
         return
     with tempfile.TemporaryDirectory(prefix="station-demo-") as folder:

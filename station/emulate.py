@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from drivers.emulator import FAULTS, EmulatedBus, EmulatedUnit, emulated_bus
 from drivers.replay import CsvReplay
 from station.config import Loaded
 from station.i18n import t
-from station.model import ConfigError, StationError
+from station.model import ConfigError, StationError, WrongArgument
 
 if TYPE_CHECKING:
     from uplink.hj212.emulator import Platform
@@ -54,13 +55,13 @@ class Lines:
         """Let *device* fail in the way named *fault*, or recover with "none"."""
         unit = self.units.get(device)
         if unit is None:
-            raise ConfigError(f'there is no device "{device}"; known: {", ".join(self.units)}')
+            raise WrongArgument(f'there is no device "{device}"; known: {", ".join(self.units)}')
         if fault == "none":
             unit.recover()
         elif fault in FAULTS:
             unit.fail(fault)
         else:
-            raise ConfigError(f'there is no fault "{fault}"; known: none, {", ".join(FAULTS)}')
+            raise WrongArgument(f'there is no fault "{fault}"; known: none, {", ".join(FAULTS)}')
 
 
 @contextlib.contextmanager
@@ -69,7 +70,7 @@ def lines(loaded: Loaded, replays: Mapping[str, Replay], links: Path | None = No
     names = {device.name for bus in loaded.config.bus for device in bus.device}
     for name in replays:
         if name not in names:
-            raise ConfigError(f'there is no device "{name}" to replay for; known: {", ".join(sorted(names))}')
+            raise WrongArgument(f'there is no device "{name}" to replay for; known: {", ".join(sorted(names))}')
     found = Lines()
     with contextlib.ExitStack() as stack:
         for bus in loaded.config.bus:
@@ -83,10 +84,11 @@ def lines(loaded: Loaded, replays: Mapping[str, Replay], links: Path | None = No
 
 
 def _link(path: Path) -> Path:
-    """Where the link to a pseudo-terminal goes; never over a real device."""
-    if path.exists() and not path.is_symlink():
-        raise ConfigError(f"{path}: is there already and no link; name a folder for the links with --links")
+    """Where the link to a pseudo-terminal goes; never over a real device, nor over udev's link to one."""
     try:
+        taken = path.exists() and not (path.is_symlink() and path.resolve().is_relative_to("/dev/pts"))
+        if taken:
+            raise ConfigError(f"{path}: is there already and no emulated line; use --links FOLDER")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
     except OSError as error:
@@ -94,8 +96,12 @@ def _link(path: Path) -> Path:
     return path
 
 
-def listen(source: TextIO, obey: Callable[[str], str], say: Callable[[str], None]) -> None:
+def listen(source: TextIO | None, obey: Callable[[str], str], say: Callable[[str], None]) -> None:
     """Read lines from *source* in a thread and have them obeyed, for as long as the process lives."""
+    if source is None:  # started with its standard input closed
+        return
+    if isinstance(source, io.TextIOWrapper):
+        source.reconfigure(errors="replace")
 
     def loop() -> None:
         for line in source:
@@ -129,6 +135,8 @@ def obey_platform(platform: Platform, name: str) -> Callable[[str], str]:
             platform.fault(None if words == "none" else words)
         except ValueError as error:
             return t("emulate.fault_unknown", text=error)
+        except OSError as error:  # the port was taken while the platform was down
+            return t("emulate.cannot_listen", host=platform.host, port=platform.port, text=error.strerror)
         return t("emulate.fault_set", name=name, fault=words)
 
     return obey

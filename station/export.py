@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any, TextIO
@@ -13,12 +15,23 @@ from sqlite_utils import Database
 
 from station.clock import from_ms, to_ms
 from station.i18n import language
-from station.model import Kind
+from station.model import Kind, StoreError, StoreVersionError
 from station.parameters import catalogue
-from station.store import connect, unpack_averages, unpack_mark
+from station.store import SCHEMA_VERSION, connect, unpack_averages, unpack_mark
 
 KINDS = {"readings": None, "minute": Kind.MINUTE, "hour": Kind.HOUR, "day": Kind.DAY}
 BOM = "\ufeff"
+
+
+def check_version(database: Path) -> None:
+    """Raise StoreVersionError unless the file at *database* is of this version."""
+    with closing(connect(database, read_only=True)) as connection:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version != SCHEMA_VERSION:
+        raise StoreVersionError(
+            f"{database}: has schema {version}, this version exports {SCHEMA_VERSION}; "
+            "an older file is brought up by station migrate, a newer one needs its own version"
+        )
 
 
 def rows(
@@ -41,6 +54,8 @@ def rows(
         for row in made:
             if point in (None, row["point"]) and parameter in (None, row["parameter"]):
                 yield row
+    except sqlite3.Error as error:
+        raise StoreError(f"{database}: cannot be read to the end ({error}); the rows so far are good") from error
     finally:
         connection.close()
 

@@ -25,6 +25,7 @@ def migrate(path: Path, steps: Mapping[int, Step] = STEPS, target: int = SCHEMA_
 
     Raise StoreVersionError for a newer file, or one that no step leads away from.
     """
+    connect(path, read_only=True).close()  # refuses what is no database
     connection = connect(path)
     try:
         before = version = int(connection.execute("PRAGMA user_version").fetchone()[0])

@@ -55,6 +55,12 @@ class AlreadyRunning(StationError):
     exit_code = 75  # EX_TEMPFAIL
 
 
+class WrongArgument(StationError, ValueError):
+    """Error raised when a command is given an argument it cannot use."""
+
+    exit_code = 2  # as click's usage errors
+
+
 class Mark(enum.IntEnum):
     """Quality mark of a value (HJ 212-2017 table 8), ordered so that the worst of several wins.
 

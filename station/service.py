@@ -7,7 +7,9 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,12 +18,14 @@ from station.clock import SystemClock
 from station.config import Loaded, load
 from station.control import ControlServer
 from station.engine import Engine
-from station.model import AlreadyRunning, StationError
+from station.model import AlreadyRunning, StationError, StoreError
 from station.store import Store, check_folder
 
 log = logging.getLogger(__name__)
 
-EX_SOFTWARE = 70
+EX_SOFTWARE, EX_INTERRUPTED = 70, 130
+COMMIT_PATIENCE = 5.0  # seconds a tool waits for what it asked to be committed
+COMMIT_TURN = 0.05
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -34,6 +38,8 @@ def main(arguments: Sequence[str]) -> int:
         for line in str(error).splitlines():
             log.error("%s", line)
         return error.exit_code
+    except KeyboardInterrupt:
+        return EX_INTERRUPTED  # before the station had begun; later SIGINT stops it in order
     except Exception as error:
         if sys.stderr.isatty():
             log.error(
@@ -50,20 +56,17 @@ def run(loaded: Loaded) -> None:
     for warning in loaded.warnings:
         log.warning("%s", warning)
     check_folder(loaded.data_folder)
-    lock = _lock(loaded.data_folder)
-    store = Store.open(loaded.database)
-    engine = Engine(loaded, store, SystemClock())
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: engine.ask_to_stop())
-    control = ControlServer(loaded.control_socket, verbs(engine))
-    control.start()
-    log.info("station %s: %d devices, %d platforms, data in %s", loaded.config.station.name, len(engine.tasks),
-             len(engine.senders), loaded.data_folder)  # fmt: skip
-    try:
+    with ExitStack() as stack:
+        stack.enter_context(_lock(loaded.data_folder))
+        control = ControlServer(loaded.control_socket)  # whatever can be refused is, before anything is written
+        stack.callback(control.close)
+        engine = Engine(loaded, Store.open(loaded.database), SystemClock())
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: engine.ask_to_stop())
+        control.start(verbs(engine))
+        log.info("station %s: %d devices, %d platforms, data in %s", loaded.config.station.name, len(engine.tasks),
+                 len(engine.senders), loaded.data_folder)  # fmt: skip
         engine.run()
-    finally:
-        control.close()
-        lock.close()
     log.info("station %s: stopped, everything committed", loaded.config.station.name)
 
 
@@ -75,14 +78,23 @@ def verbs(engine: Engine) -> dict[str, Any]:
 
     def commit(request: Mapping[str, Any]) -> Any:
         engine.hurry()
-        return {}
+        end = time.monotonic() + COMMIT_PATIENCE
+        while engine.recorder.urgent and time.monotonic() < end:
+            time.sleep(COMMIT_TURN)
+        time.sleep(COMMIT_TURN)  # the batch was taken; its transaction has begun by now, and ends before the query
+        engine.store.query("SELECT 1")
+        return {"error": engine.store_error}
 
     return {"status": lambda request: status.live(engine), "read": read, "commit": commit}
 
 
 def _lock(folder: Path) -> IO[str]:
     """Own *folder* for as long as the file is open; the kernel lets go when the process ends."""
-    file = (folder / "station.lock").open("a+")
+    path = folder / "station.lock"
+    try:
+        file = path.open("a+")
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be opened ({error.strerror}); check who owns the data folder") from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

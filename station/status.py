@@ -6,7 +6,7 @@ from datetime import datetime
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
-from station.model import Reading, Sample, StationError
+from station.model import Mark, Reading, Sample, StationError, WrongArgument
 from station.outbox import OWED, State
 from station.parameters import catalogue
 from station.store import SEQUENCE_BITS
@@ -18,10 +18,8 @@ if TYPE_CHECKING:
 READ_PATIENCE = 20.0  # seconds a borrowed reading may take
 
 
-class NoSuchDevice(StationError):
+class NoSuchDevice(WrongArgument):
     """Error raised when a device is asked for that the configuration does not have."""
-
-    exit_code = 1
 
 
 class ReadFailed(StationError):
@@ -171,8 +169,16 @@ def stored(store: Store, now: datetime) -> dict[str, Any]:
         "time": now.isoformat(),
         "store": {"file": store.where, "readings": store.newest("reading"), "taken": 0, "error": ""},
         "devices": [
-            {"name": n, "bus": "", "answers": False, "last_reply": v[0]["time"], "missed": 0, "error": "", "values": v}
-            for n, v in newest.items()
+            {
+                "name": name,
+                "bus": "",
+                "answers": False,
+                "last_reply": max((v["time"] for v in values if v["mark"] != Mark.B.name), default=None),
+                "missed": 0,
+                "error": "",
+                "values": values,
+            }
+            for name, values in newest.items()
         ],
         "platforms": platforms,
     }
