@@ -9,10 +9,12 @@ import drivers
 from drivers.emulator import FAULTS, EmulatedUnit
 from drivers.line import Line, read_request
 from drivers.profile import KEYS, SHIPPED, load, parse
+from station.config import load as load_config
 from station.parameters import catalogue
 
 README = Path(drivers.__file__).with_name("README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+ALL_BLOCKS = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+BLOCKS = [block for block in ALL_BLOCKS if not block.startswith("[[bus]]")]
 SECTIONS = dict(re.findall(r"^##+ (.+?)\n(.*?)(?=^##|\Z)", README, re.DOTALL | re.MULTILINE))
 
 
@@ -32,6 +34,14 @@ def test_every_toml_block_loads_and_reads_its_examples(block):
         assert reply[1] == request.function
     for register in profile.registers:
         assert register.unit == catalogue()[register.parameter].unit
+
+
+def test_the_instrument_in_station_toml_loads(tmp_path):
+    (block,) = [block for block in ALL_BLOCKS if block.startswith("[[bus]]")]
+    points = "".join(f'[[point]]\ncode = "{c}"\nname = "{c}"\nst = "21"\n' for c in ("river", "weir"))
+    (tmp_path / "station.toml").write_text(f'[station]\nname = "s"\ndata_folder = "d"\n{points}{block}')
+    (device,) = load_config(tmp_path / "station.toml").config.bus[0].device
+    assert (device.unit_id, device.range["ph"], device.points["water_temperature"]) == (2, (2, 12), "weir")
 
 
 def test_the_frames_of_the_blocks_are_what_the_emulator_says():

@@ -1,0 +1,143 @@
+"""Tables of the READMEs that are made from the code: `python -m tests.docs` writes them, a test compares."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+import click
+
+from drivers.modbus import ModbusSettings
+from station import i18n
+from station.config import BusConfig, PointSettings, RetentionSettings, StationSettings
+from station.texts import Option
+
+ROOT = Path(__file__).parents[1]
+TABLES = {
+    "station": StationSettings,
+    "retention": RetentionSettings,
+    "[point]": PointSettings,
+    "[bus]": BusConfig,
+}
+LINKS = {
+    "README.md": "Keys of `[[bus.device]]` are in [drivers/README.md](drivers/README.md), "
+    "keys of `[[uplink]]` in [uplink/hj212/README.md](uplink/hj212/README.md).",
+    "README.zh.md": "`[[bus.device]]` 的键见 [drivers/README.md](drivers/README.md),"
+    "`[[uplink]]` 的键见 [uplink/hj212/README.md](uplink/hj212/README.md)。",
+}
+FILES = (*LINKS, "drivers/README.md")
+REQUIRED = {"en": "required", "zh": "必填"}
+CHINESE = {
+    "[station].name": "监测站在界面和报告中的名称",
+    "[station].timezone": "时段和报文所用的法定时间,写作与 UTC 的偏差",
+    "[station].data_folder": "station.db 所在的文件夹;相对于 station.toml 所在的文件夹",
+    "[station].commit_seconds": "断电最多丢失这么多秒的数据",
+    "[station].closing_delay_seconds": "时段结束后等待最后应答的秒数",
+    "[station].control_socket": "各命令联系运行中监测站的套接字;留空则为运行或数据文件夹中的 control.sock",
+    "[retention].readings_days": "实时读数保留天数",
+    "[retention].averages_days": "均值保留天数",
+    "[retention].messages_days": "上报原文保留天数",
+    "[retention].events_days": "事件保留天数",
+    "[[point]].code": "短代码,站内唯一",
+    "[[point]].name": "点位在界面中的名称",
+    "[[point]].st": "HJ 212 系统编码,如 21 地表水、22 环境空气、39 工地扬尘",
+    "[[point]].longitude": "东经,度",
+    "[[point]].latitude": "北纬,度",
+    "[[bus]].name": "线路在日志和界面中的名称",
+    "[[bus]].port": "设备文件,最好用 /dev/serial/by-path 链接",
+    "[[bus]].baudrate": "比特/秒",
+    "[[bus]].parity": "无校验、偶校验或奇校验",
+    "[[bus]].stopbits": "停止位",
+    "[[bus]].gap_ms": "每次询问前的静默,毫秒;不填则按仪器描述",
+}
+
+
+def keys(language: str) -> Iterator[str]:
+    """The configuration's keys as a Markdown table."""
+    yield "| 表 | 键 | 默认 | 含义 |" if language == "zh" else "| table | key | default | meaning |"
+    yield "| --- | --- | --- | --- |"
+    for name, cls in TABLES.items():
+        for one in fields(cls):
+            if one.name == "device":
+                continue
+            required = one.default is MISSING and one.default_factory is MISSING
+            default = REQUIRED[language] if required else _shown(one.default)
+            text = CHINESE[f"[{name}].{one.name}"] if language == "zh" else one.metadata["text"]
+            yield f"| `[{name}]` | `{one.name}` | {default} | {text}{_bounds(one)} |"
+
+
+def device_keys() -> Iterator[str]:
+    """The keys of an instrument as a Markdown table."""
+    yield "| key of `[[bus.device]]` | default | meaning |"
+    yield "| --- | --- | --- |"
+    for one in fields(ModbusSettings):
+        required = one.default is MISSING and one.default_factory is MISSING
+        default = REQUIRED["en"] if required else _shown(one.default)
+        yield f"| `{one.name}` | {default} | {one.metadata['text']}{_bounds(one)} |"
+
+
+def _shown(value: Any) -> str:
+    if value in (None, "", ()) or value is MISSING:
+        return ""
+    return f'`"{value}"`' if isinstance(value, str) else f"`{value:g}`"
+
+
+def _bounds(one: Any) -> str:
+    low, high, choices = (one.metadata.get(k) for k in ("low", "high", "choices"))
+    between = f" ({low:g} … {high:g})" if low is not None and high is not None else ""
+    return f"{between}: {', '.join(map(str, choices))}" if choices else between
+
+
+def commands(language: str) -> Iterator[str]:
+    """Every command with its options as a Markdown table."""
+    from station.cli import cli
+
+    before = i18n.language()
+    i18n.use(language)
+    try:
+        yield "| 命令 | 作用 | 选项 |" if language == "zh" else "| command | what it does | options |"
+        yield "| --- | --- | --- |"
+        yield from _commands(cli, "station")
+    finally:
+        i18n.use(before)
+
+
+def _commands(group: click.Group, path: str) -> Iterator[str]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from _commands(command, f"{path} {name}")
+            continue
+        arguments = "".join(f" {p.human_readable_name}" for p in command.params if isinstance(p, click.Argument))
+        options = [p for p in command.params if isinstance(p, Option) and "--lang" not in p.opts]
+        words = " ".join(f"`{p.opts[0]}`" for p in options)
+        yield f"| `{path} {name}{arguments}` | {i18n.t(str(command.help))} | {words} |"
+
+
+def blocks(file: str) -> dict[str, str]:
+    """Every generated block of *file* by its name."""
+    if file not in LINKS:
+        return {"device-keys": "\n".join(device_keys())}
+    language = "zh" if ".zh." in file else "en"
+    return {
+        "keys": "\n".join([*keys(language), "", LINKS[file]]),
+        "commands": "\n".join(commands(language)),
+    }
+
+
+def filled(file: str) -> str:
+    """*file* with its generated blocks as they ought to be."""
+    text = (ROOT / file).read_text(encoding="utf-8")
+    for name, block in blocks(file).items():
+        pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
+        text, count = re.subn(pattern, lambda m, block=block: f"{m[1]}{block}\n{m[2]}", text, flags=re.S)
+        if count != 1:
+            raise ValueError(f"{file}: needs one block {name}")
+    return text
+
+
+if __name__ == "__main__":
+    for file in FILES:
+        (ROOT / file).write_text(filled(file), encoding="utf-8")

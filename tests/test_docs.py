@@ -1,0 +1,93 @@
+"""The documentation is held to the code."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from station import model
+from station.config import load
+from tests.docs import FILES, LINKS, ROOT, filled
+
+PAGES = sorted(p.relative_to(ROOT) for p in ROOT.rglob("*.md") if not {".venv", "node_modules"} & set(p.parts))
+
+
+def headings(file: str) -> list[int]:
+    """The level of every heading, outside code blocks."""
+    text = re.sub(r"```.*?```", "", (ROOT / file).read_text(encoding="utf-8"), flags=re.S)
+    return [len(m[1]) for m in re.finditer(r"^(#+) ", text, flags=re.M)]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_the_tables_of_keys_and_commands_are_those_of_the_code(file: str) -> None:
+    """Mend with: python -m tests.docs"""
+    assert (ROOT / file).read_text(encoding="utf-8") == filled(file)
+
+
+def test_both_readmes_have_the_same_headings_and_blocks() -> None:
+    """What one language says the other says too."""
+    assert headings("README.md") == headings("README.zh.md")
+    codes = [re.findall(r"^\| (\d+) \|", (ROOT / f).read_text(encoding="utf-8"), flags=re.M) for f in LINKS]
+    assert codes[0] == codes[1]
+
+
+def test_every_exit_code_is_documented() -> None:
+    """Every StationError's code stands in the table."""
+    for name in ("drivers.base", "uplink.base", "station.status", "station.control", "station.demo"):
+        importlib.import_module(name)
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    documented = {int(n) for n in re.findall(r"^\| (\d+) \|", text, flags=re.M)}
+    families, used = [model.StationError], {0, 2, 70}
+    while families:
+        family = families.pop()
+        used.add(family.exit_code)
+        families += family.__subclasses__()
+    assert used == documented
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
+    """Relative links and pictures."""
+    text = re.sub(r"```.*?```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.S)
+    targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)
+    missing = [t for t in targets if not (ROOT / page.parent / t).exists()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_every_toml_block_is_toml(page: Path) -> None:
+    """A sample that cannot be read teaches nothing."""
+    blocks = re.findall(r"```toml\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), flags=re.S)
+    assert [block for block in blocks if tomllib.loads(block) == {}] == []
+
+
+def test_the_example_configuration_loads(tmp_path: Path) -> None:
+    """What README.md offers as a start is one."""
+    text = (ROOT / "station" / "example" / "station.toml").read_text(encoding="utf-8")
+    (tmp_path / "station.toml").write_text(text, encoding="utf-8")
+    (tmp_path / "district.password").write_text("123456")
+    assert load(tmp_path / "station.toml").config.station.name == "Niutang demo"
+
+
+def test_the_first_two_commands_are_the_promised_ones() -> None:
+    """CI calls the second as it stands here."""
+    commands = re.findall(r"```sh\n(python3 -m venv .*)\n```", (ROOT / "README.md").read_text(encoding="utf-8"))
+    install = "python3 -m venv .venv && .venv/bin/pip install -e '.[test]' && .venv/bin/"
+    assert commands == [f"{install}station demo", f"{install}pytest"]
+
+
+def test_every_public_function_of_the_pure_modules_says_what_it_does() -> None:
+    """Docstrings on what others call."""
+    silent = []
+    for name in ("average", "calibrate", "qc", "clock", "store", "outbox", "loader", "config", "model"):
+        module = importlib.import_module(f"station.{name}")
+        for key, thing in vars(module).items():
+            ours = getattr(thing, "__module__", "") == module.__name__
+            if ours and not key.startswith("_") and (inspect.isclass(thing) or inspect.isfunction(thing)):
+                silent += [f"{name}.{key}"] * (not thing.__doc__)
+    assert silent == []
