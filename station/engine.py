@@ -13,7 +13,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
-from threading import Event
+from threading import Condition, Event
 from typing import Any
 
 from drivers.base import Device
@@ -43,6 +43,8 @@ RETRY_SECONDS = 10.0  # after a commit that failed
 PURGE_HOUR_SECONDS = 3600.0
 BELOW = {Kind.HOUR: Kind.MINUTE, Kind.DAY: Kind.HOUR}
 WATER = ("21", "24", "26", "32", "33", "52")  # system codes whose roll-up is strict
+MOST_PERIODS = 120  # closed in one commit; after days without a disk the next commits close the rest
+STOP_SECONDS = 7.0  # all threads together; the last commit still has to fit into ten
 STALE_POLLS = 2  # a slow instrument counts as silent after this many of its own intervals
 
 
@@ -66,11 +68,13 @@ class Engine:
         self.started = clock.now()
         self.stop = Event()
         self._wake = Event()
+        self._commit_done, self._commits_begun, self._commits = Condition(), 0, 0
         self.recorder = Recorder()
         self.watchdog = Watchdog(clock.monotonic, notify)
         self._heart = self.watchdog.heart("main", 30)
         self._zone = loaded.zone
         self._latest: dict[tuple[str, str], Reading] = {}  # committed, by (point, parameter)
+        self._young: list[Reading] = []  # committed, but younger than what is reported yet
         self._floors: deque[tuple[datetime, int]] = deque(maxlen=256)
         self._next: dict[Kind, datetime] = {}
         self._store_error = ""
@@ -204,6 +208,13 @@ class Engine:
         self.stop.set()
         self._wake.set()
 
+    def committed(self, patience: float = 5.0) -> bool:
+        """From another thread: have everything taken so far committed; false if that takes too long."""
+        with self._commit_done:
+            target = self._commits_begun + 1
+            self.hurry()
+            return self._commit_done.wait_for(lambda: self._commits >= target, patience)
+
     def hurry(self) -> None:
         """Ask for a commit at once; from any thread."""
         self.recorder.urgent = True
@@ -262,9 +273,10 @@ class Engine:
     def commit(self, *, power_on: bool = False, last: bool = False) -> bool:
         """Make durable what is due; false when the disk refused, in which case nothing is lost yet."""
         now = self.clock.now()
+        self._commits_begun += 1
         batch = self.recorder.take()
-        self._add_silence(batch, now)
         ready = now - timedelta(seconds=self.config.station.closing_delay_seconds)
+        self._add_silence(batch, ready)
         closed: dict[Kind, datetime] = {}
         fired: dict[str, datetime] = {}
         try:
@@ -277,7 +289,8 @@ class Engine:
                 self.store.tick(to_ms(now) // 3_600_000)
                 messages = list(self._power_on()) if power_on else []
                 pins = Counter(row[0] for row in messages)
-                latest = self._latest | {(r.point, r.parameter): r for r in batch.readings}
+                candidates = self._young + batch.readings
+                latest = self._latest | {(r.point, r.parameter): r for r in candidates if r.time <= ready}
                 messages += self._realtime(ready, latest, fired)
                 messages += self._periods(ready, closed)
                 self.store.add_messages(messages)
@@ -287,7 +300,7 @@ class Engine:
             self.recorder.put_back(batch)
             self._refused(error)
             return False
-        self._latest = latest
+        self._latest, self._young = latest, [r for r in candidates if r.time > ready]
         self._next |= closed
         self._next_realtime |= fired
         self._stepped = False
@@ -297,6 +310,9 @@ class Engine:
         for sender in self.senders:
             sender.outbox.committed(pins=pins[sender.outbox.id])
         self._recovered()
+        with self._commit_done:
+            self._commits = self._commits_begun
+            self._commit_done.notify_all()
         return True
 
     def _refused(self, error: StoreError) -> None:
@@ -312,7 +328,7 @@ class Engine:
             self._store_error, self.recorder.dropped = "", 0
         self._retry_at = 0.0
 
-    def _add_silence(self, batch: Batch, now: datetime) -> None:
+    def _add_silence(self, batch: Batch, ready: datetime) -> None:
         """Mark B for every series that had no good reply in a whole real-time interval (design rule)."""
         monotonic = self.clock.monotonic()
         if monotonic < self._next_silence:
@@ -323,9 +339,9 @@ class Engine:
             patience = max(float(self._shortest), STALE_POLLS * task.settings.poll_seconds)
             state = self.recorder.state(device)
             since = state.last_reply or self.started
-            if (now - since).total_seconds() >= patience:
+            if (ready - since).total_seconds() >= patience:
                 batch.readings.append(
-                    Reading(device, series.point, parameter, now, None, None, Mark.B, state.reason or Reason.NO_REPLY)
+                    Reading(device, series.point, parameter, ready, None, None, Mark.B, state.reason or Reason.NO_REPLY)
                 )
 
     def _power_on(self) -> Iterable[tuple[int, Kind, str, datetime, int, str]]:
@@ -379,7 +395,8 @@ class Engine:
             start, length = self._next[kind], period_length(kind)
             if kind is Kind.MINUTE:
                 start = self._skip_empty(start, ready)
-            while start + length <= ready:
+            until = min(ready, start + MOST_PERIODS * length, closed.get(BELOW.get(kind, kind), ready))
+            while start + length <= until:
                 for report in self._close(kind, start):
                     self.store.add_average(report)
                     for sender in self._serving(kind.name.lower()):
@@ -491,9 +508,10 @@ class Engine:
             poller.wake()
         for sender in self.senders:
             sender.outbox.ring()
+        deadline = self.clock.monotonic() + STOP_SECONDS
         for thread in (*self.pollers, *self.senders):
             if thread.is_alive():
-                thread.join(timeout=4)
+                thread.join(timeout=max(0.1, deadline - self.clock.monotonic()))
         self.note("stop")
         if not self.commit(last=True):
             log.error("%s", self._store_error)
