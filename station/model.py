@@ -224,12 +224,19 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What a platform asks of the station, as a verb of station/commands.py."""
+    """What a platform asks of the station, as a verb of station/commands.py.
+
+    *arguments* are in the station's own words: times as ISO 8601 with offset, durations in seconds,
+    a kind by its name.  *identity* makes a repetition recognisable, *issued* is when the platform
+    says it asked; both come from the protocol (HJ 212: the QN).
+    """
 
     verb: str
     platform: str
     point: str | None = None
     arguments: Mapping[str, str] = field(default_factory=dict)
+    identity: str = ""
+    issued: datetime | None = None
 
 
 class Outcome(enum.Enum):
@@ -238,18 +245,25 @@ class Outcome(enum.Enum):
     DONE = "done"
     REFUSED = "refused"
     FAILED = "failed"
+    CONDITIONS = "conditions not met"
     TIMED_OUT = "timed out"
     BUSY = "busy"
+    FAULT = "system fault"
     NO_DATA = "no data"
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of a command; *values* answer it, *reason* says why it was not done."""
+    """What came of a command; *values* answer it, *reason* says why it was not done.
+
+    *records* are the messages a recall brings, oldest first, read as they are sent: only the
+    uplink's own thread may iterate over them.
+    """
 
     outcome: Outcome
     values: Mapping[str, str] = field(default_factory=dict)
     reason: str = ""
+    records: Iterable[Message] = ()
 
 
 def setting(

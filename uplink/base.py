@@ -71,6 +71,22 @@ class Commands(Protocol):
         """Carry out *command*; *answer* is called once, from any thread, at once or later."""
 
 
+ALLOWABLE = (  # groups of verbs, station/commands.py; every one is off until a platform is given it
+    "set_clock",
+    "set_interval",
+    "set_timeouts",
+    "set_password",
+    "reporting",
+    "calibrate",
+    "check",
+    "sample",
+    "clean",
+    "set_parameter",
+    "set_key",
+    "set_mn",
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UplinkSettings:
     """The keys every [[uplink]] table has; a protocol's Settings adds its own."""
@@ -93,7 +109,9 @@ class UplinkSettings:
         choices=("realtime", "minute", "hour", "day"),
         text="which records are re-supplied after an outage; the others are dropped, counted",
     )
-
+    allow: tuple[str, ...] = setting(
+        (), choices=ALLOWABLE, text="what this platform may change; reading is always allowed"
+    )
 
     def faults(self, catalogue: Mapping[str, Parameter]) -> Iterable[tuple[str, str]]:
         """What only shows against the *catalogue*, as (key path, sentence)."""
