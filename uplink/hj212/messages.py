@@ -206,8 +206,10 @@ OUTCOMES: Mapping[Outcome, int] = {
     Outcome.DONE: 1,
     Outcome.FAILED: 2,
     Outcome.REFUSED: 3,
+    Outcome.CONDITIONS: 3,
     Outcome.TIMED_OUT: 4,
     Outcome.BUSY: 5,
+    Outcome.FAULT: 6,
     Outcome.NO_DATA: 100,
 }
 
