@@ -27,7 +27,7 @@ from station.version import VERSION
 if TYPE_CHECKING:
     from station.config import Loaded
 
-EX_FAULTS, EX_SOFTWARE, EX_BROKEN_PIPE = 1, 70, 141
+EX_FAULTS, EX_SOFTWARE = 1, 70
 SYSTEM_CONFIG = Path("/etc/niutang-station/station.toml")
 SYSTEM_SOCKET = Path("/run/niutang-station/control.sock")  # the unit's RuntimeDirectory
 
@@ -62,7 +62,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except BrokenPipeError:
         _let_go_of_output()  # whoever read us left; there is nobody to tell
-        sys.exit(EX_BROKEN_PIPE)
+        sys.exit(EX_FAULTS)  # as click does when it meets the broken pipe first
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
             _unforeseen(error)
@@ -371,7 +371,8 @@ def emulate_platform(port: int, host: str, database: Path | None, fault: str | N
     except sqlite3.Error as error:
         raise StoreError(f"{database}: cannot be opened as a database ({error}); name another --database") from error
     except (OSError, UnicodeError) as error:
-        said = getattr(error, "strerror", None) or error
+        number = getattr(error, "errno", None) or 0  # negative for a name that is not found
+        said = os.strerror(number) if number > 0 else getattr(error, "strerror", None) or error
         raise StoreError(f"{host}:{port}: cannot be listened on ({said}); try another --host or --port") from error
     try:
         if fault is not None:
