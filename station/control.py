@@ -94,10 +94,11 @@ class ControlServer:
         with client:
             client.settimeout(PATIENCE)
             try:
-                if not _may_ask(client):
-                    reply: dict[str, Any] = {"ok": False, "error": "this user may not ask; join the station's group"}
+                line = _read_line(client, LONGEST_REQUEST)  # read first: closing on unread bytes loses the answer
+                if _may_ask(client):
+                    reply = self._carry_out(line)
                 else:
-                    reply = self._carry_out(_read_line(client, LONGEST_REQUEST))
+                    reply = {"ok": False, "error": "this user may not ask; join the station's group"}
                 client.sendall(json.dumps(reply, default=str).encode() + b"\n")
             except OSError:
                 return  # the client went away
@@ -167,5 +168,8 @@ def _may_ask(client: socket.socket) -> bool:
     _, uid, gid = struct.unpack("iii", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     if uid in (0, os.getuid()) or gid == os.getgid():
         return True
-    groups = client.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, 4096)
+    try:
+        groups = client.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, 1024)  # Python's limit, 256 groups
+    except OSError:
+        return False  # in more groups than that
     return os.getgid() in struct.unpack(f"{len(groups) // 4}i", groups)
