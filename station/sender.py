@@ -50,8 +50,9 @@ class Sender(Thread):
         try:
             self.uplink.run(self.outbox, self._commands, self._stopping)
         except (UplinkError, ConfigError) as error:  # a credential may vanish, and come back
-            was_up = self.outbox.connected_at is not None
-            if was_up or not self._down:
+            if self.outbox.progress > before:
+                self._down = False  # it worked in between; a link that comes up and carries nothing is still down
+            if not self._down:
                 log.warning("platform %s: %s", self.outbox.name, error)
                 self._note("link_down", platform=self.outbox.name, error=str(error))
             self._down, self.error = True, str(error)

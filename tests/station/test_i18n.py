@@ -1,0 +1,250 @@
+"""Two languages: the same keys and placeholders, none unused, none missing, and screens that hold what they must."""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import string
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from station import i18n, screen
+from station.i18n import LANGUAGES, t, texts
+from station.model import Mark
+from station.parameters import catalogue
+from tests.station.commands import configure, station
+
+SOURCE = Path(i18n.__file__).parent
+CHINESE = re.compile(r"[\u4e00-\u9fff]")
+# Texts that are the same in both languages: nothing but placeholders and signs.
+WORDLESS = {"status.unknown", "status.error", "emulate.record"}
+# Keys that are put together while the program runs, and what they are put together from.
+MADE = {
+    "age.": ["seconds", "minutes", "hours"],
+    "heading.": ["Options", "Commands", "Arguments", "Usage"],
+    "mark.": [mark.name for mark in Mark],
+    "demo.": ["readings", "records", "sent", "acknowledged", "resupplied", "duplicates", "lost"],
+}
+
+
+@pytest.fixture(params=LANGUAGES)
+def language(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each language in turn."""
+    i18n.use(request.param)
+    yield request.param
+    i18n.use("en")
+
+
+def placeholders(text: str) -> set[str]:
+    """Names in braces, with how they are formatted."""
+    return {f"{name}:{form}" for _, name, form, _ in string.Formatter().parse(text) if name is not None}
+
+
+def used() -> set[str]:
+    """Every key the code asks for: t("…"), t("…" if … else "…"), help="help.…", key="…" of options, table columns."""
+    found = {f"{prefix}{word}" for prefix, words in MADE.items() for word in words}
+    for path in SOURCE.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+            if name == "t" and node.args:
+                found |= {one.value for one in ast.walk(node.args[0]) if _is_key(one)}
+            for keyword in node.keywords:
+                if isinstance(keyword.value, ast.Constant) and isinstance(keyword.value.value, str):
+                    if keyword.arg == "help":
+                        found.add(keyword.value.value)
+                    if keyword.arg == "key" and name == "option":
+                        found.add(f"help.option_{keyword.value.value}")
+            if name == "_table":
+                found |= {f"status.{a.value}" for a in node.args if isinstance(a, ast.Constant)}
+        found |= {f"status.{word}" for word in _counts(path)}
+    return found
+
+
+def _is_key(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and re.fullmatch(r"\w+\.\w+", node.value) is not None
+    )
+
+
+def _counts(path: Path) -> list[str]:
+    """The columns that screen.py names once for a table and its rows."""
+    match = re.search(r"counts = (\(.*?\))", path.read_text(encoding="utf-8")) if path.name == "screen.py" else None
+    return list(ast.literal_eval(match[1])) if match else []
+
+
+def test_both_files_have_the_same_keys_in_the_same_order() -> None:
+    """So that they can be read side by side."""
+    assert list(texts("en")) == list(texts("zh"))
+
+
+@pytest.mark.parametrize("key", list(texts("en")))
+def test_a_text_has_the_same_placeholders_in_both_languages(key: str) -> None:
+    """And how they are aligned."""
+    assert placeholders(texts("en")[key]) == placeholders(texts("zh")[key])
+
+
+def test_every_key_the_code_asks_for_is_there() -> None:
+    """No operator meets a KeyError."""
+    assert used() - set(texts("en")) == set()
+
+
+def test_every_text_is_used() -> None:
+    """What nobody shows is not kept."""
+    assert set(texts("en")) - used() == set()
+
+
+@pytest.mark.parametrize("key", [key for key in texts("en") if key not in WORDLESS])
+def test_each_language_is_written_in_its_own_script(key: str) -> None:
+    """Chinese has Chinese in it, English none."""
+    assert CHINESE.search(texts("zh")[key])
+    assert not CHINESE.search(texts("en")[key])
+
+
+def test_an_unknown_language_is_refused() -> None:
+    """And the one in use stays."""
+    with pytest.raises(ValueError, match=r'^"fr" is not one of zh, en$'):
+        i18n.use("fr")
+    assert i18n.language() == "en"
+
+
+def test_every_parameter_has_a_name_in_both_languages() -> None:
+    """In its own script, and no two the same: a screen tells them apart by it."""
+    for code, pattern in (("zh", True), ("en", False)):
+        names = [parameter.name(code) for parameter in catalogue().values()]
+        assert [name for name in names if not name.strip()] == []
+        assert sorted(name for name in set(names) if names.count(name) > 1) == []
+        if not pattern:
+            assert [name for name in names if CHINESE.search(name)] == []
+
+
+# -- screens
+
+
+def value(point: str, parameter: str, number: float | None, unit: str, mark: str, age: float) -> dict[str, Any]:
+    """One value as station/status.py says it."""
+    return {
+        "point": point, "parameter": parameter, "value": number, "unit": unit, "mark": mark, "age_seconds": age,
+    }  # fmt: skip
+
+
+FOUND: dict[str, Any] = {
+    "station": "南岸站",
+    "running": True,
+    "time": "2026-03-01T00:10:00+00:00",
+    "started": "2026-03-01T00:00:00+00:00",
+    "store": {"file": "/data/station.db", "readings": 10, "taken": 12, "error": "/data/station.db: the disk is full"},
+    "devices": [
+        {
+            "name": "dust", "bus": "line", "answers": True, "last_reply": "2026-03-01T00:09:55+00:00", "missed": 0,
+            "error": "",
+            "values": [
+                value("site", "pm25", 35.04, "µg/m³", "N", 5.0),
+                value("site", "pm10", 9000.0, "µg/m³", "T", 5.0),
+            ],
+        },
+        {
+            "name": "sonde", "bus": "water", "answers": False, "last_reply": None, "missed": 17,
+            "error": "sonde: no reply within 0.5 s",
+            "values": [
+                value("river", "ph", None, "", "B", 7200.0),
+            ],
+        },
+    ],
+    "platforms": [
+        {
+            "name": "district", "connected": True, "owed": 3, "oldest_seconds": 200.0, "answered": 12,
+            "unconfirmed": 4, "parked": 1, "dropped": 2, "error": "",
+        },
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Console:
+    """A console of a given width that remembers what it showed."""
+    console = Console(width=getattr(request, "param", 80), record=True, file=io.StringIO())
+    monkeypatch.setattr(screen, "console", lambda: console)
+    return console
+
+
+@pytest.mark.parametrize("shown", [80, 100], indirect=True)
+def test_the_status_screen_holds_what_it_must(language: str, shown: Console) -> None:
+    """Every device, value, unit, mark, age and count, none of it cut off, in either width."""
+    screen.show_status(FOUND)
+    text = shown.export_text()
+    flat = " ".join(text.split())
+    assert "…" not in text
+    assert max(map(_cells, text.splitlines())) <= shown.width
+    for words in (
+        t("status.title", name="南岸站"),
+        t("status.store_error", text="/data/station.db: the disk is full"),
+        t("status.error", name="sonde", text="sonde: no reply within 0.5 s"),
+    ):
+        assert words in flat
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    pm25, pm10, ph = (catalogue()[key].name(language) for key in ("pm25", "pm10", "ph"))
+    assert f"dust line {t('status.answers')} {t('age.seconds', n=5)} 0" in lines
+    assert f"sonde water {t('status.silent')} {t('age.never')} 17" in lines
+    assert f"dust site {pm25} 35.0 µg/m³ N {t('mark.N')} {t('age.seconds', n=5)}" in lines
+    assert f"dust site {pm10} 9000.0 µg/m³ T {t('mark.T')} {t('age.seconds', n=5)}" in lines
+    assert f"sonde river {ph} - B {t('mark.B')} {t('age.hours', n=2)}" in lines
+    assert f"district {t('status.connected')} 3 {t('age.minutes', n=3)} 12 4 1 2" in lines
+
+
+def _cells(line: str) -> int:
+    from rich.cells import cell_len
+
+    return cell_len(line)
+
+
+def test_a_station_without_devices_or_platforms_says_so(language: str, shown: Console) -> None:
+    """Instead of empty tables."""
+    screen.show_status(FOUND | {"devices": [], "platforms": [], "running": False})
+    text = shown.export_text()
+    for key in ("status.no_devices", "status.no_platforms", "status.stopped"):
+        assert t(key) in text
+
+
+@pytest.mark.parametrize("shown", [80, 100], indirect=True)
+def test_the_samples_of_one_reading_are_shown_with_their_marks(language: str, shown: Console) -> None:
+    """Every parameter of the catalogue fits."""
+    screen.show_samples([{"parameter": p.key, "value": 1.0, "unit": p.unit, "mark": "N"} for p in catalogue().values()])
+    text = shown.export_text()
+    assert "…" not in text
+    for parameter in catalogue().values():
+        assert parameter.name(language) in text
+        assert parameter.unit in text
+    assert text.count(f"N {t('mark.N')}") == len(catalogue())
+
+
+@pytest.mark.parametrize(
+    ("language", "summary"),
+    [
+        ("en", "{path}: no faults (1 devices on 1 buses, 1 points, 1 platforms)"),
+        ("zh", "{path}:没有错误(1 条总线、1 台设备、1 个点位、1 个平台)"),
+    ],
+)
+def test_the_summary_of_check_is_in_the_operators_language(language: str, summary: str, tmp_path: Path) -> None:
+    """With the faults themselves in English, to be searched and shared."""
+    path = configure(tmp_path)
+    good = station("check", path, "--lang", language)
+    assert good.out.splitlines()[-1] == summary.format(path=path)
+    configure(tmp_path, ("unit_id = 1", "unit_id = 300"))
+    bad = station("check", path, env={"LANG": {"zh": "zh_CN.UTF-8", "en": "en_GB.UTF-8"}[language]})
+    assert "bus[0].device[0].unit_id: 300 is above 247" in bad.out
+    assert (
+        bad.err.strip()
+        == {
+            "en": "1 fault(s) found; nothing will start with this configuration",
+            "zh": "发现 1 处错误;此配置无法启动",
+        }[language]
+    )
