@@ -3,6 +3,10 @@
 Messages of a platform have contiguous ids.  Everything up to `live` has been dealt with, except what
 lies in a span; everything above it is live.  Answers wait in memory for the next commit: after a
 crash a message may be sent again with the same identity, never forgotten.
+
+*Sent* means handed out to the uplink at least once: every id up to `tried` was, except what lies in a
+span that says otherwise (BACKLOG, RESEND or DROPPED with *sent* false).  A crash may take back what was
+handed out since the last commit, never add to it.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ import os
 import select
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from threading import Condition, RLock
@@ -20,12 +24,13 @@ from typing import Any
 
 from station.clock import from_ms, to_ms
 from station.model import Kind, Lane, Message
-from station.store import SEQUENCE_BITS, Store, message_of
+from station.store import SEQUENCE_BITS, Store, find_message, message_of
 
 ALL_KINDS = sum(1 << kind for kind in Kind)
 MOST_REFUSALS = 5
 RETRY_MS = 60_000  # after a refusal; doubles with each one
 FETCH = 100
+SLACK_MS = 3_600_000  # looked at before and behind a range: real-time data may run backwards with the clock
 RESERVE_PATIENCE = 5  # seconds to wait for a durable reserve; a disk that fails must not silence the uplink
 
 
@@ -36,6 +41,7 @@ class State(enum.IntEnum):
     RESEND = 2  # refused, or asked for again: owed from its next_try on
     PARKED = 3  # given up after too many refusals
     DROPPED = 4  # kinds this platform does not want re-supplied
+    UNCONFIRMED = 5  # delivered as far as TCP tells (ack = "none")
 
 
 OWED = (State.BACKLOG, State.RESEND)
@@ -52,6 +58,7 @@ class Span:
     tries: int = 0
     next_try_ms: int = 0
     reason: str = ""
+    sent: bool = False  # handed out at least once since it was queued
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +92,42 @@ def split(spans: Sequence[Span], number: int) -> list[Span]:
     return result
 
 
+def without(span: Span, other: Span) -> list[Span]:
+    """What of *span* lies outside *other*, by ids and kinds.
+
+    >>> [(s.first, s.last) for s in without(Span(1, 9, State.RESEND), Span(4, 20, State.BACKLOG))]
+    [(1, 3)]
+    """
+    first, last = max(span.first, other.first), min(span.last, other.last)
+    if first > last or not span.kinds & other.kinds:
+        return [span]
+    parts = (
+        replace(span, last=first - 1),
+        replace(span, first=first, last=last, kinds=span.kinds & ~other.kinds),
+        replace(span, first=last + 1),
+    )
+    return [part for part in parts if part.first <= part.last and part.kinds]
+
+
+def joined(spans: Iterable[Span]) -> list[Span]:
+    """*spans* by their first id, neighbours that say the same made one.
+
+    >>> joined([Span(4, 5, State.PARKED), Span(1, 3, State.PARKED)]) == [Span(1, 5, State.PARKED)]
+    True
+    """
+    result: list[Span] = []
+    for span in sorted(spans, key=lambda s: (s.state, s.kinds, s.tries, s.next_try_ms, s.reason, s.sent, s.first)):
+        if (
+            result
+            and replace(result[-1], last=span.last) == replace(span, first=result[-1].first)
+            and (result[-1].last + 1 == span.first)
+        ):
+            result[-1] = replace(result[-1], last=span.last)
+        else:
+            result.append(span)
+    return sorted(result, key=lambda s: s.first)
+
+
 class PlatformOutbox:
     """Implements uplink.base.Outbox for one platform over the store.
 
@@ -113,7 +156,7 @@ class PlatformOutbox:
         self._wanted = sum(1 << kind for kind in backlog_kinds) | 1 << Kind.POWER_ON
         self._horizon_ms = round(horizon_seconds * 1000)
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._flying: set[int] = set()
+        self._flying: dict[int, Kind] = {}
         self._done: set[int] = set()  # answered live messages above a gap
         self._fetched: deque[Message] = deque()
         self._pinned: deque[int] = deque()
@@ -127,26 +170,29 @@ class PlatformOutbox:
     def _load(self) -> None:
         with self._store.transaction() as db:
             db.execute(
-                "INSERT INTO platform(name, live, reserved, answered, unconfirmed, resupplied, dropped)"
-                " SELECT ?, 0, 0, 0, 0, 0, 0 WHERE NOT EXISTS (SELECT 1 FROM platform WHERE name = ?)",
+                "INSERT INTO platform(name, live, tried, reserved, answered, unconfirmed, resupplied, dropped)"
+                " SELECT ?, 0, 0, 0, 0, 0, 0, 0 WHERE NOT EXISTS (SELECT 1 FROM platform WHERE name = ?)",
                 (self.name, self.name),
             )
             row = db.execute(
-                "SELECT id, live, reserved, answered, unconfirmed, resupplied, dropped FROM platform WHERE name = ?",
+                "SELECT id, live, reserved, answered, unconfirmed, resupplied, dropped, tried FROM platform"
+                " WHERE name = ?",
                 (self.name,),
             ).fetchone()
         self.id = row[0]
         base = self.id << SEQUENCE_BITS
         self._live, self._reserved = max(int(row[1]), base), int(row[2])
         self._answered, self._unconfirmed, self._resupplied, self._dropped = row[3:7]
+        self._tried = max(int(row[7]), base)
         self._number: int = self._reserved
         self._newest = self._store.newest_message(self.id)
         self._handed = self._live
         rows = self._store.query(
-            "SELECT first, last, state, kinds, tries, next_try_ms, reason FROM span WHERE platform = ? ORDER BY first",
+            "SELECT first, last, state, kinds, tries, next_try_ms, reason, sent FROM span WHERE platform = ?"
+            " ORDER BY first",
             (self.id,),
         )
-        self._spans = [Span(r[0], r[1], State(r[2]), r[3], r[4], r[5], r[6]) for r in rows]
+        self._spans = [Span(r[0], r[1], State(r[2]), r[3], r[4], r[5], r[6], bool(r[7])) for r in rows]
         self._written: tuple[Any, ...] | None = None
 
     def write(self, db: Any, *, last: bool = False) -> None:
@@ -155,18 +201,21 @@ class PlatformOutbox:
             reserved = self._number if last else max(self._number, to_ms(self._now())) + self._horizon_ms
             self._pending_reserve = max(reserved, self._number)
             live, spans = self._as_after_a_crash()
-            state = (live, self._answered, self._unconfirmed, self._resupplied, self._dropped)
+            state = (live, self._tried, self._answered, self._unconfirmed, self._resupplied, self._dropped)
         db.execute(
-            "UPDATE platform SET live = ?, reserved = ?, answered = ?, unconfirmed = ?, resupplied = ?, dropped = ?"
-            " WHERE id = ?",
-            (state[0], self._pending_reserve, *state[1:], self.id),
+            "UPDATE platform SET live = ?, tried = ?, answered = ?, unconfirmed = ?, resupplied = ?, dropped = ?,"
+            " reserved = ? WHERE id = ?",
+            (*state, self._pending_reserve, self.id),
         )
         if spans != self._written:
             db.execute("DELETE FROM span WHERE platform = ?", (self.id,))
             db.executemany(
-                "INSERT INTO span(platform, first, last, state, kinds, tries, next_try_ms, reason)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                [(self.id, s.first, s.last, int(s.state), s.kinds, s.tries, s.next_try_ms, s.reason) for s in spans],
+                "INSERT INTO span(platform, first, last, state, kinds, tries, next_try_ms, reason, sent)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (self.id, s.first, s.last, int(s.state), s.kinds, s.tries, s.next_try_ms, s.reason, s.sent)
+                    for s in spans
+                ],
             )
         self._pending_written = spans
 
@@ -174,10 +223,35 @@ class PlatformOutbox:
         """Cursor and spans with the gaps below live answers as backlog: in flight now, owed to the next start."""
         if not self._done:
             return self._live, tuple(self._spans)
-        gaps = [Span(self._live + 1, max(self._done), State.BACKLOG, self._wanted)]
-        for number in self._done:
-            gaps = split(gaps, number)
+        gaps = self._waiting(self._live + 1, max(self._done))
         return max(self._done), (*self._spans, *gaps)
+
+    def _waiting(self, first: int, last: int) -> list[Span]:
+        """What of the live messages *first*..*last* has no answer, as backlog and what of it is not wanted."""
+        tried = min(max(self._tried, first - 1), last)
+        refused = ALL_KINDS & ~self._wanted
+        spans = [
+            span
+            for start, end, sent in ((first, tried, True), (tried + 1, last, False))
+            for span in (
+                Span(start, end, State.BACKLOG, self._wanted, sent=sent),
+                Span(start, end, State.DROPPED, refused, reason="not in backlog_kinds", sent=sent),
+            )
+            if start <= end and span.kinds
+        ]
+        for number in self._done:
+            spans = split(spans, number)
+        return spans
+
+    def _set_aside(self, last: int) -> None:
+        """Move the live cursor to *last*: what has no answer yet becomes spans."""
+        if self._live >= last:
+            return
+        spans = self._waiting(self._live + 1, last)
+        self._dropped += sum(self._count(s.first, s.last, s.kinds) for s in spans if s.state is State.DROPPED)
+        self._live = last
+        self._spans = joined([*self._spans, *spans])
+        self._done = {number for number in self._done if number > last}
 
     def write_now(self) -> None:
         """A commit of this outbox alone, before its uplink is served for the first time."""
@@ -209,16 +283,7 @@ class PlatformOutbox:
         """The link is up: what waits becomes one backlog span, and live jumps to the newest message."""
         with self._lock:
             self._back_to_earth()
-            first, last = self._live + 1, self._newest
-            if first <= last:
-                self._live = last
-                self._spans.append(Span(first, last, State.BACKLOG, self._wanted))
-                if refused := ALL_KINDS & ~self._wanted:
-                    self._spans.append(Span(first, last, State.DROPPED, refused, reason="not in backlog_kinds"))
-                    self._dropped += self._count(first, last, refused)
-                for number in self._done:
-                    self._spans = split(self._spans, number)
-                self._done.clear()
+            self._set_aside(self._newest)
             self._handed = self._live
             self.connected_at = self._now()
 
@@ -238,7 +303,7 @@ class PlatformOutbox:
         self._beat()
         with self._lock:
             found = self._next_live(room) if lane is Lane.LIVE else self._next_history(room)
-            self._flying.update(message.id for message in found)
+            self._flying.update((message.id, message.kind) for message in found)
             return found
 
     def _next_live(self, room: int) -> list[Message]:
@@ -251,6 +316,7 @@ class PlatformOutbox:
             fresh = self._rows(self._handed + 1, self._newest, ALL_KINDS, room - len(found))
             found += [message_of(row) for row in fresh]
             self._handed = found[-1].id if fresh else self._newest
+            self._tried = max(self._tried, self._handed)
         return found
 
     def _next_history(self, room: int) -> list[Message]:
@@ -261,7 +327,24 @@ class PlatformOutbox:
             message = self._fetched.popleft()
             if message.id not in self._flying and self._owed(message.id):
                 found.append(message)
+        self._note_sent(found)
         return found
+
+    def _note_sent(self, found: Sequence[Message]) -> None:
+        """History is handed out from the front of its spans: split off the front of those that have begun."""
+        spans, changed = list[Span](), False
+        for span in self._spans:
+            mine = [m.id for m in found if span.first <= m.id <= span.last and span.kinds >> m.kind & 1]
+            if span.sent or span.state not in OWED or not mine:
+                spans.append(span)
+                continue
+            changed = True
+            spans.append(replace(span, last=max(mine), sent=True))
+            if max(mine) < span.last:
+                spans.append(replace(span, first=max(mine) + 1))
+            self._tried = max(self._tried, *mine)
+        if changed:
+            self._spans = joined(spans)
 
     def _fetch(self) -> None:
         now = to_ms(self._now())
@@ -284,15 +367,17 @@ class PlatformOutbox:
         return any(s.first <= number <= s.last and s.state in OWED for s in self._spans)
 
     def _rows(self, first: int, last: int, kinds: int, limit: int) -> list[Any]:
+        return self._read(
+            "SELECT id, kind, point, start_ms, version, text FROM message"
+            " WHERE id BETWEEN ? AND ? AND (1 << kind) & ? ORDER BY id LIMIT ?",
+            (first, last, kinds, limit),
+        )
+
+    def _read(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
+        """Rows by the connection of the uplink's thread."""
         if self._reader is None:
             self._reader = self._make_reader()
-        return list(
-            self._reader.execute(
-                "SELECT id, kind, point, start_ms, version, text FROM message"
-                " WHERE id BETWEEN ? AND ? AND (1 << kind) & ? ORDER BY id LIMIT ?",
-                (first, last, kinds, limit),
-            )
-        )
+        return list(self._reader.execute(sql, parameters))
 
     def _count(self, first: int, last: int, kinds: int) -> int:
         if kinds == ALL_KINDS:
@@ -305,6 +390,7 @@ class PlatformOutbox:
     def answered(self, ids: Iterable[int], *, confirmed: bool = True) -> None:
         """The platform has these, or TCP says that it got their bytes (*confirmed* false)."""
         with self._lock:
+            unconfirmed = []
             for number in ids:
                 old = number <= self._live and number not in self._first
                 if not self._settle(number):
@@ -315,10 +401,14 @@ class PlatformOutbox:
                     self._answered += 1
                 else:
                     self._unconfirmed += 1
+                    unconfirmed.append(Span(number, number, State.UNCONFIRMED, sent=True))
+            if unconfirmed:
+                self._spans = joined([*self._spans, *unconfirmed])
 
     def _settle(self, number: int) -> bool:
         """Take *number* out of what is owed; false if it was not owed."""
-        self._flying.discard(number)
+        kind = self._flying.pop(number, None)
+        kinds = ALL_KINDS if kind is None else 1 << kind
         if number > self._live:
             if number in self._done or number > self._newest:
                 return False
@@ -328,8 +418,8 @@ class PlatformOutbox:
                 self._done.discard(self._live)
             return True
         before = len(self._spans), sum(s.last - s.first for s in self._spans)
-        owed = [s for s in self._spans if s.state in OWED]
-        others = [s for s in self._spans if s.state not in OWED]
+        owed = [s for s in self._spans if s.state in OWED and s.kinds & kinds]
+        others = [s for s in self._spans if s.state not in OWED or not s.kinds & kinds]
         self._spans = sorted([*split(owed, number), *others], key=lambda s: s.first)
         return before != (len(self._spans), sum(s.last - s.first for s in self._spans))
 
@@ -337,14 +427,21 @@ class PlatformOutbox:
         """The platform said no: tried again later, parked with its reason after MOST_REFUSALS."""
         with self._lock:
             tries = 1 + max((s.tries for s in self._spans if s.first <= message_id <= s.last), default=0)
+            kind = self._flying.get(message_id)
             if not self._settle(message_id):
                 return
-            state = State.PARKED if tries >= MOST_REFUSALS else State.RESEND
-            next_try = to_ms(self._now()) + RETRY_MS * 2 ** (tries - 1)
-            self._spans.append(
-                Span(message_id, message_id, state, tries=tries, next_try_ms=next_try, reason=reason[:200])
+            parked = tries >= MOST_REFUSALS
+            span = Span(
+                message_id,
+                message_id,
+                State.PARKED if parked else State.RESEND,
+                ALL_KINDS if kind is None else 1 << kind,
+                tries=tries,
+                next_try_ms=0 if parked else to_ms(self._now()) + RETRY_MS * 2 ** (tries - 1),
+                reason=reason[:200],
+                sent=True,
             )
-            self._spans.sort(key=lambda s: s.first)
+            self._spans = joined([*self._spans, span])
 
     def number(self, at_least: int) -> int:
         """A number never given before; a reserve is made durable ahead, so a crash jumps forward."""
@@ -378,6 +475,74 @@ class PlatformOutbox:
         """Wake whoever waits."""
         os.eventfd_write(self._bell, 1)
 
+    # -- what is asked for again
+
+    def recall(self, kind: Kind, point: str | None, first: datetime, last: datetime) -> Iterator[Message]:
+        """Messages of *kind* whose period starts from *first* to *last*, both included, as they were first worded.
+
+        Only for the uplink's thread; at most FETCH of them are in memory.
+        """
+        low = find_message(self._read, self.id, kind, to_ms(first) - SLACK_MS)
+        high = find_message(self._read, self.id, kind, to_ms(last) + SLACK_MS)
+        while low < high:
+            rows = self._read(
+                "SELECT id, kind, point, start_ms, version, text FROM message WHERE id >= ? AND id < ? AND kind = ?"
+                " AND start_ms BETWEEN ? AND ? AND point = coalesce(?, point) ORDER BY id LIMIT ?",
+                (low, high, int(kind), to_ms(first), to_ms(last), point, FETCH),
+            )
+            yield from map(message_of, rows)
+            if len(rows) < FETCH:
+                return
+            low = rows[-1][0] + 1
+
+    def resend(self, start: datetime, end: datetime, kinds: Iterable[Kind]) -> int:
+        """Queue what starts from *start* to before *end* again, whatever became of it; how many messages that adds.
+
+        What is owed already stays as it is; the rest is owed from the next commit on, marked as re-supply.
+        """
+        runs = [(kind, run) for kind in kinds for run in self._runs(kind, to_ms(start), to_ms(end))]
+        with self._lock:
+            self._set_aside(max(self._done, default=self._live))
+            asked: list[Span] = []
+            for kind, (first, last) in runs:
+                parts = [Span(first, min(last, self._live), State.RESEND, 1 << kind, reason="asked for again")]
+                for owed in (s for s in self._spans if s.state in OWED):
+                    parts = [rest for part in parts for rest in without(part, owed)]
+                asked += [part for part in parts if part.first <= part.last]
+            kept = [s for s in self._spans if s.state in OWED]
+            given_up = [s for s in self._spans if s.state not in OWED]
+            before = self._dropped_in(given_up)
+            for span in asked:
+                given_up = [rest for one in given_up for rest in without(one, span)]
+            self._dropped -= before - self._dropped_in(given_up)
+            self._spans = joined([*kept, *given_up, *asked])
+            added = sum(self._count(span.first, span.last, span.kinds) for span in asked)
+        self._urgent()
+        self.ring()
+        return added
+
+    def _dropped_in(self, spans: Iterable[Span]) -> int:
+        return sum(self._count(s.first, s.last, s.kinds) for s in spans if s.state is State.DROPPED)
+
+    def _runs(self, kind: Kind, start_ms: int, end_ms: int) -> Iterator[tuple[int, int]]:
+        """First and last id of each run of messages of *kind* that start in the range, none of its kind between."""
+        at = find_message(self._store.query, self.id, kind, start_ms - SLACK_MS)
+        high = find_message(self._store.query, self.id, kind, end_ms + SLACK_MS)
+        first = last = 0
+        while rows := self._store.query(
+            "SELECT id, start_ms FROM message WHERE id >= ? AND id < ? AND kind = ? ORDER BY id LIMIT ?",
+            (at, high, int(kind), 10 * FETCH),
+        ):
+            for number, at_ms in rows:
+                if start_ms <= at_ms < end_ms:
+                    first, last = first or number, number
+                elif first:
+                    yield first, last
+                    first = 0
+            at = rows[-1][0] + 1
+        if first:
+            yield first, last
+
     # -- for screens, purge and shutdown
 
     def depth(self) -> Depth:
@@ -386,7 +551,7 @@ class PlatformOutbox:
             owed = [s for s in self._spans if s.state in OWED]
             count = sum(self._count(s.first, s.last, s.kinds) for s in owed)
             count += self._newest - self._live - len(self._done)
-            parked = sum(s.last - s.first + 1 for s in self._spans if s.state is State.PARKED)
+            parked = sum(self._count(s.first, s.last, s.kinds) for s in self._spans if s.state is State.PARKED)
             return Depth(
                 int(count),
                 self._oldest(owed),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,11 +19,13 @@ from threading import RLock
 from typing import Any
 
 from station.clock import from_ms, to_ms
-from station.model import Average, Kind, Mark, Message, Reading, Reason, Report, StoreError, StoreVersionError
+from station.model import Average, Command, Kind, Mark, Message, Reading, Reason, Report, StoreError, StoreVersionError
 
 SCHEMA_VERSION = 1
 PAGE_SIZE = 1024  # measured with the whole flow: tests/bench/bench_store.py prints both sizes
 PURGE_CHUNK = 5000
+MOST_SEEN = 1024  # identities of commands kept for each platform
+LONGEST_WALK = 50_000  # messages looked through for one of a kind: more than lie between two days' reports
 SEQUENCE_BITS = 40  # a message's id is platform << 40 | sequence, so one platform's ids are contiguous
 
 # One statement a line of thought; integers throughout, since a reading has 30 bytes to live in.
@@ -41,17 +43,24 @@ CREATE TABLE missed(id INTEGER PRIMARY KEY, device TEXT NOT NULL, reason INTEGER
 CREATE TABLE average(id INTEGER PRIMARY KEY, point TEXT NOT NULL, kind INTEGER NOT NULL, start_ms INTEGER NOT NULL,
   version INTEGER NOT NULL, body TEXT NOT NULL, UNIQUE(point, kind, start_ms, version));
 CREATE TABLE platform(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, live INTEGER NOT NULL,
-  reserved INTEGER NOT NULL, answered INTEGER NOT NULL, unconfirmed INTEGER NOT NULL,
+  tried INTEGER NOT NULL, reserved INTEGER NOT NULL, answered INTEGER NOT NULL, unconfirmed INTEGER NOT NULL,
   resupplied INTEGER NOT NULL, dropped INTEGER NOT NULL);
 CREATE TABLE message(id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, point TEXT NOT NULL, start_ms INTEGER NOT NULL,
   version INTEGER NOT NULL, text TEXT NOT NULL);
 CREATE TABLE span(platform INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, state INTEGER NOT NULL,
-  kinds INTEGER NOT NULL, tries INTEGER NOT NULL, next_try_ms INTEGER NOT NULL, reason TEXT NOT NULL);
+  kinds INTEGER NOT NULL, tries INTEGER NOT NULL, next_try_ms INTEGER NOT NULL, reason TEXT NOT NULL,
+  sent INTEGER NOT NULL);
 CREATE TABLE schedule(id INTEGER PRIMARY KEY, platform INTEGER NOT NULL, point TEXT NOT NULL, kind INTEGER NOT NULL,
   from_ms INTEGER NOT NULL, interval_seconds INTEGER NOT NULL);
+CREATE TABLE setting(id INTEGER PRIMARY KEY, platform TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL,
+  at_ms INTEGER NOT NULL, who TEXT NOT NULL);
+CREATE TABLE seen(id INTEGER PRIMARY KEY, platform TEXT NOT NULL, point TEXT NOT NULL, verb TEXT NOT NULL,
+  subject TEXT NOT NULL, identity TEXT NOT NULL, issued_ms INTEGER, at_ms INTEGER NOT NULL);
 CREATE TABLE tick(hour INTEGER PRIMARY KEY, reading INTEGER NOT NULL, average INTEGER NOT NULL);
 CREATE TABLE event(id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, code TEXT NOT NULL, arguments TEXT NOT NULL);
 """
+
+Query = Callable[[str, Sequence[Any]], Sequence[Any]]
 
 READING = "INSERT INTO reading(series, at_ms, raw, value, mark) VALUES (?, ?, ?, ?, ?)"
 
@@ -404,6 +413,71 @@ class Store:
                 (platform, point, int(kind), to_ms(since), interval_seconds),
             )
 
+    def schedules(self, platform: int) -> list[tuple[str, Kind, int, int]]:
+        """Every (point, kind, from in ms, interval in seconds) of *platform*, oldest first; 0 means not due."""
+        rows = self.query(
+            "SELECT point, kind, from_ms, interval_seconds FROM schedule WHERE platform = ? ORDER BY id", (platform,)
+        )
+        return [(point, Kind(kind), since, interval) for point, kind, since, interval in rows]
+
+    # -- what platforms set, and the commands they sent
+
+    def remember(self, platform: str, values: Mapping[str, str], now: datetime, who: str) -> None:
+        """Inside a transaction: append settings of *platform*; the newest of a key counts."""
+        self._connection.executemany(
+            "INSERT INTO setting(platform, key, value, at_ms, who) VALUES (?, ?, ?, ?, ?)",
+            [(platform, key, value, to_ms(now), who) for key, value in values.items()],
+        )
+
+    def remembered(self, platform: str) -> dict[str, str]:
+        """The settings of *platform* that count."""
+        return dict(self.query("SELECT key, value FROM setting WHERE platform = ? ORDER BY id", (platform,)))
+
+    def take_command(self, command: Command, subject: str, now: datetime) -> None:
+        """Inside a transaction: *command* is about to be carried out, about *subject*; the oldest ones are forgotten.
+
+        The newest of each verb stays whatever comes, for a later one must be younger.
+        """
+        issued = None if command.issued is None else to_ms(command.issued)
+        platform, point = command.platform, command.point or ""
+        self._connection.execute(
+            "INSERT INTO seen(platform, point, verb, subject, identity, issued_ms, at_ms) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (platform, point, command.verb, subject, command.identity, issued, to_ms(now)),
+        )
+        self._connection.execute(
+            "DELETE FROM seen WHERE platform = ? AND id NOT IN"
+            " (SELECT id FROM seen WHERE platform = ? ORDER BY id DESC LIMIT ?)"
+            " AND id NOT IN (SELECT max(id) FROM seen WHERE platform = ? GROUP BY point, verb)",
+            (platform, platform, MOST_SEEN, platform),
+        )
+
+    def was_taken(self, command: Command) -> bool:
+        """Whether a command with this identity was carried out for this platform and point."""
+        return bool(
+            self.query(
+                "SELECT 1 FROM seen WHERE platform = ? AND point = ? AND identity = ? LIMIT 1",
+                (command.platform, command.point or "", command.identity),
+            )
+        )
+
+    def last_issued(self, command: Command, until: datetime) -> datetime | None:
+        """When the youngest *command* of its verb that was carried out was issued, those after *until* left aside."""
+        rows = self.query(
+            "SELECT max(issued_ms) FROM seen WHERE platform = ? AND point = ? AND verb = ? AND issued_ms <= ?",
+            (command.platform, command.point or "", command.verb, to_ms(until)),
+        )
+        return None if rows[0][0] is None else from_ms(rows[0][0])
+
+    def taken_within(self, command: Command, subject: str, now: datetime, seconds: int) -> int:
+        """How many *command*s of its verb about *subject* were carried out within *seconds* of *now*."""
+        at = to_ms(now)
+        rows = self.query(
+            "SELECT count(*) FROM seen WHERE platform = ? AND point = ? AND verb = ? AND subject = ?"
+            " AND at_ms > ? AND at_ms < ?",
+            (command.platform, command.point or "", command.verb, subject, at - seconds * 1000, at + seconds * 1000),
+        )
+        return int(rows[0][0])
+
     # -- messages
 
     def add_messages(self, rows: Iterable[tuple[int, Kind, str, datetime, int, str]]) -> None:
@@ -420,6 +494,15 @@ class Store:
         return (
             self._one("SELECT max(id) FROM message WHERE id >= ? AND id < ?", (low, low + (1 << SEQUENCE_BITS))) or low
         )
+
+    def last_message(self, platform: int, kind: Kind) -> datetime | None:
+        """Start of the newest message of *kind* to *platform*, among the last LONGEST_WALK."""
+        newest = self.newest_message(platform)
+        at = self._one(
+            "SELECT start_ms FROM message WHERE id > ? AND id <= ? AND kind = ? ORDER BY id DESC LIMIT 1",
+            (max(platform << SEQUENCE_BITS, newest - LONGEST_WALK), newest, int(kind)),
+        )
+        return None if at is None else from_ms(at)
 
     # -- retention
 
@@ -442,6 +525,32 @@ class Store:
             if last is not None:
                 db.execute(f"DELETE FROM {table} WHERE id >= ? AND id <= ?", (rows[0][0], last))
         return count
+
+
+def find_message(query: Query, platform: int, kind: Kind, at_ms: int) -> int:
+    """The id from which on *platform*'s messages of *kind* start at *at_ms* or later: a binary search.
+
+    The ids of a platform are contiguous, and the periods of one kind rise with them (a clock set back makes
+    real-time data the exception: search with some slack).
+    """
+    base = platform << SEQUENCE_BITS
+    ends = "SELECT {}(id) FROM message WHERE id > ? AND id < ?"
+    first, newest = (query(ends.format(end), (base, base + (1 << SEQUENCE_BITS)))[0][0] for end in ("min", "max"))
+    if first is None:
+        return base + 1
+    low, high = int(first), int(newest) + 1
+    while low < high:
+        middle = (low + high) // 2
+        found = query(
+            "SELECT id, start_ms FROM message WHERE id >= ? AND id < ? AND kind = ? ORDER BY id LIMIT 1",
+            (middle, min(high, middle + LONGEST_WALK), int(kind)),
+        ) or query("SELECT id, start_ms FROM message WHERE id >= ? ORDER BY id LIMIT 1", (middle,))
+        number, start = found[0]
+        if start < at_ms and number < high:
+            low = number + 1
+        else:
+            high = middle
+    return low
 
 
 def message_of(row: Sequence[Any], *, resupply: bool = False) -> Message:
