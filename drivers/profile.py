@@ -9,6 +9,7 @@ import math
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,7 @@ def read(path: Path) -> Profile:
     return parse(text, path.stem, str(path))
 
 
+@lru_cache(maxsize=32)  # the station checks its configuration with the profiles it then runs on
 def parse(text: str, name: str, source: str = "") -> Profile:
     """The profile written in *text*; *source* is where it stands, for messages."""
     try:

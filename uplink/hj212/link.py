@@ -217,7 +217,8 @@ class Hj212Uplink:
     def _addresses(self, outbox: Outbox, stop: Event) -> list[Any]:
         host, port = self.settings.host, self.settings.port
         try:
-            return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+            # As bytes: for a text Python loads the tables of internationalised names first, 0.5 MiB of them.
+            return socket.getaddrinfo(host.encode(), port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
         except socket.gaierror:
             return self._looked_up(outbox, stop)
 
