@@ -64,10 +64,13 @@ def main() -> None:
         _let_go_of_output()  # whoever read us left; there is nobody to tell
         sys.exit(EX_FAULTS)  # as click does when it meets the broken pipe first
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+        if error.filename is not None:  # a name too long, a folder that is closed to this user
+            print(f"{error.filename}: cannot be used ({error.strerror})", file=sys.stderr)
+        elif error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            _let_go_of_output()
+            print(f"station: the output cannot be written ({error.strerror})", file=sys.stderr)
+        else:
             _unforeseen(error)
-        _let_go_of_output()
-        print(f"station: the output cannot be written ({error.strerror})", file=sys.stderr)
         sys.exit(StoreError.exit_code)
     except Exception as error:  # noqa: BLE001 - said in one sentence, exit 70
         _unforeseen(error)

@@ -74,7 +74,7 @@ def lines(loaded: Loaded, replays: Mapping[str, Replay], links: Path | None = No
     found = Lines()
     with contextlib.ExitStack() as stack:
         for bus in loaded.config.bus:
-            link = _link(Path(bus.port) if links is None else links / bus.name)
+            link = _link(Path(bus.port) if links is None else links / bus.name.replace("/", "_"))
             values = {d.name: replays[d.name].values() for d in bus.device if d.name in replays}
             settings: Sequence[Any] = bus.device
             emulated = emulated_bus(bus, settings, loaded.profile_folders, values, link=link)
@@ -120,9 +120,11 @@ def obey_lines(found: Lines) -> Callable[[str], str]:
     """What a typed "DEVICE FAULT" does."""
 
     def obey(words: str) -> str:
-        device, _, fault = words.partition(" ")
-        found.set_fault(device, fault.strip() or "none")
-        return t("emulate.fault_set", name=device, fault=fault.strip() or "none")
+        device, space, fault = words.rpartition(" ")
+        if not space or words in found.units:  # a device alone recovers; its name may hold spaces
+            device, fault = words, "none"
+        found.set_fault(device.strip(), fault)
+        return t("emulate.fault_set", name=device.strip(), fault=fault)
 
     return obey
 

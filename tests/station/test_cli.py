@@ -519,7 +519,7 @@ def test_emulate_bus_links_obeys_and_cleans_up(command: Command, tmp_path: Path)
         lines.type("dust silent")
         assert lines.says("fault of") == "fault of dust: silent"
         assert command("read", "dust", "--config", path).code == 69
-        lines.type("dust none")
+        lines.type("dust")
         assert lines.says("dust: none") == "fault of dust: none"
         assert command("read", "dust", "--config", path).code == 0
         lines.type("dust smoke")
@@ -729,6 +729,28 @@ def test_odd_arguments_end_in_a_sentence(
         assert done.code in DOCUMENTED - {70}, (odd, done)
         assert done.out + done.err, odd
         assert "Traceback" not in done.out + done.err, odd
+
+
+def test_a_path_the_system_refuses_is_said(command: Command, tmp_path: Path) -> None:
+    """Exit 74, with the path and the system's reason."""
+    folder = "d" * 300
+    done = command("status", "--config", configure(tmp_path, ('"data"', f'"{folder}"')))
+    assert (done.code, done.said) == (
+        74, [f"{tmp_path}/{folder}/station.db: cannot be used (File name too long)"],
+    )  # fmt: skip
+
+
+def test_lines_and_devices_may_have_odd_names(tmp_path: Path) -> None:
+    """A slash in a line's name stays within the folder of links; a device's name may hold a space."""
+    path = configure(tmp_path, ('name = "line"', 'name = "../line"'), ('name = "dust"', 'name = "dust monitor"'))
+    with served("emulate", "bus", path, "--links", tmp_path / "links") as lines:
+        lines.says("serving")
+        assert [link.name for link in (tmp_path / "links").iterdir()] == [".._line"]
+        lines.type("dust monitor silent")
+        assert lines.says("fault of") == "fault of dust monitor: silent"
+        lines.type("dust monitor")
+        assert lines.says("monitor: none") == "fault of dust monitor: none"
+        assert lines.stop() == 0
 
 
 def test_an_unforeseen_error_is_one_sentence(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
