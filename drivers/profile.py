@@ -267,7 +267,7 @@ _PROFILE = {
         "longest time from request to reply; 500, at 4800 baud or slower 1000, or 4 reply delays",
         None,
         low=1,
-        high=60000,
+        high=5000,
     ),
     "gap_ms": Key("number", "silence wanted before a request; 50, at 4800 baud or slower 200", None, low=0, high=10000),
     "poll_minimum_seconds": Key("number", "shortest sensible poll interval", 1, low=0, high=86400),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from station.model import Average, Averaging, Mark
 
@@ -64,17 +64,29 @@ def close(
     is the last counter value ahead of the period, for increments (Averaging.SUM of readings).
     """
     normal = [i for i in inputs if i.mark is Mark.N and i.value is not None]
-    values = [i.value for i in normal if i.value is not None]
+    mark = rolled_mark([i.mark for i in inputs], expected_inputs, strict=strict)
+    try:
+        mean = _RULES[averaging]([i.value for i in normal if i.value is not None], before) if normal else None
+    except ArithmeticError:  # values no instrument can mean; one parameter must not stop the others
+        mean, mark = None, max(mark, Mark.D)
+    low, high = (None, None) if averaging is Averaging.SUM else _extremes(normal)
     return Average(
         parameter=parameter,
-        mean=_RULES[averaging](values, before) if values else None,
-        minimum=min((v if i.minimum is None else i.minimum for v, i in zip(values, normal, strict=True)), default=None),
-        maximum=max((v if i.maximum is None else i.maximum for v, i in zip(values, normal, strict=True)), default=None),
-        mark=rolled_mark([i.mark for i in inputs], expected_inputs, strict=strict),
+        mean=mean,
+        minimum=low,
+        maximum=high,
+        mark=mark,
         valid=sum(i.valid for i in normal),
         total=sum(i.total for i in inputs),
         expected=expected,
     )
+
+
+def _extremes(normal: Sequence[Input]) -> tuple[float | None, float | None]:
+    """The smallest and the largest of what entered; a counter has none, since its rise is what counts."""
+    lows = [i.value if i.minimum is None else i.minimum for i in normal]
+    highs = [i.value if i.maximum is None else i.maximum for i in normal]
+    return min((v for v in lows if v is not None), default=None), max((v for v in highs if v is not None), default=None)
 
 
 def roll_up(
@@ -84,13 +96,12 @@ def roll_up(
     parts = list(parts)
     expected = round(sum(p.expected for p in parts) / len(parts) * expected_inputs) if parts else 0
     inputs = [Input(p.mean, p.mark, p.minimum, p.maximum, p.valid, p.total) for p in parts]
-    if averaging is Averaging.SUM:  # the parts are increments already
+    if averaging is Averaging.SUM:  # the parts are rises already, true whatever their marks
         done = close(
-            parameter, Averaging.MEAN, inputs, expected_inputs=expected_inputs, expected=expected, strict=strict
+            parameter, Averaging.LAST, inputs, expected_inputs=expected_inputs, expected=expected, strict=strict
         )
-        total = math.fsum(p.mean for p in parts if p.mean is not None and p.mark is Mark.N)
-        mean = None if done.mean is None else total
-        return Average(parameter, mean, done.minimum, done.maximum, done.mark, done.valid, done.total, expected)
+        rises = [p.mean for p in parts if p.mean is not None]
+        return replace(done, mean=math.fsum(rises) if rises else None, minimum=None, maximum=None)
     return close(parameter, averaging, inputs, expected_inputs=expected_inputs, expected=expected, strict=strict)
 
 
@@ -109,7 +120,7 @@ def _vector(values: Sequence[float], before: float | None) -> float:
     north = math.fsum(math.cos(math.radians(v)) for v in values)
     if math.hypot(east, north) < 1e-9 * len(values):
         return values[-1]
-    return math.degrees(math.atan2(east, north)) % 360
+    return math.degrees(math.atan2(east, north)) % 360 % 360  # a hair below 0 would round to 360
 
 
 def _energy(values: Sequence[float], before: float | None) -> float:
@@ -118,7 +129,8 @@ def _energy(values: Sequence[float], before: float | None) -> float:
     >>> round(_energy([60.0, 70.0], None), 2)
     67.4
     """
-    return 10 * math.log10(math.fsum(10 ** (v / 10) for v in values) / len(values))
+    loudest = max(values)  # taken out of the sum, so that no level is too high for it
+    return loudest + 10 * math.log10(math.fsum(10 ** ((v - loudest) / 10) for v in values) / len(values))
 
 
 def _increments(values: Sequence[float], before: float | None) -> float:

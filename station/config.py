@@ -159,6 +159,8 @@ class Loaded:
             return path.read_text(encoding="utf-8").strip()
         except OSError as error:
             raise ConfigError(f"{path}: the credential cannot be read ({error.strerror})") from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{path}: the credential is not UTF-8 text") from error
 
 
 def make_device(settings: DeviceSettings, line: Bus, folders: Sequence[Path]) -> Device:

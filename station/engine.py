@@ -10,9 +10,11 @@ import json
 import logging
 import zlib
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from math import lcm
+from pathlib import Path
 from threading import Condition, Event
 from typing import Any
 
@@ -20,16 +22,18 @@ from drivers.base import Device
 from drivers.bus import Bus
 from station import average
 from station.average import Input
-from station.clock import Clock, boot_id, floor_to, period_length, period_start, to_ms, trust
-from station.commands import CommandDesk
-from station.config import BusConfig, Loaded, resolve
+from station.clock import Clock, boot_id, floor_to, from_ms, period_length, period_start, to_ms, trust
+from station.commands import ClockSetter, CommandDesk, Terms
+from station.config import BusConfig, Loaded, resolve, secret_path
+from station.credentials import FILES, CredentialFiles
 from station.model import Average, Averaging, Kind, Mark, Reading, Reason, Report, StoreError
 from station.outbox import Depth, PlatformOutbox, sqlite_reader
 from station.parameters import catalogue
 from station.poller import Poller, Task
+from station.purge import Purge
 from station.recorder import Batch, Recorder
 from station.sender import Sender
-from station.store import SEQUENCE_BITS, Series, Store
+from station.store import Series, Store
 from station.version import VERSION
 from station.watchdog import Heartbeat, Watchdog, notify
 from uplink import UPLINKS
@@ -40,7 +44,6 @@ log = logging.getLogger(__name__)
 TURN = 1.0  # the main thread comes round at least this often
 STEP_SECONDS = 2.0  # a wall clock that moves this far against the monotonic one was stepped
 RETRY_SECONDS = 10.0  # after a commit that failed
-PURGE_HOUR_SECONDS = 3600.0
 BELOW = {Kind.HOUR: Kind.MINUTE, Kind.DAY: Kind.HOUR}
 WATER = ("21", "24", "26", "32", "33", "52")  # system codes whose roll-up is strict
 MOST_PERIODS = 120  # closed in one commit; after days without a disk the next commits close the rest
@@ -48,10 +51,21 @@ STOP_SECONDS = 7.0  # all threads together; the last commit still has to fit int
 STALE_POLLS = 2  # a slow instrument counts as silent after this many of its own intervals
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Settings a platform made, to be in force from the next commit on; *done* is told what went wrong, or ""."""
+
+    platform: str
+    values: Mapping[str, str]
+    who: str
+    done: Callable[[str], None]
+
+
 class Engine:
     """A running station.
 
     *store* and *clock* are injected; *buses* and *uplinks* replace the configured ones in tests.
+    *trusted* says what the host's clock is known by, *clock_setter* may set it.
     """
 
     def __init__(
@@ -63,9 +77,11 @@ class Engine:
         buses: Sequence[tuple[BusConfig, Sequence[Device], Any]] | None = None,
         uplinks: Sequence[tuple[UplinkSettings, Uplink]] | None = None,
         reader: Any = None,
+        clock_setter: ClockSetter | None = None,
+        trusted: Callable[[], str] = trust,
     ) -> None:
         self.loaded, self.config, self.store, self.clock = loaded, loaded.config, store, clock
-        self.started = clock.now()
+        self.started, self._started_monotonic = clock.now(), clock.monotonic()
         self.stop = Event()
         self._wake = Event()
         self._commit_done, self._commits_begun, self._commits = Condition(), 0, 0
@@ -79,17 +95,26 @@ class Engine:
         self._next: dict[Kind, datetime] = {}
         self._store_error = ""
         self._retry_at = 0.0
-        self._purged_at = clock.monotonic()
         self._offset, self._stepped = self._wall_offset(), False
         self.pollers = [self._poller(*bus) for bus in (self._buses() if buses is None else buses)]
         self.tasks: dict[str, Task] = {t.device.name: t for p in self.pollers for t in p.tasks}
         self.series = self._all_series()
         uplinks = self._uplinks() if uplinks is None else uplinks
         self._settings = {settings.name: settings for settings, _ in uplinks}
-        self.realtime = {settings.name: settings.realtime_seconds for settings, _ in uplinks}
-        self.desk = CommandDesk(clock, self.realtime, self.note)
+        self._changes: deque[Change] = deque()
+        self.terms = {settings.name: self._terms(settings) for settings, _ in uplinks}
+        self._apply_terms()
+        self.desk = CommandDesk(
+            self,
+            {settings.name: settings.allow for settings, _ in uplinks},
+            clock_setter=clock_setter,
+            credentials=CredentialFiles(self._credential_paths()),
+            trusted=trusted,
+        )
         self.senders = [self._sender(settings, uplink, reader) for settings, uplink in uplinks]
-        self.commit_seconds = min([self.config.station.commit_seconds, *map(float, self.realtime.values())])
+        self.outboxes = {sender.outbox.name: sender.outbox for sender in self.senders}
+        outboxes = [sender.outbox for sender in self.senders]
+        self.purge = Purge(store, self.config.retention, clock, outboxes, self.note)
         self._register()
 
     # -- making the parts
@@ -135,6 +160,23 @@ class Engine:
         backoff = Backoff(longest=settings.reconnect_seconds)
         return Sender(uplink, outbox, self.desk, self.stop, heart.beat, self.note, backoff)
 
+    def _terms(self, settings: UplinkSettings) -> Terms:
+        """How a platform is reported to: as configured, and as it has set since."""
+        return Terms(realtime_seconds=settings.realtime_seconds).changed(self.store.remembered(settings.name))
+
+    def _apply_terms(self) -> None:
+        self.realtime = {name: terms.realtime_seconds for name, terms in self.terms.items() if terms.realtime}
+        self._shortest = min(self.realtime.values(), default=round(self.config.station.commit_seconds))
+        self.commit_seconds = min([self.config.station.commit_seconds, *map(float, self.realtime.values())])
+
+    def _credential_paths(self) -> dict[tuple[str, str], Path]:
+        return {
+            (name, which): secret_path(file, self.loaded.folder)
+            for name, settings in self._settings.items()
+            for which, key in FILES.items()
+            if (file := getattr(settings, key, ""))
+        }
+
     def _all_series(self) -> dict[tuple[str, str], Series]:
         series = {}
         for name, task in self.tasks.items():
@@ -155,7 +197,8 @@ class Engine:
         for kind in (Kind.MINUTE, Kind.HOUR, Kind.DAY):
             self._next[kind] = self._first_period(kind)
         self._next_realtime = self._realtime_after(self.started)
-        self._shortest = min(self.realtime.values(), default=round(self.config.station.commit_seconds))
+        self._minute_plans = {sender.outbox.name: self._minute_plan(sender) for sender in self.senders}
+        self._next_minutes = {sender.outbox.name: self._first_minutes(sender) for sender in self.senders}
         self._next_silence = self.clock.monotonic() + self._shortest
         self._next_commit = self.clock.monotonic() + self.commit_seconds
         self.note("start", version=VERSION, trust=trust())
@@ -167,13 +210,43 @@ class Engine:
 
     def _register_schedules(self) -> None:
         """What each platform is due, from when on, so that completeness can be reckoned by subtraction."""
-        lengths = {"minute": 60, "hour": 3600, "day": 86400}
         for sender in self.senders:
-            settings = self._settings[sender.outbox.name]
-            for kind in settings.kinds:
-                interval = lengths.get(kind, settings.realtime_seconds)
-                for point in getattr(settings, "point", ()):
-                    self.store.schedule(sender.outbox.id, point.point, Kind[kind.upper()], self.started, interval)
+            for kind in (Kind.REALTIME, Kind.MINUTE, Kind.HOUR, Kind.DAY):
+                self._schedule(sender, kind, self.started, self.terms[sender.outbox.name])
+
+    def _schedule(self, sender: Sender, kind: Kind, since: datetime, terms: Terms) -> None:
+        """Inside a transaction: note how often *kind* is due under *terms*, if that is new."""
+        settings = self._settings[sender.outbox.name]
+        seconds = {
+            Kind.REALTIME: terms.realtime_seconds * terms.realtime,
+            Kind.MINUTE: terms.minute_minutes * 60,
+            Kind.HOUR: 3600,
+            Kind.DAY: 86400,
+        }[kind] * (kind.name.lower() in settings.kinds)
+        for point in getattr(settings, "point", ()):
+            self.store.schedule(sender.outbox.id, point.point, kind, since, seconds)
+
+    def _minute_plan(self, sender: Sender) -> list[tuple[datetime, int]]:
+        """From when on a platform's minute records span how many minutes; the schedule says so."""
+        rows = self.store.schedules(sender.outbox.id)
+        plan = {at: seconds // 60 for _, kind, at, seconds in rows if kind is Kind.MINUTE and seconds}
+        return [(from_ms(at), minutes) for at, minutes in plan.items()] or [(self.started, 1)]
+
+    def _first_minutes(self, sender: Sender) -> datetime:
+        """Start of a platform's next minute record: behind its last one, else with the next minute that is closed."""
+        name, last = sender.outbox.name, self.store.last_message(sender.outbox.id, Kind.MINUTE)
+        fresh = self._aligned(self._next[Kind.MINUTE], self._minutes_at(name, self._next[Kind.MINUTE]))
+        return fresh if last is None else max(fresh, last + self._minutes_at(name, last))
+
+    def _minutes_at(self, platform: str, start: datetime) -> timedelta:
+        """How long *platform*'s minute record that starts at *start* is."""
+        plan = self._minute_plans[platform]
+        return timedelta(minutes=next((n for since, n in reversed(plan) if since <= start), plan[0][1]))
+
+    def _aligned(self, moment: datetime, length: timedelta) -> datetime:
+        """The last multiple of *length* in the station's day at or before *moment*."""
+        midnight = period_start(Kind.DAY, moment, self._zone)
+        return midnight + (moment - midnight) // length * length
 
     def _first_period(self, kind: Kind) -> datetime:
         """The period to close next: behind the newest closed one, or behind the oldest unclosed reading."""
@@ -215,6 +288,14 @@ class Engine:
             self.hurry()
             return self._commit_done.wait_for(lambda: self._commits >= target, patience)
 
+    def change(self, platform: str, values: Mapping[str, str], who: str, done: Callable[[str], None]) -> None:
+        """From another thread: have settings of *platform* remembered and in force with a commit made at once."""
+        if self._store_error:
+            done(self._store_error)
+            return
+        self._changes.append(Change(platform, values, who, done))
+        self.hurry()
+
     def hurry(self) -> None:
         """Ask for a commit at once; from any thread."""
         self.recorder.urgent = True
@@ -238,14 +319,16 @@ class Engine:
         if self.watchdog.feed():
             notify(f"STATUS={self._status_line()}")
         self._watch_clock()
+        self.desk.expire()
         now, monotonic = self.clock.now(), self.clock.monotonic()
         if monotonic < self._retry_at:
             return
-        if self.recorder.urgent or monotonic >= self._next_commit or self._due(now):
-            self.commit()
-        if monotonic - self._purged_at >= PURGE_HOUR_SECONDS:
-            self._purged_at = monotonic
-            self.purge()
+        if (self.recorder.urgent or monotonic >= self._next_commit or self._due(now)) and not self.commit():
+            return
+        try:
+            self.purge.turn()
+        except StoreError as error:
+            self._refused(error)
 
     def _due(self, now: datetime) -> bool:
         ready = now - timedelta(seconds=self.config.station.closing_delay_seconds)
@@ -266,6 +349,7 @@ class Engine:
         log.warning("clock: the wall clock was stepped by %+.1f s", step)
         self.note("clock_step", urgent=True, seconds=round(step, 3), trust=trust())
         self._stepped = True
+        self.purge.clock_was_stepped()
         self._next_realtime = self._realtime_after(self.clock.now())
 
     # -- one commit
@@ -274,36 +358,46 @@ class Engine:
         """Make durable what is due; false when the disk refused, in which case nothing is lost yet."""
         now = self.clock.now()
         self._commits_begun += 1
+        self.desk.tell()
+        changes = [self._changes.popleft() for _ in range(len(self._changes))]
         batch = self.recorder.take()
         ready = now - timedelta(seconds=self.config.station.closing_delay_seconds)
         self._add_silence(batch, ready)
         closed: dict[Kind, datetime] = {}
         fired: dict[str, datetime] = {}
+        minutes: dict[str, datetime] = {}
         try:
             with self.store.transaction() as db:
-                if self._stepped:
-                    self.store.add_clock(self.clock.monotonic(), now, trust())
+                self.store.tick(to_ms(now) // 3_600_000)
                 self.store.add_readings(batch.readings, self.series)
+                if self._stepped:  # what was taken before the step keeps its offset
+                    self.store.add_clock(self.clock.monotonic(), now, trust())
                 self.store.add_missed(batch.misses)
                 self.store.add_events(batch.events)
-                self.store.tick(to_ms(now) // 3_600_000)
                 messages = list(self._power_on()) if power_on else []
                 pins = Counter(row[0] for row in messages)
                 candidates = self._young + batch.readings
                 latest = self._latest | {(r.point, r.parameter): r for r in candidates if r.time <= ready}
                 messages += self._realtime(ready, latest, fired)
-                messages += self._periods(ready, closed)
+                longer = list(self._periods(ready, closed))
+                messages += [*self._minutes(closed[Kind.MINUTE], minutes), *longer]
                 self.store.add_messages(messages)
+                changed = self._remember(changes, max(ready, self.started))
                 for sender in self.senders:
                     sender.outbox.write(db, last=last)
         except StoreError as error:
             self.recorder.put_back(batch)
             self._refused(error)
+            for change in changes:
+                change.done(str(error))
             return False
         self._latest, self._young = latest, [r for r in candidates if r.time > ready]
         self._next |= closed
         self._next_realtime |= fired
+        self._next_minutes |= minutes
         self._stepped = False
+        if changed:
+            self._put_in_force(changed, max(ready, self.started))
         youngest = max((r.time for r in batch.readings), default=now)
         self._floors.append((max(now, youngest), self.store.newest("reading")))
         self._next_commit = self.clock.monotonic() + self.commit_seconds
@@ -313,7 +407,44 @@ class Engine:
         with self._commit_done:
             self._commits = self._commits_begun
             self._commit_done.notify_all()
+        for change in changes:
+            change.done("")
         return True
+
+    def _remember(self, changes: Iterable[Change], since: datetime) -> dict[str, Terms]:
+        """Inside a transaction: write settings and the schedules they make; the terms that become new."""
+        changed: dict[str, Terms] = {}
+        for change in changes:
+            self.store.remember(change.platform, change.values, self.clock.now(), change.who)
+            before = changed.get(change.platform, self.terms[change.platform])
+            changed[change.platform] = before.changed(change.values)
+        for sender in self.senders:
+            name = sender.outbox.name
+            if name in changed:
+                self._schedule(sender, Kind.REALTIME, since, changed[name])
+                boundary = self._minute_boundary(name, changed[name].minute_minutes)
+                self._schedule(sender, Kind.MINUTE, boundary, changed[name])
+        return changed
+
+    def _minute_boundary(self, platform: str, minutes: int) -> datetime:
+        """Where a record of the old length ends and one of the new begins, at most an hour on: nothing is lost."""
+        since, before = self._minute_plans[platform][-1]
+        length = timedelta(minutes=lcm(before, minutes))
+        earliest = max(since, self._next_minutes[platform])
+        at = self._aligned(earliest, length)
+        return at if at == earliest else at + length
+
+    def _put_in_force(self, changed: Mapping[str, Terms], since: datetime) -> None:
+        self.terms |= changed
+        self._apply_terms()
+        after = self._realtime_after(since)
+        for sender in self.senders:
+            name = sender.outbox.name
+            if name in changed:
+                self._minute_plans[name] = self._minute_plan(sender)
+                self._next_realtime.pop(name, None)
+                if name in after:
+                    self._next_realtime[name] = after[name]
 
     def _refused(self, error: StoreError) -> None:
         self._retry_at = self.clock.monotonic() + RETRY_SECONDS
@@ -335,14 +466,17 @@ class Engine:
             return
         self._next_silence = monotonic + self._shortest
         for (device, parameter), series in self.series.items():
-            task = self.tasks[device]
-            patience = max(float(self._shortest), STALE_POLLS * task.settings.poll_seconds)
-            state = self.recorder.state(device)
-            since = state.last_reply or self.started
-            if (ready - since).total_seconds() >= patience:
-                batch.readings.append(
-                    Reading(device, series.point, parameter, ready, None, None, Mark.B, state.reason or Reason.NO_REPLY)
-                )
+            if self._silent_seconds(device, parameter) >= self._patience(device, self._shortest):
+                reason = self.recorder.state(device).reason or Reason.NO_REPLY
+                batch.readings.append(Reading(device, series.point, parameter, ready, None, None, Mark.B, reason))
+
+    def _silent_seconds(self, device: str, parameter: str) -> float:
+        """Since when a series had no good reply, on the clock that never steps."""
+        return self.clock.monotonic() - self.recorder.heard.get((device, parameter), self._started_monotonic)
+
+    def _patience(self, device: str, interval: float) -> float:
+        """How long *device* may be silent before its values are no longer current, in seconds."""
+        return max(interval, STALE_POLLS * self.tasks[device].settings.poll_seconds)
 
     def _power_on(self) -> Iterable[tuple[int, Kind, str, datetime, int, str]]:
         for sender in self.senders:
@@ -357,29 +491,32 @@ class Engine:
         """The newest reading of every parameter, for the platforms whose interval has passed."""
         made: list[tuple[int, Kind, str, datetime, int, str]] = []
         for sender in self._serving("realtime"):
-            name, step = sender.outbox.name, timedelta(seconds=self.realtime[sender.outbox.name])
-            at = self._next_realtime[name]
-            if at > ready:
+            name = sender.outbox.name
+            at = self._next_realtime.get(name)
+            if at is None or at > ready:
                 continue
+            step = timedelta(seconds=self.realtime[name])
             at += (ready - at) // step * step  # intervals slept through (a suspended host) are not made up
             fired[name] = at + step
             for point in self.config.point:
-                report = Report(Kind.REALTIME, point.code, at, self._newest_values(point.code, at, step, latest))
+                report = Report(Kind.REALTIME, point.code, at, self._newest_values(point.code, step, latest))
                 if report.averages and (text := sender.uplink.compose(report)) is not None:
                     made.append((sender.outbox.id, Kind.REALTIME, point.code, at, 1, text))
         return made
 
     def _newest_values(
-        self, point: str, at: datetime, step: timedelta, latest: Mapping[tuple[str, str], Reading]
+        self, point: str, step: timedelta, latest: Mapping[tuple[str, str], Reading]
     ) -> tuple[Average, ...]:
-        """What was read last at *point*, unless it is older than its instrument's patience."""
+        """What was read last at *point*; a series that went silent is reported as such, never by its last value."""
+        delay = self.config.station.closing_delay_seconds
         values = []
         for (where, parameter), reading in latest.items():
             if where != point:
                 continue
-            patience = max(step, STALE_POLLS * timedelta(seconds=self.tasks[reading.device].settings.poll_seconds))
-            if at - patience < reading.time:
-                values.append(Average(parameter, reading.value, mark=reading.mark, valid=1, total=1, expected=1))
+            patience = self._patience(reading.device, step.total_seconds()) + delay
+            current = self._silent_seconds(reading.device, parameter) <= patience
+            value, mark = (reading.value, reading.mark) if current else (None, Mark.B)
+            values.append(Average(parameter, value, mark=mark, valid=1, total=1, expected=1))
         return tuple(sorted(values, key=lambda a: a.parameter))
 
     def _serving(self, kind: str) -> list[Sender]:
@@ -399,13 +536,45 @@ class Engine:
             while start + length <= until:
                 for report in self._close(kind, start):
                     self.store.add_average(report)
-                    for sender in self._serving(kind.name.lower()):
-                        text = sender.uplink.compose(report)
-                        if text is not None:
-                            messages.append((sender.outbox.id, kind, report.point, start, report.version, text))
+                    if kind is not Kind.MINUTE:
+                        for sender in self._serving(kind.name.lower()):
+                            messages += self._worded(sender, report)
                 start += length
             closed[kind] = start
         return messages
+
+    def _worded(self, sender: Sender, report: Report) -> Iterable[tuple[int, Kind, str, datetime, int, str]]:
+        text = sender.uplink.compose(report)
+        if text is not None:
+            yield sender.outbox.id, report.kind, report.point, report.start, report.version, text
+
+    def _minutes(
+        self, until: datetime, moved: dict[str, datetime]
+    ) -> Iterable[tuple[int, Kind, str, datetime, int, str]]:
+        """Every platform's minute records that ended by *until*, as long as it wants them, from the minutes stored."""
+        messages: list[tuple[int, Kind, str, datetime, int, str]] = []
+        for sender in self._serving("minute"):
+            name = sender.outbox.name
+            start = self._next_minutes[name]
+            while start + (length := self._minutes_at(name, start)) <= until:
+                reports = self._minute_reports(start, length)
+                for report in reports:
+                    messages += self._worded(sender, report)
+                start = start + length if reports else self._behind_nothing(name, start + length, until)
+            moved[name] = start
+        return messages
+
+    def _behind_nothing(self, platform: str, start: datetime, until: datetime) -> datetime:
+        """The record from *start* on that has a first minute, or the one *until* lies in."""
+        points = [point.code for point in self.config.point]
+        first = min(self.store.first_average(Kind.MINUTE, start, points) or until, until)
+        return max(start, self._aligned(first, self._minutes_at(platform, first)))
+
+    def _minute_reports(self, start: datetime, length: timedelta) -> list[Report]:
+        """A minute as it is stored, or several rolled up."""
+        if length == period_length(Kind.MINUTE):
+            return self.store.averages(Kind.MINUTE, start, start + length)
+        return self._rolled(Kind.MINUTE, Kind.MINUTE, start, length)
 
     def _skip_empty(self, start: datetime, ready: datetime) -> datetime:
         """Jump over the minutes in which the station was off: nothing was measured, nothing is reported."""
@@ -417,8 +586,11 @@ class Engine:
     def _close(self, kind: Kind, start: datetime) -> list[Report]:
         if kind is Kind.MINUTE:
             return self._close_minute(start)
-        end, below = start + period_length(kind), BELOW[kind]
-        due = period_length(kind) // period_length(below)
+        return self._rolled(kind, BELOW[kind], start, period_length(kind))
+
+    def _rolled(self, kind: Kind, below: Kind, start: datetime, length: timedelta) -> list[Report]:
+        """The report of each point over *length* from *start*, from its averages of *below*."""
+        end, due = start + length, length // period_length(below)
         reports = []
         for point in self.config.point:
             parts: dict[str, list[Average]] = {}
@@ -475,30 +647,6 @@ class Engine:
         return max(known) if known else self.store.reading_floor(start)
 
     # -- housekeeping
-
-    def purge(self) -> None:
-        """Delete what is past retention and answered by every platform, in chunks."""
-        now, keep = self.clock.now(), self.config.retention
-        days = {
-            "reading": keep.readings_days,
-            "missed": keep.readings_days,
-            "average": keep.averages_days,
-            "event": keep.events_days,
-        }
-        gone = {table: self._purge(table, now - timedelta(days=limit)) for table, limit in days.items()}
-        before = now - timedelta(days=keep.messages_days)
-        gone["message"] = sum(
-            self._purge("message", before, (s.outbox.id << SEQUENCE_BITS, s.outbox.keep_from())) for s in self.senders
-        )
-        if any(gone.values()):
-            self.note("purged", rows={table: count for table, count in gone.items() if count})
-
-    def _purge(self, table: str, before: datetime, ids: tuple[int, int] = (0, 1 << 62)) -> int:
-        total = 0
-        while (count := self.store.purge(table, before, ids)) and not self.stop.is_set():
-            total += count
-            self._heart.beat()
-        return total
 
     def shut_down(self) -> None:
         """Stop the threads and commit what they brought."""

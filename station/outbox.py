@@ -28,6 +28,9 @@ from station.store import SEQUENCE_BITS, Store, find_message, message_of
 
 ALL_KINDS = sum(1 << kind for kind in Kind)
 MOST_REFUSALS = 5
+NO_ANSWER = "no answer"
+MOST_ASIDE = 8
+LONGEST_RETRY_MS = 3_600_000
 RETRY_MS = 60_000  # after a refusal; doubles with each one
 FETCH = 100
 SLACK_MS = 3_600_000  # looked at before and behind a range: real-time data may run backwards with the clock
@@ -149,7 +152,8 @@ class PlatformOutbox:
     ) -> None:
         self.name = name
         self._store, self._make_reader = store, reader
-        self._reader: Any = None
+        self._reader: Any = None  # the uplink thread's own connection
+        self._counter: Any = None  # ours, used under our lock alone
         self._now, self._urgent, self._beat = now, urgent, beat
         self._lock = RLock()
         self._reserve_grown = Condition(self._lock)
@@ -157,6 +161,7 @@ class PlatformOutbox:
         self._horizon_ms = round(horizon_seconds * 1000)
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._flying: dict[int, Kind] = {}
+        self._silences: dict[int, int] = {}  # messages over which the link was given up, and how often
         self._done: set[int] = set()  # answered live messages above a gap
         self._fetched: deque[Message] = deque()
         self._pinned: deque[int] = deque()
@@ -185,6 +190,7 @@ class PlatformOutbox:
         self._answered, self._unconfirmed, self._resupplied, self._dropped = row[3:7]
         self._tried = max(int(row[7]), base)
         self._number: int = self._reserved
+        self._patience = RESERVE_PATIENCE
         self._newest = self._store.newest_message(self.id)
         self._handed = self._live
         rows = self._store.query(
@@ -265,14 +271,15 @@ class PlatformOutbox:
         The first *pins* of the new ones are served before all else, as live, whatever waits (the
         power-on reports of this start).
         """
+        newest = self._store.newest_message(self.id)
         with self._lock:
             if pins:
                 self._first = range(self._newest + 1, self._newest + 1 + pins)
                 self._pinned.extend(self._first)
             self._reserved, self._written = self._pending_reserve, self._pending_written
-            newest = self._store.newest_message(self.id)
             rung = newest > self._newest
             self._newest = newest
+            self._patience = RESERVE_PATIENCE
             self._reserve_grown.notify_all()
         if rung:
             self.ring()
@@ -382,10 +389,16 @@ class PlatformOutbox:
     def _count(self, first: int, last: int, kinds: int) -> int:
         if kinds == ALL_KINDS:
             return last - first + 1
-        rows = self._store.query(
+        rows = self._query(
             "SELECT count(*) FROM message WHERE id BETWEEN ? AND ? AND (1 << kind) & ?", (first, last, kinds)
         )
         return int(rows[0][0])
+
+    def _query(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
+        """Rows under our lock: never by the writer, whose lock a commit holds while it waits for ours."""
+        if self._counter is None:
+            self._counter = self._make_reader()
+        return list(self._counter.execute(sql, parameters))
 
     def answered(self, ids: Iterable[int], *, confirmed: bool = True) -> None:
         """The platform has these, or TCP says that it got their bytes (*confirmed* false)."""
@@ -395,6 +408,7 @@ class PlatformOutbox:
                 old = number <= self._live and number not in self._first
                 if not self._settle(number):
                     continue
+                self._silences.pop(number, None)
                 self._resupplied += old
                 self.progress += 1
                 if confirmed:
@@ -443,14 +457,38 @@ class PlatformOutbox:
             )
             self._spans = joined([*self._spans, span])
 
+    def unanswered(self, message_id: int) -> None:
+        """The link was given up over this message: the second time it steps aside, so that the rest goes on.
+
+        A platform that answers nothing at all gets MOST_ASIDE such messages at the most.
+        """
+        with self._lock:
+            rounds = self._silences[message_id] = self._silences.get(message_id, 0) + 1
+            aside = [s for s in self._spans if s.reason == NO_ANSWER]
+            if rounds < 2 or (len(aside) >= MOST_ASIDE and all(s.first != message_id for s in aside)):
+                return
+            kind = self._flying.get(message_id)
+            if not self._settle(message_id):
+                return
+            wait = min(RETRY_MS * 2 ** (rounds - 2), LONGEST_RETRY_MS)
+            span = Span(
+                message_id,
+                message_id,
+                State.RESEND,
+                ALL_KINDS if kind is None else 1 << kind,
+                next_try_ms=to_ms(self._now()) + wait,
+                reason=NO_ANSWER,
+                sent=True,
+            )
+            self._spans = joined([*self._spans, span])
+
     def number(self, at_least: int) -> int:
         """A number never given before; a reserve is made durable ahead, so a crash jumps forward."""
         with self._lock:
             number = max(at_least, self._number + 1)
             self._number = number
-            for _ in range(RESERVE_PATIENCE):
-                if number <= self._reserved:
-                    break
+            while number > self._reserved and self._patience:
+                self._patience -= 1
                 self._urgent()
                 self._beat()
                 self._reserve_grown.wait(1.0)
@@ -564,7 +602,7 @@ class PlatformOutbox:
 
     def _oldest(self, owed: Sequence[Span]) -> datetime | None:
         for span in [*owed, Span(self._live + 1, self._newest, State.BACKLOG)]:
-            rows = self._store.query(
+            rows = self._query(
                 "SELECT start_ms FROM message WHERE id BETWEEN ? AND ? AND (1 << kind) & ? ORDER BY id LIMIT 1",
                 (span.first, span.last, span.kinds),
             )
@@ -585,9 +623,10 @@ class PlatformOutbox:
 
     def close(self) -> None:
         """Let go of the reader and the bell."""
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
+        for connection in (self._reader, self._counter):
+            if connection is not None:
+                connection.close()
+        self._reader = self._counter = None
         os.close(self._bell)
 
 

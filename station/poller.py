@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
-from typing import Any
 
-from drivers.base import Device, DeviceSettings, DriverError, NoReply, PortLost
+from drivers.base import Device, DeviceException, DeviceSettings, DriverError, NoReply, PortLost
 from station import calibrate, qc
 from station.calibrate import IDENTITY, Coefficients
 from station.clock import Clock
@@ -31,7 +30,8 @@ class Task:
     settings: DeviceSettings
     due: float
     last: float = field(default=0.0)
-    failures: int = 0
+    failures: int = 0  # polls in a row without any reply
+    faulty: bool = False  # the last poll gave nothing, or not everything
 
     def point(self, parameter: str) -> str:
         """The measuring point *parameter* belongs to."""
@@ -64,13 +64,14 @@ class Poller(Thread):
         beat: Callable[[], None],
         close: Callable[[], None] = lambda: None,
     ) -> None:
-        super().__init__(name=f"bus-{name}")
+        super().__init__(name=f"bus-{name}", daemon=True)  # a line that hangs must not keep the process
         start = clock.monotonic()
         self.bus_name = name
         self.tasks = [Task(device, settings, start) for device, settings in devices]
         self._recorder, self._clock, self._stopping, self._beat, self._close = recorder, clock, stop, beat, close
         self._errands: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._port_lost = False
+        self._port_error: PortLost | None = None
+        self._port_again = 0.0  # when the port is tried again
         self.failed: BaseException | None = None
 
     def run(self) -> None:
@@ -112,35 +113,41 @@ class Poller(Thread):
     def poll(self, task: Task) -> None:
         """Read *task*'s device; a missed poll is tried again at once, a silent unit ever more rarely."""
         began = self._clock.monotonic()
+        task.due = max(task.due + task.settings.poll_seconds, began)
         try:
+            if self._port_error is not None and began < self._port_again:
+                raise self._port_error
             samples = self._read(task)
         except PortLost as error:
             self._miss(task, error, began)
             self._lose_port(error)
-            return
         except DriverError as error:
             self._record(task, error.samples)
             self._miss(task, error, began)
-            silent = isinstance(error, NoReply)
-            task.failures += 1
-            wait = backoff(task.failures) if silent else 0.0
-            task.due = max(began + task.settings.poll_seconds, began + wait)
+            self._find_port()
+            if isinstance(error, NoReply):
+                task.failures += 1
+                task.due = max(task.due, began + backoff(task.failures))
+            elif isinstance(error, DeviceException):
+                task.failures = 0  # it is there
+            task.faulty = True
         else:
             self._record(task, samples)
+            self._find_port()
             self._found(task)
-            task.due = max(task.due + task.settings.poll_seconds, began)
         task.last = began
 
     def _read(self, task: Task) -> Sequence[Sample]:
-        """One poll; the first failure of a healthy unit is tried again at once, others wait for their turn."""
+        """One poll; the first failure of a healthy unit is tried again at once, later ones wait for their turn."""
         try:
             return task.device.read()
         except PortLost:
             raise
         except DriverError as error:
-            if task.failures or error.reason is Reason.EXCEPTION:
+            if task.faulty or isinstance(error, DeviceException) or self._stopping.is_set():
                 raise
             self._recorder.miss(task.device.name, error.reason, self._clock.now())
+            self._beat()
             return task.device.read()
 
     def _record(self, task: Task, samples: Sequence[Sample]) -> None:
@@ -153,7 +160,7 @@ class Poller(Thread):
             for sample in samples
         ]
         if readings:
-            self._recorder.add(readings)
+            self._recorder.add(readings, self._clock.monotonic())
             self._recorder.state(name).last_reply = self._clock.now()
 
     def _miss(self, task: Task, error: DriverError, began: float) -> None:
@@ -170,11 +177,7 @@ class Poller(Thread):
             self._recorder.event(now, "device_lost", device=name, reason=error.reason.name, error=str(error))
 
     def _found(self, task: Task) -> None:
-        task.failures = 0
-        if self._port_lost:
-            self._port_lost = False
-            log.warning("bus %s: the port is back", self.bus_name)
-            self._recorder.event(self._clock.now(), "port_back", bus=self.bus_name)
+        task.failures, task.faulty = 0, False
         state = self._recorder.state(task.device.name)
         if state.failures:
             if state.reason is not Reason.PORT_LOST:
@@ -182,17 +185,19 @@ class Poller(Thread):
                 self._recorder.event(self._clock.now(), "device_back", device=task.device.name, missed=state.failures)
             state.failures, state.reason, state.error = 0, Reason.NONE, ""
 
+    def _find_port(self) -> None:
+        if self._port_error is not None:
+            self._port_error = None
+            log.warning("bus %s: the port is back", self.bus_name)
+            self._recorder.event(self._clock.now(), "port_back", bus=self.bus_name)
+
     def _lose_port(self, error: PortLost) -> None:
-        """Every device of the line waits; the port is tried again after a while."""
-        later = self._clock.monotonic() + PORT_RETRY
-        for task in self.tasks:
-            task.due = max(task.due, later)
-        if not self._port_lost:
-            self._port_lost = True
+        """Every device of the line misses its polls until the port is there; it is tried once in a while."""
+        now = self._clock.monotonic()
+        if now < self._port_again:
+            return
+        self._port_again = now + PORT_RETRY
+        if self._port_error is None:
             log.warning("bus %s: %s; trying again every %g s", self.bus_name, error, PORT_RETRY)
             self._recorder.event(self._clock.now(), "port_lost", bus=self.bus_name, error=str(error))
-
-
-def parameters_of(tasks: Sequence[Task]) -> Mapping[tuple[str, str], Any]:
-    """Every (device, parameter) the tasks deliver, with the task."""
-    return {(task.device.name, p): task for task in tasks for p in task.device.units}
+        self._port_error = error

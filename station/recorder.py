@@ -44,16 +44,18 @@ class Recorder:
         self.dropped = 0
         self.taken = 0  # readings since the start, stored or not
         self.current: dict[tuple[str, str], Reading] = {}
+        self.heard: dict[tuple[str, str], float] = {}  # when each was last read, on the clock that never steps
         self.devices: dict[str, DeviceState] = {}
 
-    def add(self, readings: Iterable[Reading]) -> None:
-        """Take the readings of one poll, whole."""
+    def add(self, readings: Iterable[Reading], monotonic: float) -> None:
+        """Take the readings of one poll, whole; *monotonic* is when it was done, in seconds."""
         readings = list(readings)
         with self._lock:
             self._batch.readings += readings
             self.taken += len(readings)
             for reading in readings:
                 self.current[reading.device, reading.parameter] = reading
+                self.heard[reading.device, reading.parameter] = monotonic
             self._bound()
 
     def miss(self, device: str, reason: Reason, at: datetime, count: int = 1) -> None:

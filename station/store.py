@@ -343,7 +343,8 @@ class Store:
 
     def newest(self, table: str) -> int:
         """The largest id of *table*, 0 when it is empty."""
-        return int(self._one(f"SELECT max(id) FROM {table}") or 0)
+        with self._lock:  # while a commit is under way its rows are not there yet
+            return int(self._one(f"SELECT max(id) FROM {table}") or 0)
 
     def tick(self, hour: int) -> None:
         """Inside a transaction: note where *hour* (hours since 1970) begins among the ids, once."""
@@ -393,6 +394,11 @@ class Store:
         at = self._one("SELECT at_ms FROM reading ORDER BY id LIMIT 1")
         return None if at is None else from_ms(at)
 
+    def newest_time(self) -> datetime | None:
+        """When the newest reading was taken."""
+        at = self._one("SELECT at_ms FROM reading ORDER BY id DESC LIMIT 1")
+        return None if at is None else from_ms(at)
+
     def first_reading_since(self, moment: datetime) -> datetime | None:
         """When the first reading at or after *moment* was taken, as far as their order tells."""
         at = self._one(
@@ -401,13 +407,19 @@ class Store:
         )
         return None if at is None else from_ms(at)
 
+    def first_average(self, kind: Kind, since: datetime, points: Iterable[str]) -> datetime | None:
+        """Start of the first period of *kind* at any of *points* that starts at *since* or later."""
+        sql = "SELECT min(start_ms) FROM average WHERE point = ? AND kind = ? AND start_ms >= ?"
+        found = [self._one(sql, (point, int(kind), to_ms(since))) for point in points]
+        return min((from_ms(at) for at in found if at is not None), default=None)
+
     def schedule(self, platform: int, point: str, kind: Kind, since: datetime, interval_seconds: int) -> None:
-        """Inside a transaction: from *since* on, *platform* is due this kind so often; noted when it changes."""
+        """Inside a transaction: from *since* on, *platform* is due this kind so often, 0 for no more; noted once."""
         last = self._one(
             "SELECT interval_seconds FROM schedule WHERE platform = ? AND point = ? AND kind = ? ORDER BY id DESC",
             (platform, point, int(kind)),
         )
-        if last != interval_seconds:
+        if last != interval_seconds and (last is not None or interval_seconds):
             self._connection.execute(
                 "INSERT INTO schedule(platform, point, kind, from_ms, interval_seconds) VALUES (?, ?, ?, ?, ?)",
                 (platform, point, int(kind), to_ms(since), interval_seconds),
@@ -432,6 +444,17 @@ class Store:
     def remembered(self, platform: str) -> dict[str, str]:
         """The settings of *platform* that count."""
         return dict(self.query("SELECT key, value FROM setting WHERE platform = ? ORDER BY id", (platform,)))
+
+    def last_trusted(self) -> datetime | None:
+        """The last time known to be right: that of the newest reading dated by a trusted clock, or of that clock."""
+        rows = self.query("SELECT id, mono_ms + offset_ms FROM clock WHERE trust != 'none' ORDER BY id DESC LIMIT 1")
+        if not rows:
+            return None
+        (number, at), *_ = rows
+        later = self.query("SELECT first_reading FROM clock WHERE id > ? ORDER BY id LIMIT 1", (number,))
+        last = later[0][0] - 1 if later else self.newest("reading")
+        found = self.query("SELECT at_ms FROM reading WHERE id = ?", (last,))
+        return from_ms(max(at, found[0][0] if found else at))
 
     def take_command(self, command: Command, subject: str, now: datetime) -> None:
         """Inside a transaction: *command* is about to be carried out, about *subject*; the oldest ones are forgotten.
@@ -506,24 +529,28 @@ class Store:
 
     # -- retention
 
-    def purge(self, table: str, before: datetime, ids: tuple[int, int] = (0, 1 << 62)) -> int:
+    def purge(self, table: str, before: datetime, now: datetime, ids: tuple[int, int] = (0, 1 << 62)) -> int:
         """Delete rows of *table* older than *before* with an id in *ids* (first, behind the last), one chunk.
 
         Returns how many went.  Rows lie in the order of their ids and nearly of their times, so the
-        scan stops at the first young row.
+        scan stops at the first young row; rows dated after *now* (by a clock that was wrong) stay and
+        stop nothing.
         """
         column = {"reading": "at_ms", "event": "at_ms", "missed": "last_ms"}.get(table, "start_ms")
         limit, last, count = to_ms(before), None, 0
         with self.transaction() as db:
             rows = db.execute(
-                f"SELECT id, {column} FROM {table} WHERE id >= ? AND id < ? ORDER BY id LIMIT ?", (*ids, PURGE_CHUNK)
+                f"SELECT id, {column} FROM {table} WHERE id >= ? AND id < ? AND {column} <= ? ORDER BY id LIMIT ?",
+                (*ids, to_ms(now), PURGE_CHUNK),
             ).fetchall()
             for number, at in rows:
                 if at >= limit:
                     break
                 last, count = number, count + 1
             if last is not None:
-                db.execute(f"DELETE FROM {table} WHERE id >= ? AND id <= ?", (rows[0][0], last))
+                db.execute(
+                    f"DELETE FROM {table} WHERE id >= ? AND id <= ? AND {column} < ?", (rows[0][0], last, limit)
+                )
         return count
 
 

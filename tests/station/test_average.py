@@ -81,10 +81,28 @@ def test_rain_is_the_rise_of_its_counter_over_the_period() -> None:
 
 
 def test_the_rain_of_an_hour_is_the_sum_of_its_minutes() -> None:
-    """Sums add; a minute that is not normal adds nothing."""
-    parts = [Average("rain", v, v, v, m, 1, 1, 1) for v, m in ((0.2, Mark.N), (0.4, Mark.N), (9.0, Mark.D))]
+    """A rise is true even where too few readings came for a normal minute."""
+    parts = [Average("rain", v, None, None, m, 1, 1, 1) for v, m in ((0.2, Mark.N), (0.4, Mark.N), (5.0, Mark.D))]
     made = roll_up("rain", Averaging.SUM, parts, expected_inputs=60, strict=False)
-    assert made.mean == pytest.approx(0.6)
+    assert (made.mean, made.minimum, made.maximum) == (pytest.approx(5.6), None, None)
+
+
+def test_a_counter_has_no_extremes() -> None:
+    """Its total beside its rise would say nothing."""
+    made = close("rain", Averaging.SUM, inputs(1234.0, 1234.2), expected_inputs=0, expected=2, before=1234.0)
+    assert (made.mean, made.minimum, made.maximum) == (pytest.approx(0.2), None, None)
+
+
+def test_a_level_no_instrument_can_mean_stops_nothing() -> None:
+    """6553.5 dB is what a broken register gives: the energy of it is beyond any float."""
+    made = close("noise", Averaging.ENERGY, inputs(60.0, 6553.5), expected_inputs=0, expected=2)
+    assert made.mean == pytest.approx(6553.5 - 10 * math.log10(2))
+
+
+def test_values_too_large_to_add_give_no_mean_and_a_mark() -> None:
+    """Other parameters of the same minute are not concerned."""
+    made = close("x", Averaging.MEAN, inputs(1.7e308, 1.7e308), expected_inputs=0, expected=2)
+    assert (made.mean, made.mark) == (None, Mark.D)
 
 
 def test_an_hour_takes_the_extremes_of_its_minutes_and_promises_sixty() -> None:

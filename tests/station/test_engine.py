@@ -9,7 +9,8 @@ import pytest
 
 from drivers.base import DeviceException, PortLost
 from station.clock import to_ms
-from station.model import Kind, Lane, Mark, Reason
+from station.model import Kind, Lane, Mark, Reading, Reason, Sample
+from station.store import connect
 from tests.station.conftest import START, Rig
 
 MIDNIGHT = datetime(2026, 3, 1, tzinfo=UTC)
@@ -76,6 +77,46 @@ def test_b_is_set_only_when_a_whole_interval_had_no_good_reply(rig: Rig) -> None
     }
     assert rig.texts("REALTIME")[-1] == "REALTIME site pm10=B pm25=B"
     assert rig.events().count("device_lost") == 1
+
+
+def test_a_parameter_whose_registers_fail_is_marked_although_the_rest_answers(rig: Rig) -> None:
+    """Exceptions for PM2.5 alone: it gets its B, PM10 its values."""
+    rig.run(10)
+    error = DeviceException("dust: exception 2")
+    error.samples = [Sample("pm10", rig.clock.now(), 61.0)]
+    rig.instrument.go_silent(error=error)
+    rig.run(90)
+    assert rig.texts("REALTIME")[-1] == "REALTIME site pm10=61N pm25=B"
+    assert rig.texts("MINUTE")[-1].endswith("pm25=B")
+
+
+def test_a_clock_set_back_does_not_keep_a_dead_instrument_alive(rig: Rig) -> None:
+    """Silence is measured on the clock that never steps."""
+    rig.run(10)
+    rig.instrument.go_silent()
+    rig.clock.step(-3600)
+    rig.run(120)
+    assert rig.texts("REALTIME")[-1] == "REALTIME site pm10=B pm25=B"
+
+
+def test_a_clock_set_forward_marks_no_healthy_instrument(rig: Rig) -> None:
+    """An hour ahead, and not one B."""
+    rig.run(20)
+    rig.clock.step(3600)
+    rig.run(120)
+    assert rig.engine.store.query("SELECT count(*) FROM reading WHERE raw IS NULL") == [(0,)]
+
+
+def test_one_lost_reply_after_many_exceptions_costs_no_minute(rig: Rig) -> None:
+    """Exceptions are answers: they do not lengthen the back-off."""
+    rig.instrument.go_silent(error=DeviceException("dust: exception 2"))
+    rig.run(300)
+    rig.instrument.go_silent(times=1)
+    rig.run(6)
+    asked = rig.instrument.asked
+    rig.instrument.come_back()
+    rig.run(6)
+    assert rig.instrument.asked > asked
 
 
 def test_a_silent_unit_is_asked_ever_more_rarely_and_found_again(rig: Rig) -> None:
@@ -205,19 +246,69 @@ def test_readings_wait_in_memory_while_the_disk_is_full(rig: Rig) -> None:
     assert {(b - a).total_seconds() for a, b in pairwise(times)} == {5.0}
 
 
+def purge(rig: Rig, believed: str = "ntp") -> None:
+    """Retention's work of one hour, with a clock that a time server vouches for."""
+    rig.engine.purge._believed = lambda: believed
+    rig.clock.advance(3600)
+    for _ in range(60):
+        rig.engine.purge.turn()
+
+
 def test_purge_keeps_what_a_platform_is_still_owed(rig: Rig) -> None:
     """Past retention, but unanswered: it stays."""
     rig.run(120)
     owed = rig.engine.depths()["district"].owed
     rig.clock.advance(1828 * 86400)
-    rig.engine.purge()
+    purge(rig)
     assert rig.engine.store.query("SELECT count(*) FROM reading") == [(0,)]
     assert rig.engine.depths()["district"].owed == owed == len(rig.texts())
     outbox = rig.engine.senders[0].outbox
     outbox.connected()
     outbox.answered([m.id for m in (*outbox.next(Lane.LIVE, 99), *outbox.next(Lane.HISTORY, 99))])
-    rig.engine.purge()
+    purge(rig)
     assert rig.texts() == []
+
+
+def test_a_wrong_clock_purges_nothing(rig: Rig) -> None:
+    """Ten years ahead for a moment, and nobody vouches for it: five years of records are not at its mercy."""
+    rig.run(120)
+    before = rig.engine.store.newest("reading")
+    rig.clock.step(10 * 365 * 86400)
+    rig.run(10)
+    purge(rig, believed="none")
+    rig.engine.commit()
+    assert rig.engine.store.query("SELECT count(*) FROM reading WHERE id <= ?", (before,)) == [(before,)]
+    assert "purge_waits" in rig.events()
+
+
+def test_purge_takes_one_portion_a_turn(rig: Rig) -> None:
+    """Years of rows do not hold up the commits."""
+    many = [Reading("dust", "site", "pm25", START - 2000 * DAY, 1.0, 1.0)] * 12_000
+    with rig.engine.store.transaction():
+        rig.engine.store.add_readings(many, rig.engine.series)
+    rig.engine.purge._believed = lambda: "ntp"
+    rig.clock.advance(3600)
+    left = []
+    for _ in range(12):
+        rig.engine.purge.turn()
+        left.append(rig.engine.store.query("SELECT count(*) FROM reading")[0][0])
+    assert left[-1] == 0
+    assert {a - b for a, b in pairwise([12_000, *left])} == {0, 2000, 5000}
+
+
+def test_a_purge_that_the_disk_refuses_ends_nothing(rig: Rig) -> None:
+    """The readings in memory are kept for when it works again."""
+    rig.run(120)
+    rig.engine.purge._believed = lambda: "ntp"
+    rig.clock.advance(1828 * 86400)
+    store = rig.engine.store
+    read_only = connect(rig.loaded.database, read_only=True)
+    writable, store._connection = store._connection, read_only
+    rig.engine.tick()
+    rig.engine.tick()
+    assert "is read-only" in rig.engine.store_error
+    store._connection = writable
+    read_only.close()
 
 
 def test_an_unforeseen_error_in_a_thread_reaches_the_main_thread(rig: Rig) -> None:

@@ -118,13 +118,13 @@ def test_a_failed_transaction_leaves_nothing(store: Store) -> None:
 def test_a_full_disk_is_one_sentence_and_loses_nothing(store: Store) -> None:
     """The batch that could not be written is put back and goes in when there is room again."""
     recorder = Recorder()
-    recorder.add(reading(n) for n in range(2000))
+    recorder.add([reading(n) for n in range(2000)], 0)
     batch = recorder.take()
     store.query(f"PRAGMA max_page_count={store.query('PRAGMA page_count')[0][0] + 2}")
     with pytest.raises(StoreError, match=r"station.db: the disk is full; free some space"), store.transaction():
         store.add_readings(batch.readings, SERIES)
     recorder.put_back(batch)
-    recorder.add([reading(2000)])
+    recorder.add([reading(2000)], 0)
     store.query("PRAGMA max_page_count=100000")
     with store.transaction():
         store.add_readings(recorder.take().readings, SERIES)
@@ -160,7 +160,7 @@ def test_a_data_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> No
 def test_memory_holds_a_bounded_number_of_readings_and_counts_the_rest() -> None:
     """While the disk refuses writes for days, the oldest go first and are counted."""
     recorder = Recorder()
-    recorder.add(reading(n) for n in range(50_010))
+    recorder.add([reading(n) for n in range(50_010)], 0)
     assert len(recorder.take().readings) == 50_000
     assert recorder.dropped == 10
 
@@ -190,9 +190,19 @@ def test_purge_takes_old_rows_in_chunks_and_stops_at_young_ones(store: Store) ->
         store.add_readings((reading(n / 1000) for n in range(12_000)), SERIES)
         store.add_readings((reading(3600 + n) for n in range(10)), SERIES)
     limit = START + timedelta(hours=1)
-    gone = [store.purge("reading", limit) for _ in range(4)]
+    gone = [store.purge("reading", limit, limit + timedelta(days=1)) for _ in range(4)]
     assert gone == [5000, 5000, 2000, 0]
     assert len(store.readings(START, START + timedelta(days=1))) == 10
+
+
+def test_rows_dated_in_the_future_neither_go_nor_stop_the_purge(store: Store) -> None:
+    """A batch written while the clock stood in 2036 must not keep everything behind it until 2041."""
+    with store.transaction():
+        store.add_readings([reading(10 * 365 * 86400)], SERIES)
+        store.add_readings((reading(n) for n in range(10)), SERIES)
+    now = START + timedelta(days=1)
+    assert store.purge("reading", now, now) == 10
+    assert store.newest("reading") == 1
 
 
 def test_a_reader_connection_cannot_write(store: Store, tmp_path: Path) -> None:
