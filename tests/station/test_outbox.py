@@ -12,7 +12,7 @@ import pytest
 
 from station.clock import ManualClock, to_ms
 from station.model import Kind, Lane, Message
-from station.outbox import MOST_REFUSALS, PlatformOutbox, State
+from station.outbox import MOST_ASIDE, MOST_REFUSALS, PlatformOutbox, State
 from station.store import Store, connect
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -157,6 +157,73 @@ def test_a_refused_message_is_tried_again_later_and_parked_in_the_end(rig: Rig) 
     assert (depth.owed, depth.parked, depth.answered) == (0, 1, 1)
 
 
+def test_a_refused_message_above_a_gap_survives_a_reconnect(rig: Rig) -> None:
+    """Refused while an older one had no answer yet: owed before, owed after."""
+    rig.outbox.connected()
+    rig.commit(*[Kind.MINUTE] * 3)
+    flying = rig.outbox.next(Lane.LIVE, 3)
+    rig.outbox.refused(flying[1].id, "QnRtn=2")
+    rig.outbox.disconnected()
+    rig.outbox.connected()
+    assert rig.outbox.depth().owed == 3
+    rig.clock.advance(3600)
+    assert sequence(rig.outbox.next(Lane.HISTORY, 8)) == [1, 2, 3]
+
+
+def test_a_message_the_platform_ignores_steps_aside_for_the_rest(rig: Rig) -> None:
+    """The link ends over it twice; the third time the others go first, and it is tried again later."""
+    rig.commit(*[Kind.MINUTE] * 3)
+    for _ in range(2):
+        rig.outbox.connected()
+        (first,) = rig.outbox.next(Lane.HISTORY, 1)
+        assert first.id & 0xFF == 1
+        rig.outbox.unanswered(first.id)
+        rig.outbox.disconnected()
+    rig.outbox.connected()
+    assert sequence(rig.outbox.next(Lane.HISTORY, 8)) == [2, 3]
+    assert rig.outbox.depth().owed == 3
+    rig.clock.advance(61)
+    assert sequence(rig.outbox.next(Lane.HISTORY, 8)) == [1]
+
+
+def test_a_platform_that_answers_nothing_does_not_scatter_its_backlog(rig: Rig) -> None:
+    """Only a handful may step aside; an outage of days stays one span."""
+    rig.commit(*[Kind.MINUTE] * 100)
+    for _ in range(60):
+        rig.outbox.connected()
+        (first,) = rig.outbox.next(Lane.HISTORY, 1)
+        rig.outbox.unanswered(first.id)
+        rig.outbox.disconnected()
+    assert len(rig.outbox.spans) <= 2 * MOST_ASIDE + 2
+    assert rig.outbox.depth().owed == 100
+
+
+def test_screens_and_commits_never_wait_for_each_other(tmp_path: Path) -> None:
+    """The commit holds the store and asks the outbox; a screen holds the outbox and must not ask the store."""
+    rig = Rig(tmp_path / "station.db", backlog_kinds=[Kind.MINUTE])
+    over = threading.Event()
+
+    def screen() -> None:
+        while not over.is_set():
+            rig.outbox.depth()
+
+    def uplink() -> None:
+        while not over.is_set():
+            rig.outbox.connected()
+            rig.outbox.disconnected()
+
+    threads = [threading.Thread(target=target, daemon=True) for target in (screen, screen, uplink)]
+    for thread in threads:
+        thread.start()
+    for _ in range(200):
+        rig.commit(Kind.MINUTE, Kind.REALTIME)
+    over.set()
+    for thread in threads:
+        thread.join(timeout=5)
+    assert not any(thread.is_alive() for thread in threads)
+    rig.close()
+
+
 def test_a_stray_answer_changes_nothing(rig: Rig) -> None:
     """A second answer, or one to a message that is not there."""
     rig.outbox.connected()
@@ -260,18 +327,25 @@ def test_spans_agree_with_a_row_per_message(tmp_path: Path, seed: int) -> None:
             flying = []
         elif action < 0.75:
             flying += rig.outbox.next(chance.choice(list(Lane)), chance.randint(1, 8))
+        elif flying and action < 0.8:
+            rig.outbox.refused(flying.pop(chance.randrange(len(flying))).id, "QnRtn=2")
+        elif flying and action < 0.83:
+            rig.outbox.unanswered(flying.pop(chance.randrange(len(flying))).id)
         elif flying:
             done = [flying.pop(chance.randrange(len(flying))).id for _ in range(min(len(flying), 3))]
             rig.outbox.answered(done)
             answered_since |= set(done)
         rig.clock.advance(1)
+        parked = rig.outbox.depth().parked
         most_spans = max(most_spans, len(rig.outbox.spans))
-        assert rig.outbox.depth().owed == len(owed - answered_since), f"step {step}"
+        assert rig.outbox.depth().owed + parked == len(owed - answered_since), f"step {step}"
     rig.outbox.disconnected()
     rig.outbox.connected()
+    rig.clock.advance(86400)
     left = []
     while batch := [*rig.outbox.next(Lane.LIVE, 50), *rig.outbox.next(Lane.HISTORY, 50)]:
         left += [m.id for m in batch]
-    assert sorted(left) == sorted(owed - answered_since)
+    given_up = {n for s in rig.outbox.spans if s.state is State.PARKED for n in range(s.first, s.last + 1)}
+    assert sorted(left) == sorted(owed - answered_since - given_up)
     assert most_spans <= 65
     rig.close()

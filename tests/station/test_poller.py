@@ -1,0 +1,106 @@
+"""One line and its devices: who is asked when, and what a lost port does to all of them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from threading import Event
+
+from drivers.base import BadReply, DeviceSettings, PortLost
+from station.clock import ManualClock
+from station.model import Reason
+from station.poller import Poller
+from station.recorder import Recorder
+from tests.station.conftest import FakeInstrument
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+class Line:
+    """Instruments a, b and c on one line, polled every 5 s."""
+
+    def __init__(self) -> None:
+        self.clock, self.recorder, self.stop = ManualClock(START), Recorder(), Event()
+        self.instruments = [FakeInstrument(name, self.clock, ph="") for name in "abc"]
+        for instrument in self.instruments:
+            instrument.show(ph=7.0)
+        settings = [DeviceSettings(name=name, point="p", poll_seconds=5) for name in "abc"]
+        self.poller = Poller(
+            "line",
+            list(zip(self.instruments, settings, strict=True)),
+            self.recorder,
+            self.clock,
+            self.stop,
+            lambda: None,
+        )
+
+    def run(self, seconds: int) -> None:
+        """Let the poller do what is due, second by second."""
+        for _ in range(seconds):
+            while any(task.due <= self.clock.monotonic() for task in self.poller.tasks):
+                self.poller.turn()
+            self.clock.advance(1)
+
+    def missed(self) -> dict[tuple[str, Reason], int]:
+        """Missed polls by device and reason."""
+        return {(m.device, m.reason): m.count for m in self.recorder.take().misses}
+
+
+def test_every_device_keeps_its_interval() -> None:
+    """A minute at 5 s: twelve readings each."""
+    line = Line()
+    line.run(60)
+    assert [i.asked for i in line.instruments] == [12, 12, 12]
+
+
+def test_a_lost_port_is_the_loss_of_every_device_on_it() -> None:
+    """All three miss their polls for that reason; the port is tried every other second, not thrice."""
+    line = Line()
+    line.run(5)
+    for instrument in line.instruments:
+        instrument.go_silent(error=PortLost("/dev/ttyUSB0: cannot be opened: No such file or directory"))
+    before = sum(i.asked for i in line.instruments)
+    line.run(60)
+    assert sum(i.asked for i in line.instruments) - before <= 30
+    counts = line.missed()
+    assert {device for device, reason in counts if reason is Reason.PORT_LOST} == {"a", "b", "c"}
+    assert {counts[device, Reason.PORT_LOST] for device in "abc"} == {12}
+    assert [line.recorder.state(name).failures > 0 for name in "abc"] == [True] * 3
+    for instrument in line.instruments:
+        instrument.come_back()
+    line.run(10)
+    assert [line.recorder.state(name).failures for name in "abc"] == [0, 0, 0]
+    assert [e.code for e in line.recorder.take().events] == ["port_back"]
+
+
+def test_a_dead_unit_leaves_the_others_their_interval() -> None:
+    """One of three is silent for ten minutes; the others are read as before."""
+    line = Line()
+    line.instruments[0].go_silent()
+    line.run(600)
+    assert [i.asked for i in line.instruments[1:]] == [120, 120]
+    assert line.instruments[0].asked < 20
+
+
+def test_a_unit_that_answers_rubbish_is_retried_once_and_not_twice_as_often_for_ever() -> None:
+    """The first bad reply is tried again at once; while it goes on, one try a poll."""
+    line = Line()
+    line.instruments[0].go_silent(error=BadReply("a: noise"))
+    line.run(60)
+    assert line.instruments[0].asked == 13
+
+
+def test_an_errand_is_done_between_two_polls() -> None:
+    """Tools borrow the line from the thread that owns it."""
+    line, done = Line(), []
+    line.poller.submit(lambda: done.append(line.poller.read_now("b")[0].value))
+    line.poller.turn()
+    assert done == [7.0]
+
+
+def test_no_retry_holds_up_a_stop() -> None:
+    """Stopping within ten seconds matters more than one reading."""
+    line = Line()
+    line.instruments[0].go_silent()
+    line.stop.set()
+    line.poller.poll(line.poller.tasks[0])
+    assert line.instruments[0].asked == 1
