@@ -167,7 +167,10 @@ def main() -> None:
             command(["emulate", "platform", "--port", str(port)], folder / "platform.log"),
             command(["emulate", "bus", str(path)], folder / "instruments.log"),
         ):
+            end = time.monotonic() + 20
             while not all(Path(bus.port).exists() for bus in load(path).config.bus):
+                if time.monotonic() > end:
+                    sys.exit((folder / "instruments.log").read_text(encoding="utf-8"))
                 time.sleep(0.1)
             python = Python(folder)
             modules(python, path)  # the first start writes the byte code
