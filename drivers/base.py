@@ -109,9 +109,13 @@ class Device(Protocol):
     name: str
     units: Mapping[str, str]  # unit of each parameter it delivers
     poll_minimum_seconds: float  # the maker's shortest interval
+    actions: Mapping[str, Sequence[str]]  # what it can be told to do, by verb, and the parameters each concerns
 
     def read(self) -> Sequence[Sample]:
         """Take one set of samples; raise DriverError when that is not possible."""
+
+    def act(self, verb: str, arguments: Mapping[str, str]) -> Mapping[str, str]:
+        """Do *verb*, one of *actions*, and return what it brought; raise DriverError when that is not possible."""
 
     def close(self) -> None:
         """Let go of what the device holds."""

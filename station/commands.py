@@ -68,11 +68,8 @@ class NoClockSetter:
         return "there is no clock helper on this host"
 
 
-class CredentialWriter(Protocol):
-    """Whoever may change the secrets shared with a platform."""
-
-    def write(self, platform: str, which: str, text: str) -> str | None:
-        """Keep *text* as the "password" or "key" of *platform*, or say in one sentence why not."""
+# Keeps a "password" or "key" of a platform (platform, which, text), or says in one sentence why not.
+CredentialWriter = Callable[[str, str, str], str | None]
 
 
 # -- what an argument may be: None, or what is wrong with it
@@ -327,7 +324,7 @@ class CommandDesk:
         which = command.verb.removeprefix("set_")
         if self._credentials is None:
             return _cannot("this station keeps no credential that could be changed")
-        why_not = self._credentials.write(command.platform, which, command.arguments[which])
+        why_not = self._credentials(command.platform, which, command.arguments[which])
         return _cannot(why_not) if why_not else Result(Outcome.DONE, dict(command.arguments))
 
     def _recall(self, command: Command, answer: Answer) -> Result:

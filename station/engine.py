@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from math import lcm
-from pathlib import Path
 from threading import Condition, Event
 from typing import Any
 
@@ -24,8 +23,7 @@ from station import average
 from station.average import Input
 from station.clock import Clock, boot_id, floor_to, from_ms, period_length, period_start, to_ms, trust
 from station.commands import ClockSetter, CommandDesk, Terms
-from station.config import BusConfig, Loaded, resolve, secret_path
-from station.credentials import FILES, CredentialFiles
+from station.config import BusConfig, Loaded, resolve
 from station.model import Average, Averaging, Kind, Mark, Reading, Reason, Report, StoreError
 from station.outbox import Depth, PlatformOutbox, sqlite_reader
 from station.parameters import catalogue
@@ -108,7 +106,7 @@ class Engine:
             self,
             {settings.name: settings.allow for settings, _ in uplinks},
             clock_setter=clock_setter,
-            credentials=CredentialFiles(self._credential_paths()),
+            credentials=self._write_credential,
             trusted=trusted,
         )
         self.senders = [self._sender(settings, uplink, reader) for settings, uplink in uplinks]
@@ -169,13 +167,11 @@ class Engine:
         self._shortest = min(self.realtime.values(), default=round(self.config.station.commit_seconds))
         self.commit_seconds = min([self.config.station.commit_seconds, *map(float, self.realtime.values())])
 
-    def _credential_paths(self) -> dict[tuple[str, str], Path]:
-        return {
-            (name, which): secret_path(file, self.loaded.folder)
-            for name, settings in self._settings.items()
-            for which, key in FILES.items()
-            if (file := getattr(settings, key, ""))
-        }
+    def _write_credential(self, platform: str, which: str, text: str) -> str | None:
+        """Replace a secret shared with *platform*, or say why not; loaded only when one is to change."""
+        from station.credentials import replace
+
+        return replace(self._settings[platform], self.loaded.folder, which, text)
 
     def _all_series(self) -> dict[tuple[str, str], Series]:
         series = {}

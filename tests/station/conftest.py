@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
@@ -11,6 +11,7 @@ import pytest
 
 from drivers.base import Device, DriverError, NoReply
 from station.clock import ManualClock
+from station.commands import ClockSetter
 from station.config import BusConfig, Loaded, load
 from station.engine import Engine
 from station.model import Mark, Reason, Report, Sample
@@ -33,6 +34,8 @@ class FakeInstrument:
         self._failure: DriverError | None = None
         self._failures_left = 0
         self.asked = 0
+        self.actions: dict[str, Sequence[str]] = {}
+        self.acted: list[tuple[str, dict[str, str]]] = []
 
     def show(self, mark: Mark = Mark.N, reason: Reason = Reason.NONE, **values: float | None) -> None:
         """Measure these *values* from now on."""
@@ -54,6 +57,13 @@ class FakeInstrument:
             raise self._failure
         now = self._clock.now()
         return [Sample(p, now, value, mark, reason) for p, (value, mark, reason) in self._shown.items()]
+
+    def act(self, verb: str, arguments: Mapping[str, str]) -> Mapping[str, str]:
+        """Note what was to be done; fail as reading would."""
+        if self._failures_left and self._failure is not None:
+            raise self._failure
+        self.acted.append((verb, dict(arguments)))
+        return {"serial": "S1"} if verb == "read_identity" else {}
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -92,9 +102,9 @@ class FakeUplink:
 class Rig:
     """An engine over one dust monitor at one point, reporting to one platform, driven step by step."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, config: str | None = None) -> None:
         self.folder = folder
-        (folder / "station.toml").write_text(CONFIG, encoding="utf-8")
+        (folder / "station.toml").write_text(CONFIG if config is None else config, encoding="utf-8")
         (folder / "password").write_text("123456")
         (folder / "password").chmod(0o600)
         self.loaded: Loaded = load(folder / "station.toml")
@@ -102,6 +112,8 @@ class Rig:
         self.instrument = FakeInstrument("dust", self.clock, pm25="µg/m³", pm10="µg/m³")
         self.instrument.show(pm25=35.0, pm10=60.0)
         self.uplink = FakeUplink()
+        self.trust = "ntp"
+        self.clock_setter: ClockSetter | None = None
         self.engine = self.start()
 
     def start(self) -> Engine:
@@ -118,6 +130,8 @@ class Rig:
             buses=buses,
             uplinks=uplinks,
             reader=lambda: connect(self.loaded.database, read_only=True),
+            clock_setter=self.clock_setter,
+            trusted=lambda: self.trust,
         )
 
     def run(self, seconds: float, step: float = 1.0) -> None:
