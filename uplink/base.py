@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
+from pathlib import Path
 from threading import Event
 from typing import Protocol
 
@@ -50,6 +51,9 @@ class Outbox(Protocol):
 
     def refused(self, message_id: int, reason: str) -> None:
         """The platform said no; the message is tried again later, and parked after too many tries."""
+
+    def unanswered(self, message_id: int) -> None:
+        """The link is given up because this message got no answer; it may step aside for the rest."""
 
     def number(self, at_least: int) -> int:
         """A number not below *at_least* that this platform was never given, also after a crash."""
@@ -128,6 +132,7 @@ class Context:
     monotonic: Callable[[], float]
     secret: Callable[[str], str]  # the text of a credential file named in the settings
     started: datetime  # when this run of the station began
+    folder: Path | None = None  # where an uplink may keep what a platform gave it: a key, an MN
 
 
 class Uplink(Protocol):

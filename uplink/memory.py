@@ -42,6 +42,7 @@ class MemoryOutbox:
         self._number = 0
         self.acknowledged: list[int] = []
         self.unconfirmed: list[int] = []
+        self.given_up: list[int] = []  # messages over which a link ended
         self.refusals: list[tuple[int, str]] = []  # put aside until the link comes up again
         self.beats = 0  # how often the uplink showed that it lives
 
@@ -97,6 +98,10 @@ class MemoryOutbox:
         """Note the reason; the message is handed out again after the next connection."""
         with self._lock:
             self.refusals.append((message_id, reason))
+
+    def unanswered(self, message_id: int) -> None:
+        """Remember over which message the link was given up."""
+        self.given_up.append(message_id)
 
     def number(self, at_least: int) -> int:
         """A number not below *at_least* that was never given."""

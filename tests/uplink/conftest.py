@@ -13,13 +13,14 @@ from uplink.hj212.link import Hj212Settings, Hj212Uplink, PointSettings
 from uplink.memory import MemoryCommands, MemoryOutbox
 
 MN = "0A1B2C3D4E5F60718293A4B5"
+SECRETS = {"pw": "123456\n"}  # what credential files hold
 BEIJING = timezone(timedelta(hours=8))
 
 
 class Link:
     """One uplink with its outbox and its desk; `up()` serves in a thread, as station/sender.py does."""
 
-    def __init__(self, port, systems=None, **changes):
+    def __init__(self, port, systems=None, folder=None, **changes):
         defaults = {
             "name": "city",
             "standard": "2017",
@@ -36,8 +37,9 @@ class Link:
             zone=BEIJING,
             now=lambda: datetime.now(UTC),
             monotonic=time.monotonic,
-            secret={"pw": "123456\n"}.__getitem__,
+            secret=dict(SECRETS).__getitem__,
             started=datetime(2026, 3, 1, tzinfo=UTC),
+            folder=folder,
         )
         self.uplink = Hj212Uplink(self.settings, context, systems or {"P1": "22", "P2": "32"})
         self.outbox, self.commands = MemoryOutbox(), MemoryCommands()

@@ -10,10 +10,15 @@ from pathlib import Path
 import pytest
 
 import uplink.hj212
+from station.commands import VERBS
+from station.loader import Unusable, build
 from station.parameters import catalogue
+from tests.uplink.test_dialogues import dialogue_test
+from uplink.hj212.dialects import DIALECTS, VARIANTS, Habits
 from uplink.hj212.emulator import FAULTS
 from uplink.hj212.link import Hj212Settings, PointSettings
-from uplink.hj212.messages import COMMANDS, DIALECTS, UPLOADS
+from uplink.hj212.messages import COMMANDS, UPLOADS
+from uplink.hj212.verbs import MEANINGS
 
 README = Path(uplink.hj212.__file__).with_name("README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
@@ -40,36 +45,92 @@ def test_the_defaults_are_those_of_the_code():
     for field in fields(Hj212Settings):
         if isinstance(field.default, int | float | str) and field.name in defaults:
             shown = f'"{field.default}"' if isinstance(field.default, str) else f"{field.default:g}"
+            shown = str(field.default).lower() if isinstance(field.default, bool) else shown
             assert defaults[field.name] == shown, field.name
 
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_every_toml_block_loads_into_faultless_settings(block):
     for entry in tomllib.loads(block)["uplink"]:
-        points = tuple(PointSettings(**point) for point in entry.pop("point"))
-        assert list(Hj212Settings(point=points, **entry).faults(catalogue())) == []
+        faults = []
+        settings = build(Hj212Settings, entry, "uplink", faults)
+        assert [*faults, *settings.faults(catalogue())] == []
+
+
+SENT = {
+    "1001": "by `provision`",
+    "1013": "if `ask_clock`",
+    "1014": "when the key is old",
+    "9015": "if `heartbeat_seconds`",
+}
 
 
 def now(row):
-    """What the station does about *row* today, worked out from the tables."""
-    sent = row.cn in UPLOADS.values() or row.cn in ("9011", "9012") or any(r.cn == row.cn and r.verb for r in COMMANDS)
-    if row.cn == "9015":
-        return "sent if `heartbeat_seconds`"
+    """What the station does about *row*, worked out from the tables."""
     if row.direction == "up":
-        return "sent" if sent else "not sent"
+        answered = row.cn in ("9011", "9012", "9013") or row.cn in ANSWERED
+        return SENT.get(row.cn) or ("sent" if answered or row.cn in UPLOADS.values() else "not sent")
     return "taken" if row.kind == "A" else f"`{row.verb}`" if row.verb else "refused"
 
 
-def test_every_command_has_its_row():
-    expected = [
-        [row.cn, row.direction, row.kind, f"{row.since}–{row.until}", row.purpose, row.fields or "–", now(row)]
+ANSWERED = {cn for cn, meanings in MEANINGS.items() if any(each.answers or each.verb == "recall" for each in meanings)}
+
+
+def group(row):
+    """Which word of `allow` lets *row* be carried out."""
+    return VERBS[row.verb].group if row.verb in VERBS else "–"
+
+
+def generated():
+    """The tables of the page that follow from the code: headings to rows."""
+    commands = [
+        [
+            row.cn,
+            row.direction,
+            row.kind,
+            f"{row.since}–{row.until}",
+            row.purpose,
+            row.fields or "–",
+            now(row),
+            group(row),
+            f"`{test}`" if (test := dialogue_test(row)) else "–",
+        ]
         for row in COMMANDS
     ]
-    assert table("CN") == expected
+    variants = [
+        [f"`{name}`", f"`{row.parent}`" if row.parent else "the generation", ", ".join(row.standards), row.text]
+        for name, row in VARIANTS.items()
+    ]
+    habits = [[f"`{field.name}`", field.metadata["text"]] for field in fields(Habits)]
+    return {
+        ("CN", "direction", "kind", "since–until", "purpose", "fields", "now", "allow", "dialogue test"): commands,
+        ("dialect", "builds on", "spoken in", "what it is"): variants,
+        ("key of `[uplink.habits]`", "meaning"): habits,
+        ("fault", "what it does"): [[f"`{name}`", text] for name, text in FAULTS.items()],
+    }
 
 
-def test_every_fault_has_its_row():
-    assert table("fault") == [[f"`{name}`", text] for name, text in FAULTS.items()]
+def test_an_unknown_habit_is_a_fault_with_a_suggestion():
+    faults = []
+    table = {"habits": {"hour_datatme": "end"}, "dialect": "site-dst"}
+    with pytest.raises(Unusable):
+        build(Hj212Settings, table, "uplink", faults)
+    texts = {fault.path: fault.text for fault in faults}
+    assert texts["uplink.habits.hour_datatme"] == "unknown key; did you mean hour_datatime?"
+    assert texts["uplink.dialect"].endswith("did you mean site-dust?")
+
+
+@pytest.mark.parametrize(("heading", "rows"), generated().items(), ids=lambda value: str(value[0])[:8])
+def test_every_generated_table_stands_in_the_page(heading, rows):
+    assert "| " + " | ".join(heading) + " |" in README
+    assert table(heading[0]) == rows
+
+
+def test_every_dialogue_test_is_there():
+    here = Path(__file__).parent
+    texts = "".join(path.read_text(encoding="utf-8") for path in here.glob("test_*.py"))
+    names = {dialogue_test(row) for row in COMMANDS} - {""}
+    assert [name for name in sorted(names) if f"def {name}(" not in texts] == []
 
 
 def test_every_generation_has_its_column():
@@ -77,7 +138,8 @@ def test_every_generation_has_its_column():
 
 
 def test_the_link_loads_nothing_heavy():
-    heavy = {"asyncio", "hashlib", "hmac", "decimal", "difflib", "importlib.resources", "sqlite3", "requests"}
+    heavy = {"cryptography", "asyncio", "hashlib", "hmac", "decimal", "difflib", "sqlite3", "requests"}
+    heavy |= {"_strptime", "tomllib", "importlib.resources"}
     code = "import sys, uplink.hj212.link; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert heavy.isdisjoint(loaded)

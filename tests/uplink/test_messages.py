@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 
 from station.model import Average, ConfigError, Kind, Mark, Outcome, Report
 from station.parameters import catalogue
+from uplink.hj212.dialects import DIALECTS, VARIANTS, Habits, adapted, dialect
 from uplink.hj212.frame import FrameTooLong, factors
 from uplink.hj212.messages import (
-    ANSWERS,
     COMMANDS,
-    DIALECTS,
     EXE_RTN,
     OUTCOMES,
     RESUPPLIED,
@@ -25,22 +24,16 @@ from uplink.hj212.messages import (
     request,
     split,
 )
+from uplink.hj212.verbs import MEANINGS
 
 BEIJING = timezone(timedelta(hours=8))
 EIGHT = datetime(2026, 3, 1, 0, 0, tzinfo=UTC)  # 08:00 in Beijing
 STARTED = datetime(2026, 2, 28, 16, 0, 5, tzinfo=UTC)
 
 
-def wording(standard="2017", *, codes=(), units=(), **rest):
-    return Wording.of(
-        DIALECTS[standard],
-        catalogue(),
-        zone=BEIJING,
-        started=STARTED,
-        codes=dict(codes),
-        units=dict(units),
-        **rest,
-    )
+def wording(standard="2017", variant="", *, codes=(), units=(), **changes):
+    spoken = adapted(dialect(standard, variant), changes)
+    return Wording.of(spoken, catalogue(), zone=BEIJING, started=STARTED, codes=dict(codes), units=dict(units))
 
 
 def minute(*averages, kind=Kind.MINUTE):
@@ -88,7 +81,7 @@ def test_power_on_names_the_moment_and_the_start():
 def test_data_time_may_name_the_end_of_a_period():
     ends = {Kind.REALTIME: "080000", Kind.MINUTE: "080100", Kind.HOUR: "090000"}
     for kind, end in ends.items():
-        text = wording(datatime="end").compose(minute(PM, kind=kind))
+        text = wording(minute_datatime="end", hour_datatime="end").compose(minute(PM, kind=kind))
         assert text is not None
         assert text.startswith(f"DataTime=20260301{end};")
 
@@ -193,8 +186,82 @@ def test_flag_values_are_those_of_the_generation(standard, values):
 
 
 def test_2025_is_2017_with_its_changes():
-    changed = replace(DIALECTS["2017"], standard="2025", version=2, split_digits=1, resupply=True, heartbeat=True)
+    changed = replace(
+        DIALECTS["2017"],
+        standard="2025",
+        name="2025",
+        version=2,
+        split_digits=1,
+        resupply=True,
+        heartbeat=True,
+        cipher=True,
+    )
     assert DIALECTS["2025"] == changed
+
+
+def test_every_variant_is_made_in_every_generation_it_is_spoken_in():
+    for name, variant in VARIANTS.items():
+        for standard in variant.standards:
+            spoken = dialect(standard, name)
+            assert (spoken.standard, spoken.name) == (standard, name)
+            assert set(spoken.marks) == set(Mark)
+        parent = variant.parent
+        assert not parent or set(variant.standards) <= set(VARIANTS[parent].standards)
+
+
+def test_a_variant_inherits_and_a_platform_overrides():
+    assert dialect("2017", "electricity-80-points").st == dialect("2017", "electricity-80").st == "80"
+    assert dialect("2017", "ambient-air-national").marks[Mark.D] == "B"
+    habits = Habits(marks={"B": "O"}, hour_datatime="end", decimals={"pm25": 0})
+    spoken = adapted(dialect("2017", "ambient-air-national"), habits.changes())
+    assert (spoken.marks[Mark.B], spoken.marks[Mark.T], spoken.ends(Kind.HOUR), spoken.ends(Kind.DAY)) == (
+        "O",
+        "H",
+        True,
+        False,
+    )
+    assert spoken.decimals == {"pm25": 0}
+
+
+def test_faulty_habits_are_named_with_their_place():
+    assert list(Habits(marks={"X": "??"}, decimals={"pm25": 9}).faults()) == [
+        ("habits.marks.X", "unknown mark"),
+        ("habits.marks.X", '"??" is not one letter or digit'),
+        ("habits.decimals.pm25", "9 is not 0 to 6"),
+    ]
+
+
+def test_site_dust_may_go_out_under_plain_names():
+    report = minute(PM, Average("noise", 61.25), kind=Kind.REALTIME)
+    said = wording("2005", "site-dust-names").compose(report)
+    assert said == "DataTime=20260301080000;PM25-Rtd=35.0,PM25-Flag=N;B03-Rtd=61.2,B03-Flag=N"
+
+
+def test_electricity_has_a_node_code_with_suffixes_and_one_flag():
+    """ST=80, form A (B): 100000-Ua and one bare Flag, the worst."""
+    volts = [Average("voltage_l1", 220.2, 219.0, 221.0), Average("current_l1", 0.24, mark=Mark.D)]
+    said = wording("2017", "electricity-80").compose(minute(*volts))
+    assert said == "DataTime=20260301080000;100000-Ua=220.2;100000-Ia=0.24;Flag=D"
+
+
+def test_noise_statistics_may_be_averages_like_the_rest():
+    said = wording(noise="average").compose(minute(Average("noise_l5", 53.0, 50.0, 55.0)))
+    assert said == "DataTime=20260301080000;L5-Avg=53.0,L5-Flag=N"
+    assert (
+        wording(decimals={"pm25": 0})
+        .compose(minute(PM))
+        .endswith("a34004-Min=30,a34004-Avg=35,a34004-Max=40,a34004-Flag=N")
+    )
+
+
+def test_a_polid_is_a_parameter_again_and_fourteen_digits_are_a_moment():
+    assert wording().parameter("w01018") == "cod"
+    with pytest.raises(ValueError, match="'w99' is no factor of this station"):
+        wording().parameter("w99")
+    assert wording().moment("20260301080000") == EIGHT
+    for text in ("2026030108", "20260230080000", "２" * 14):
+        with pytest.raises(ValueError, match=r"digits|day"):
+            wording().moment(text)
 
 
 def test_every_mark_outcome_and_kind_has_its_code():
@@ -211,8 +278,9 @@ def test_no_command_stands_twice_in_one_generation_and_direction():
         assert len(rows) == len(set(rows))
 
 
-def test_verbs_with_a_direct_answer_are_asked_for_by_some_command():
-    assert set(ANSWERS) == {row.verb for row in COMMANDS if row.verb}
+def test_every_verb_has_its_meaning_and_every_meaning_its_row():
+    verbs = {(row.cn, row.verb) for row in COMMANDS if row.verb}
+    assert verbs == {(cn, meanings[-1].verb) for cn, meanings in MEANINGS.items()}
 
 
 def test_a_command_is_a_request_only_in_the_generations_that_know_it():

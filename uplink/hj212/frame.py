@@ -14,8 +14,9 @@ HJ 212-2025 (appendix A.1, quoted by others) are tests.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from uplink.base import UplinkError
 
@@ -130,8 +131,10 @@ def crc_variant(segment: bytes, received: int) -> str | None:
 # -- frames
 
 
-def encode(segment: bytes) -> bytes:
+def encode(segment: bytes, seal: Callable[[bytes], bytes] | None = None) -> bytes:
     """The frame that carries *segment*, within both limits of the standard.
+
+    With *seal* its data area is enciphered; length and CRC stay those of the plain segment (2025, B).
 
     >>> encode(b"QN=20240601085857223;CN=1011;CP=&&&&")
     b'##0036QN=20240601085857223;CN=1011;CP=&&&&2640\\r\\n'
@@ -140,7 +143,7 @@ def encode(segment: bytes) -> bytes:
         raise FrameTooLong(f"segment of {len(segment)} bytes, the limit is {SEGMENT_LIMIT}")
     if (length := _cp_length(segment)) > CP_LIMIT:
         raise FrameTooLong(f"CP of {length} bytes, the limit is {CP_LIMIT}")
-    return b"##%04d%b%04X\r\n" % (len(segment), segment, crc(segment))
+    return b"##%04d%b%04X\r\n" % (len(segment), seal(segment) if seal else segment, crc(segment))
 
 
 def _cp_length(segment: bytes) -> int:
@@ -174,11 +177,25 @@ def _declared_end(buffer: bytes | bytearray, ceiling: int) -> int:
 _HEX = re.compile(rb"[0-9A-Fa-f]{4}")
 
 
-def _checked(buffer: bytes | bytearray, end: int, variant: str) -> bytes:
+class Opener(Protocol):
+    """Reads enciphered segments (sm4.py): the CRC is over what they say in plain."""
+
+    def surplus(self, buffer: bytes | bytearray) -> int | None:
+        """By how many bytes the frame is longer than it declares; None while that cannot be told."""
+
+    def open(self, segment: bytes) -> Iterable[bytes]:
+        """What *segment* may say in plain, nothing if it is plain already."""
+
+
+def _checked(buffer: bytes | bytearray, end: int, variant: str, opener: Opener | None = None) -> bytes:
     segment, received = bytes(buffer[_AHEAD : end - _CRC_DIGITS]), bytes(buffer[end - _CRC_DIGITS : end])
     if not _HEX.fullmatch(received):
         raise CrcWrong(f"four hexadecimal digits belong behind the segment, got {received!r}")
-    wanted = CRC_VARIANTS[variant](segment)
+    check = CRC_VARIANTS[variant]
+    for plain in opener.open(segment) if opener else ():
+        if int(received, 16) == check(plain):
+            return plain
+    wanted = check(segment)
     if int(received, 16) != wanted:
         kind = crc_variant(segment, int(received, 16))
         hint = f", which is the {kind} variant" if kind else ""
@@ -197,8 +214,8 @@ class FrameReader:
     ([], [b'123456789'], 5)
     """
 
-    def __init__(self, ceiling: int = SEGMENT_LIMIT, variant: str = "hj212") -> None:
-        self._ceiling, self._variant = ceiling, variant
+    def __init__(self, ceiling: int = SEGMENT_LIMIT, variant: str = "hj212", opener: Opener | None = None) -> None:
+        self._ceiling, self._variant, self._opener = ceiling, variant, opener
         self._buffer = bytearray()
         self.noise = 0  # bytes that belonged to no frame, CR and LF not counted
 
@@ -227,9 +244,11 @@ class FrameReader:
         while self._find_header():
             try:
                 end = _declared_end(self._buffer, self._ceiling)
-                if len(self._buffer) < end:
+                surplus = self._opener.surplus(self._buffer) if self._opener else 0
+                if surplus is None or len(self._buffer) < end + surplus:
                     return
-                segment = _checked(self._buffer, end, self._variant)
+                end += surplus
+                segment = _checked(self._buffer, end, self._variant, self._opener)
             except FrameError as fault:
                 self._drop(1)
                 yield fault

@@ -12,24 +12,29 @@ import re
 import select
 import socket
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from threading import Event, Thread
 from typing import Any
 
 from station.model import ConfigError, Kind, Parameter, Report, did_you_mean, setting
-from uplink.base import Commands, Context, LinkDown, Outbox, UplinkSettings
+from uplink.base import Commands, Context, LinkDown, NotAcknowledged, Outbox, UplinkSettings
+from uplink.hj212.dialects import DIALECTS, ENDS, VARIANTS, Dialect, Habits, adapted, dialect, names
 from uplink.hj212.frame import DIGITS_LIMIT, SEGMENT_LIMIT
-from uplink.hj212.messages import DIALECTS, Wording, conversion, units_like
-from uplink.hj212.session import Session, Terms
+from uplink.hj212.keys import KeyRing
+from uplink.hj212.messages import Wording, conversion, units_like
+from uplink.hj212.session import Session
+from uplink.hj212.sm4 import FORMS
+from uplink.hj212.voice import Guard, Terms, Timing
 
 _log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 10.0
+CHOSEN = ("realtime", "minute", "hour", "day")  # kinds a platform may be spared; the others are always sent
 WAIT_SECONDS = 0.25  # a look at stop and a sign of life in between
 
 _MN = re.compile(r"[!-~]{1,27}")
-_CODE = re.compile(r"[A-Za-z0-9_]{1,12}")
+_CODE = re.compile(r"[A-Za-z0-9_]{1,12}(-[A-Za-z0-9]{1,6})?")
 _ST = re.compile(r"[0-9A-Z]{2}")
 _TAKEN = ";,=&#"  # what frames are made of
 
@@ -54,12 +59,15 @@ class Hj212Settings(UplinkSettings):
     standard: str = setting(
         choices=tuple(DIALECTS), text="the generation spoken; settle it with the platform, there is no default"
     )
+    dialect: str = setting(
+        "", choices=("", *names()), text="the variant spoken (uplink/hj212/README.md); without it the generation itself"
+    )
     host: str = setting(text="name or address of the platform")
     port: int = setting(low=1, high=65535, text="its TCP port; no version of the standard names one")
     password_file: str = setting(text="file or systemd credential that holds PW, up to 6 characters")
     point: tuple[PointSettings, ...] = setting(text="the points reported here, one table each")
-    ack: str = setting(
-        "strict",
+    ack: str | None = setting(
+        None,
         choices=("strict", "any", "none"),
         text="what counts as an answer: its QN and MN, any 9014 of the MN, or TCP having the bytes",
     )
@@ -67,11 +75,16 @@ class Hj212Settings(UplinkSettings):
     spacing_seconds: float = setting(0.05, low=0, high=60, text="least time between two frames")
     timeout_seconds: float = setting(10.0, low=0.1, high=99, text="time an answer may take")
     resends: int = setting(3, low=0, high=99, text="times a frame is sent again before the link is given up")
-    heartbeat_seconds: int = setting(0, low=0, high=3600, text="interval of 9015; 0 sends none")
+    heartbeat_seconds: int | None = setting(None, low=0, high=3600, text="interval of 9015; 0 sends none")
     codes: Mapping[str, str] = _table("parameter to factor code, where not the catalogue's")
     units: Mapping[str, str] = _table("parameter to unit, where not the catalogue's")
-    missing: str = setting("flag", choices=("flag", "omit"), text="a factor without value: its Flag alone, or nothing")
-    datatime: str = setting("start", choices=("start", "end"), text="which end of a period DataTime names")
+    missing: str | None = setting(None, choices=("flag", "omit"), text="a factor without value: its Flag, or nothing")
+    datatime: str | None = setting(None, choices=ENDS, text="which end of every period DataTime names")
+    habits: Habits = field(default_factory=Habits, metadata={"text": "single habits over the dialect's"})
+    ask_clock: bool = setting(False, text="ask with 1013 after connecting; the platform then sends 1012")
+    encrypt: str = setting("never", choices=("always", "never"), text="SM4 of 2025 for 2000-2999, 1014 and 3020")
+    cipher_text: str = setting("raw", choices=FORMS, text="cipher bytes as they are, or printed; both are read")
+    key_file: str = setting("", text="file or systemd credential that holds the SM4 key")
     receive_ceiling: int = setting(
         SEGMENT_LIMIT, low=SEGMENT_LIMIT, high=DIGITS_LIMIT, text="longest segment taken from the platform"
     )
@@ -86,6 +99,28 @@ class Hj212Settings(UplinkSettings):
             yield from _point_faults(f"point[{index}]", point, self.point[:index])
         yield from _code_faults(self.codes, catalogue)
         yield from _unit_faults(self.units, catalogue)
+        yield from self._dialect_faults(catalogue)
+
+    def _dialect_faults(self, catalogue: Mapping[str, Parameter]) -> Iterator[tuple[str, str]]:
+        yield from self.habits.faults()
+        for key in self.habits.decimals:
+            if key not in catalogue:
+                yield f"habits.decimals.{key}", f"unknown parameter{did_you_mean(key, catalogue)}"
+        if self.dialect and self.standard not in VARIANTS[self.dialect].standards:
+            spoken = ", ".join(VARIANTS[self.dialect].standards)
+            yield "dialect", f'"{self.dialect}" is spoken in {spoken}, not in {self.standard}'
+        if self.encrypt == "always" and not DIALECTS[self.standard].cipher:
+            yield "encrypt", f"{self.standard} knows no encryption"
+        if self.encrypt == "always" and not self.key_file:
+            yield "key_file", "encryption needs a key"
+
+    def spoken(self) -> Dialect:
+        """The dialect with everything this platform's table changes."""
+        keys = ("ack", "heartbeat_seconds", "missing")
+        changes = {key: value for key in keys if (value := getattr(self, key)) is not None}
+        if self.datatime is not None:
+            changes |= dict.fromkeys(("minute_datatime", "hour_datatime", "day_datatime"), self.datatime)
+        return adapted(dialect(self.standard, self.dialect), changes | self.habits.changes())
 
 
 def _point_faults(place: str, point: PointSettings, before: tuple[PointSettings, ...]) -> Iterator[tuple[str, str]]:
@@ -131,28 +166,33 @@ class Hj212Uplink:
         self.counts: Counter[str] = Counter()  # what happened since the start, for status
         self._context = context
         self._states: dict[str, str] = {}
-        dialect = DIALECTS[settings.standard]
+        self.note: Callable[..., None] = _unnoted  # the station puts its own here, to record events
+        self.dialect = settings.spoken()
         self._wording = Wording.of(
-            dialect,
+            self.dialect,
             context.catalogue,
             zone=context.zone,
             started=context.started,
             codes=settings.codes,
             units=settings.units,
-            datatime=settings.datatime,
-            missing=settings.missing,
         )
-        points = {p.point: p if p.st else replace(p, st=systems[p.point]) for p in settings.point}
-        self._kinds = {Kind[name.upper()] for name in settings.kinds} | {Kind.POWER_ON}
+        points = {p.point: p if p.st else replace(p, st=self.dialect.st or systems[p.point]) for p in settings.point}
+        self._kinds = {Kind[name.upper()] for name in settings.kinds} | {
+            kind for kind in Kind if kind.name.lower() not in CHOSEN
+        }
+        self.timing = Timing(settings.timeout_seconds, settings.resends)
         self._terms = Terms(
             settings=settings,
             context=context,
-            dialect=dialect,
+            dialect=self.dialect,
             wording=self._wording,
             points=points,
             devices={point.mn: point for point in points.values()},
             counts=self.counts,
             changed=self._changed,
+            note=lambda code, /, **fields: self.note(code, **fields),
+            guard=Guard(context.monotonic),
+            timing=self.timing,
         )
 
     def compose(self, report: Report) -> str | None:
@@ -163,7 +203,7 @@ class Hj212Uplink:
 
     def run(self, outbox: Outbox, commands: Commands, stop: Event) -> None:
         """Connect and serve until *stop*; raise LinkDown when that fails."""
-        password = self._password()
+        password, ring = self._password(), self._ring()
         try:
             connection = self._connect(outbox, stop)
             if connection is None:
@@ -172,8 +212,10 @@ class Hj212Uplink:
                 self.counts["connections"] += 1
                 self._changed("link", "up", f"{self.settings.name}: connected to {self._place()}")
                 outbox.connected()
-                Session(self._terms, connection, outbox, commands, password).serve(stop)
-        except LinkDown:
+                Session(self._terms, connection, outbox, commands, password, ring).serve(stop)
+        except LinkDown as error:
+            if ring and isinstance(error, NotAcknowledged):
+                ring.doubt()
             self._changed("link", "down", "")  # the caller says why, once
             raise
 
@@ -182,6 +224,13 @@ class Hj212Uplink:
         if not password or not password.isprintable() or ";" in password:
             raise ConfigError(f"{self.settings.name}: {self.settings.password_file} holds no usable password")
         return password
+
+    def _ring(self) -> KeyRing | None:
+        """The keys, where this platform has any; replaced ones are kept beside the station's data."""
+        name, folder = self.settings.key_file, self._context.folder
+        if not name:
+            return None
+        return KeyRing(self._context.secret(name), folder / f"{self.settings.name}.sm4" if folder else None)
 
     def _connect(self, outbox: Outbox, stop: Event) -> socket.socket | None:
         """An open connection, or None when *stop* came first."""
@@ -240,7 +289,11 @@ class Hj212Uplink:
         self._states[topic] = state
 
     def _place(self) -> str:
-        return f"{self.settings.host}:{self.settings.port}"
+        return self._terms.place
+
+
+def _unnoted(code: str, /, **fields: str) -> None:
+    """Nobody records events."""
 
 
 def _look_up(host: str, port: int, found: list[Any]) -> None:

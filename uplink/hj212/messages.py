@@ -1,4 +1,4 @@
-"""What HJ 212 messages say: commands, codes, dialects as tables, and the wording of a report.
+"""What HJ 212 messages say: commands and codes as tables, and the wording of a report.
 
 Facts of HJ 212-2017 come from its full text.  HJ/T 212-2005 and HJ 212-2025 were not read: their rows
 come from projects that quote them (confidence B, or C where one source stands alone) and each is a
@@ -10,17 +10,16 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from typing import NamedTuple
 
 from station.model import Average, ConfigError, Kind, Mark, Outcome, Parameter, Report
+from uplink.hj212.dialects import Dialect
 from uplink.hj212.frame import (
-    ANSWER_BIT,
     CP_LIMIT,
     SEGMENT_LIMIT,
     SPLIT_BIT,
-    VERSION_SHIFT,
     FrameTooLong,
     Segment,
     factors,
@@ -77,16 +76,16 @@ class Row(NamedTuple):
 
 # HJ 212-2017 appendix C (read); rows of 2005 and 2025 are B, 2005's numbering of the rest is assumed.
 COMMANDS: Sequence[Row] = (
-    Row("1000", "down", "R", "set time-out and resend count", "OverTime, ReCount"),
+    Row("1000", "down", "R", "set time-out and resend count", "OverTime, ReCount", verb="set_timeouts"),
     Row("1001", "down", "R", "set alarm-limit time", until="2005"),
     Row("1001", "up", "N", "report hardware numbers before activation", "i23005-Info … i23008-Info", "2025"),
-    Row("1002", "down", "R", "assign the MN", "i23005-Info", "2025"),
+    Row("1002", "down", "R", "assign the MN", "i23005-Info", "2025", verb="set_mn"),
     Row("1011", "down", "R", "read the clock", "PolId", verb="read_clock"),
     Row("1011", "up", "A", "clock", "PolId, SystemTime"),
-    Row("1012", "down", "R", "set the clock", "PolId, SystemTime"),
+    Row("1012", "down", "R", "set the clock", "PolId, SystemTime", verb="set_clock"),
     Row("1013", "up", "N", "ask for the clock to be set", "PolId", "2017"),
     Row("1014", "up", "N", "ask for a new SM4 key", "SKCreateTime", "2025"),
-    Row("1014", "down", "R", "set a new SM4 key", "SKCreateTime, NewSK", "2025"),
+    Row("1014", "down", "R", "set a new SM4 key", "SKCreateTime, NewSK", "2025", verb="set_key"),
     Row("1021", "down", "R", "read alarm limits", until="2005"),
     Row("1022", "down", "R", "set alarm limits", until="2005"),
     Row("1031", "down", "R", "read the platform's address", until="2005"),
@@ -95,55 +94,57 @@ COMMANDS: Sequence[Row] = (
     Row("1042", "down", "R", "set the daily report time", until="2005"),
     Row("1061", "down", "R", "read the real-time interval", verb="read_realtime_interval"),
     Row("1061", "up", "A", "real-time interval", "RtdInterval"),
-    Row("1062", "down", "R", "set the real-time interval", "RtdInterval"),
+    Row("1062", "down", "R", "set the real-time interval", "RtdInterval", verb="set_realtime_interval"),
     Row("1063", "down", "R", "read the minute-data interval", "", "2017", verb="read_minute_interval"),
     Row("1063", "up", "A", "minute-data interval", "MinInterval", "2017"),
-    Row("1064", "down", "R", "set the minute-data interval", "MinInterval", "2017"),
-    Row("1072", "down", "R", "set the password", "NewPW"),
-    Row("2011", "down", "R", "start real-time upload"),
+    Row("1064", "down", "R", "set the minute-data interval", "MinInterval", "2017", verb="set_minute_interval"),
+    Row("1072", "down", "R", "set the password", "NewPW", verb="set_password"),
+    Row("2011", "down", "R", "start real-time upload; history with BeginTime (2025, C)", verb="start_realtime"),
     Row("2011", "up", "U", "real-time data", "DataTime; Rtd, Flag"),
-    Row("2012", "down", "N", "stop real-time upload"),
-    Row("2013", "down", "R", "query raw periodic measurements", "BeginTime, EndTime", "2025"),
+    Row("2012", "down", "N", "stop real-time upload", verb="stop_realtime"),
+    Row("2013", "down", "R", "query raw periodic measurements", "BeginTime, EndTime", "2025", verb="recall"),
     Row("2013", "up", "U", "raw periodic measurements", "SampleTime, CompleteTime, SampleType, Avg", "2025"),
-    Row("2021", "down", "R", "start equipment-status upload"),
+    Row("2021", "down", "R", "start equipment-status upload", verb="start_equipment"),
     Row("2021", "up", "U", "equipment status", "DataTime; SBn-RS"),
-    Row("2022", "down", "N", "stop equipment-status upload"),
-    Row("2031", "down", "R", "query daily data", "BeginTime, EndTime"),
+    Row("2022", "down", "N", "stop equipment-status upload", verb="stop_equipment"),
+    Row("2031", "down", "R", "query daily data", "BeginTime, EndTime", verb="recall"),
     Row("2031", "up", "U", "daily data", "DataTime; Cou, Min, Avg, Max, Flag"),
-    Row("2041", "down", "R", "query daily equipment running time", "BeginTime, EndTime"),
+    Row("2041", "down", "R", "query daily equipment running time", "BeginTime, EndTime", verb="recall"),
     Row("2041", "up", "U", "daily equipment running time", "DataTime; SBn-RT"),
-    Row("2051", "down", "R", "query minute data", "BeginTime, EndTime"),
+    Row("2051", "down", "R", "query minute data", "BeginTime, EndTime", verb="recall"),
     Row("2051", "up", "U", "minute data", "DataTime; Cou, Min, Avg, Max, Flag"),
-    Row("2052", "down", "R", "query single noise measurements", "BeginTime, EndTime", "2025"),
+    Row("2052", "down", "R", "query single noise measurements", "BeginTime, EndTime", "2025", verb="recall"),
     Row("2052", "up", "U", "single noise measurement", "DataTime; Data", "2025"),
-    Row("2061", "down", "R", "query hourly data", "BeginTime, EndTime"),
+    Row("2061", "down", "R", "query hourly data", "BeginTime, EndTime", verb="recall"),
     Row("2061", "up", "U", "hourly data", "DataTime; Cou, Min, Avg, Max, Flag"),
-    Row("2062", "down", "R", "query standard-sample checks", "BeginTime, EndTime", "2025"),
+    Row("2062", "down", "R", "query standard-sample checks", "BeginTime, EndTime", "2025", verb="recall"),
     Row("2062", "up", "U", "standard-sample check", "DataTime; SampleRd, StandardValue, ResultType", "2025"),
     Row("2071", "up", "U", "alarm records", until="2005"),
     Row("2072", "up", "U", "alarm event", until="2005"),
     Row("2081", "up", "U", "power-on report", "DataTime, RestartTime", "2017"),
     Row("2111", "up", "U", "furnace temperature, 5-minute mean", "a01901-Avg", "2025"),
-    Row("3011", "down", "R", "zero and span calibration", "PolId, CalibrationType (2025)"),
-    Row("3012", "down", "R", "sample now", "PolId"),
+    Row("3011", "down", "R", "zero and span calibration", "PolId, CalibrationType (2025)", verb="calibrate"),
+    Row("3012", "down", "R", "sample now", "PolId", verb="sample_now"),
     Row("3013", "down", "R", "operate equipment", until="2005"),
-    Row("3013", "down", "R", "start cleaning or blow-back", "PolId", "2017"),
+    Row("3013", "down", "R", "start cleaning or blow-back", "PolId", "2017", verb="clean"),
     Row("3014", "down", "R", "set the sampling period", until="2005"),
-    Row("3014", "down", "R", "comparison sampling", "PolId", "2017"),
-    Row("3015", "down", "R", "keep an over-limit sample", since="2017"),
+    Row("3014", "down", "R", "comparison sampling", "PolId", "2017", verb="compare_sample"),
+    Row("3015", "down", "R", "keep an over-limit sample", since="2017", verb="keep_sample"),
     Row("3015", "up", "U", "over-limit sample kept", "DataTime, VaseNo", "2017"),
-    Row("3016", "down", "R", "set the sampling period", "PolId, CstartTime, CTime", "2017"),
-    Row("3017", "down", "R", "read the sampling period", "PolId", "2017"),
+    Row("3016", "down", "R", "set the sampling period", "PolId, CstartTime, CTime", "2017", verb="set_sampling_period"),
+    Row("3017", "down", "R", "read the sampling period", "PolId", "2017", verb="read_sampling_period"),
     Row("3017", "up", "A", "sampling period", "PolId, CstartTime, CTime", "2017"),
-    Row("3018", "down", "R", "read the sample-to-result time", "PolId", "2017"),
+    Row("3018", "down", "R", "read the sample-to-result time", "PolId", "2017", verb="read_analysis_time"),
     Row("3018", "up", "A", "sample-to-result time", "PolId, Stime", "2017"),
-    Row("3019", "down", "R", "read the instrument's identity", "PolId", "2017"),
+    Row("3019", "down", "R", "read the instrument's identity", "PolId", "2017", verb="read_identity"),
     Row("3019", "up", "U", "instrument identity", "DataTime, PolId, xxxxxx-SN", "2017"),
-    Row("3020", "down", "R", "read site information", "PolId, InfoId, BeginTime, EndTime", "2017"),
+    Row(
+        "3020", "down", "R", "read site information", "PolId, InfoId, BeginTime, EndTime", "2017", verb="read_site_info"
+    ),
     Row("3020", "up", "U", "site information", "DataTime, PolId, ixxxxx-Info", "2017"),
-    Row("3021", "down", "R", "set a station parameter", "PolId, InfoId, ixxxxx-Info", "2017"),
-    Row("3022", "down", "R", "keep a sample now", "PolId", "2025"),
-    Row("3024", "down", "R", "start a standard-sample check", "PolId", "2025"),
+    Row("3021", "down", "R", "set a station parameter", "PolId, InfoId, ixxxxx-Info", "2017", verb="set_parameter"),
+    Row("3022", "down", "R", "keep a sample now", "PolId", "2025", verb="keep_sample"),
+    Row("3024", "down", "R", "start a standard-sample check", "PolId", "2025", verb="start_check"),
     Row("9011", "up", "A", "request accepted or refused", "QnRtn"),
     Row("9012", "up", "A", "execution result", "ExeRtn"),
     Row("9013", "up", "A", "notice answered"),
@@ -153,18 +154,22 @@ COMMANDS: Sequence[Row] = (
     Row("9015", "up", "N", "heartbeat", since="2025"),
 )
 
-UPLOADS: Mapping[Kind, str] = {
-    Kind.REALTIME: "2011",
-    Kind.MINUTE: "2051",
-    Kind.HOUR: "2061",
-    Kind.DAY: "2031",
-    Kind.POWER_ON: "2081",
+_CN_OF: Mapping[str, str] = {  # by the name of a kind, so that the station may add kinds
+    "REALTIME": "2011",
+    "MINUTE": "2051",
+    "HOUR": "2061",
+    "DAY": "2031",
+    "POWER_ON": "2081",
+    "RAW": "2013",
+    "EQUIPMENT": "2021",
+    "EQUIPMENT_HOURS": "2041",
+    "NOISE": "2052",
+    "CHECK": "2062",
+    "SAMPLE_KEPT": "3015",
+    "IDENTITY": "3019",
+    "SITE_INFO": "3020",
 }
-ANSWERS: Mapping[str, tuple[str, str]] = {  # verb with a direct answer: field of CP, value of its result
-    "read_clock": ("SystemTime", "time"),
-    "read_realtime_interval": ("RtdInterval", "seconds"),
-    "read_minute_interval": ("MinInterval", "minutes"),
-}
+UPLOADS: Mapping[Kind, str] = {kind: _CN_OF[kind.name] for kind in Kind if kind.name in _CN_OF}
 RESUPPLIED = frozenset({"2011", "2031", "2051", "2061"})  # what RF=1 may stand in (2025, B)
 
 
@@ -211,63 +216,6 @@ OUTCOMES: Mapping[Outcome, int] = {
     Outcome.BUSY: 5,
     Outcome.FAULT: 6,
     Outcome.NO_DATA: 100,
-}
-
-# -- dialects
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dialect:
-    """How one generation of the standard speaks."""
-
-    standard: str
-    version: int  # Flag bits 7-2
-    code: str  # which of a parameter's codes: Parameter.code or .old_code
-    split_digits: int  # width of PNUM and PNO
-    resupply: bool  # RF=1 marks what is re-supplied
-    heartbeat: bool  # 9015 is part of the standard
-    bare: bool  # an upload that wants no answer goes without QN and Flag
-    qn_inside: bool  # 9011 to 9014 repeat the QN inside CP
-    qn_rtn: frozenset[int]  # what 9011 may say; anything else becomes 2
-    exe_rtn: frozenset[int]  # what 9012 may say; anything else becomes 2
-    marks: Mapping[Mark, str]
-
-    def flag(self, *, answer: bool, split: bool = False) -> str:
-        """The Flag field (positions of the bits: read in 2017, B for 2025).
-
-        >>> [DIALECTS[name].flag(answer=True) for name in ("2005", "2017", "2025")]
-        ['1', '5', '9']
-        """
-        return str(self.version << VERSION_SHIFT | SPLIT_BIT * split | ANSWER_BIT * answer)
-
-
-_2017 = Dialect(
-    standard="2017",
-    version=1,
-    code="code",
-    split_digits=4,
-    resupply=False,
-    heartbeat=False,
-    bare=False,
-    qn_inside=False,
-    qn_rtn=frozenset(QN_RTN),
-    exe_rtn=frozenset(EXE_RTN),
-    marks={mark: mark.name for mark in Mark},
-)
-DIALECTS: Mapping[str, Dialect] = {
-    "2005": replace(
-        _2017,
-        standard="2005",
-        version=0,
-        code="old_code",
-        bare=True,
-        qn_inside=True,
-        qn_rtn=frozenset({1, 2, 3}),
-        exe_rtn=frozenset({1, 2, 100}),
-        marks={**_2017.marks, Mark.B: "D"},  # 2005 has no mark for a broken line (C)
-    ),
-    "2017": _2017,
-    "2025": replace(_2017, standard="2025", version=2, split_digits=1, resupply=True, heartbeat=True),
 }
 
 # -- units
@@ -361,9 +309,21 @@ def timestamp(moment: datetime, zone: tzinfo) -> str:
     return f"{local:%Y%m%d%H%M%S}"
 
 
+def moment(text: str, zone: tzinfo) -> datetime:
+    """The moment that 14 digits of local time name; ValueError where they name none.
+
+    >>> from datetime import timezone
+    >>> moment("20260301080000", timezone(timedelta(hours=8))).isoformat()
+    '2026-03-01T08:00:00+08:00'
+    """
+    if not (text.isascii() and text.isdigit() and len(text) == 14):
+        raise ValueError(f"{text[:20]!a} is not 14 digits")
+    return datetime(int(text[:4]), *(int(text[at : at + 2]) for at in range(4, 14, 2)), tzinfo=zone)  # type: ignore[misc, arg-type]
+
+
 # -- wording a report
 
-_LENGTHS: Mapping[Kind, timedelta] = {
+PERIODS: Mapping[Kind, timedelta] = {
     Kind.MINUTE: timedelta(minutes=1),
     Kind.HOUR: timedelta(hours=1),
     Kind.DAY: timedelta(days=1),
@@ -372,7 +332,7 @@ _LENGTHS: Mapping[Kind, timedelta] = {
 
 @dataclass(frozen=True, slots=True)
 class Factor:
-    """How one parameter is written for one platform."""
+    """How one parameter is written for one platform; a *code* with a dash is its whole name (electricity)."""
 
     code: str
     suffix: str  # "Rtd", or what a noise statistic carries in the records of a period
@@ -383,10 +343,14 @@ class Factor:
         """The values there are, as name=digits."""
         for suffix, value in self._named(kind, average):
             if value is not None and math.isfinite(value):
-                yield f"{self.code}-{suffix}={digits(value, self.decimals, self.shift)}"
+                yield f"{self.name(suffix)}={digits(value, self.decimals, self.shift)}"
+
+    def name(self, suffix: str) -> str:
+        """The name of one value."""
+        return self.code if "-" in self.code else f"{self.code}-{suffix}"
 
     def _named(self, kind: Kind, average: Average) -> tuple[tuple[str, float | None], ...]:
-        if kind is Kind.REALTIME:
+        if kind is Kind.REALTIME or "-" in self.code:
             return (("Rtd", average.mean),)
         if self.suffix != "Rtd":
             return ((self.suffix, average.mean),)
@@ -394,19 +358,17 @@ class Factor:
 
     def flagged(self, kind: Kind, mark: Mark) -> bool:
         """Noise statistics are printed without Flag (2017 appendix C, read); ours keep it when not normal."""
-        return kind is Kind.REALTIME or self.suffix == "Rtd" or mark is not Mark.N
+        return kind is Kind.REALTIME or self.suffix in ("Rtd", "Avg") or mark is not Mark.N
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wording:
-    """How reports become data areas for one platform."""
+    """How reports become data areas for one platform, and its codes become our words."""
 
     dialect: Dialect
     factors: Mapping[str, Factor]
     zone: tzinfo
     started: datetime
-    datatime: str = "start"
-    missing: str = "flag"
 
     @classmethod
     def of(
@@ -418,39 +380,62 @@ class Wording:
         started: datetime,
         codes: Mapping[str, str],
         units: Mapping[str, str],
-        datatime: str = "start",
-        missing: str = "flag",
     ) -> Wording:
-        """*codes* override the dialect's, *units* the catalogue's; what has no code is not sent."""
+        """*codes* and *units* go over the dialect's and the catalogue's; what has no code is not sent."""
+        codes, units = {**dialect.codes, **codes}, {**dialect.units, **units}
         chosen = {
-            key: Factor(code, parameter.suffix, parameter.decimals, _shift(parameter, units))
+            key: Factor(code, _suffix(parameter, dialect), _decimals(parameter, dialect), _shift(parameter, units))
             for key, parameter in catalogue.items()
             if (code := codes.get(key) or getattr(parameter, dialect.code))
         }
-        return cls(dialect=dialect, factors=chosen, zone=zone, started=started, datatime=datatime, missing=missing)
+        return cls(dialect=dialect, factors=chosen, zone=zone, started=started)
 
     def compose(self, report: Report) -> str | None:
         """The data area of *report*, digits frozen; None where it has nothing to say."""
         head = f"DataTime={timestamp(self._datatime(report), self.zone)}"
         if report.kind is Kind.POWER_ON:
             return f"{head};RestartTime={timestamp(self.started, self.zone)}"
-        items = [item for average in report.averages if (item := self._item(report.kind, average))]
+        said = [average for average in report.averages if self._item(report.kind, average)]
+        items = [self._item(report.kind, average) for average in said]
+        if items and self.dialect.flags == "one":
+            items.append(f"Flag={self.dialect.marks[max(average.mark for average in said)]}")
         return ";".join([head, *items]) if items else None
 
     def _datatime(self, report: Report) -> datetime:
-        length = _LENGTHS.get(report.kind, timedelta())
-        return report.start + length if self.datatime == "end" else report.start
+        length = PERIODS.get(report.kind, timedelta())
+        return report.start + length if self.dialect.ends(report.kind) else report.start
 
     def _item(self, kind: Kind, average: Average) -> str:
         factor = self.factors.get(average.parameter)
         if factor is None:
             return ""
-        said = list(factor.values(kind, average))
-        if not said and self.missing == "omit":
+        said, one = list(factor.values(kind, average)), self.dialect.flags == "one"
+        if not said and (one or self.dialect.missing == "omit"):
             return ""
-        if not said or factor.flagged(kind, average.mark):
+        if not one and (not said or factor.flagged(kind, average.mark)):
             said.append(f"{factor.code}-Flag={self.dialect.marks[average.mark]}")
         return ",".join(said)
+
+    # -- the platform's words in ours
+
+    def parameter(self, code: str) -> str:
+        """The parameter a PolId names; ValueError where this platform is told of none with that code."""
+        for key, factor in self.factors.items():
+            if code and factor.code == code:
+                return key
+        raise ValueError(f"{code[:12]!a} is no factor of this station")
+
+    def moment(self, text: str) -> datetime:
+        """The moment that 14 digits of local time name."""
+        return moment(text, self.zone)
+
+
+def _suffix(parameter: Parameter, dialect: Dialect) -> str:
+    return "Avg" if parameter.suffix != "Rtd" and dialect.noise == "average" else parameter.suffix
+
+
+def _decimals(parameter: Parameter, dialect: Dialect) -> int:
+    return dialect.decimals.get(parameter.key, parameter.decimals)
 
 
 def _shift(parameter: Parameter, units: Mapping[str, str]) -> int:

@@ -1,0 +1,478 @@
+"""Every command of the table in a whole dialogue: what the platform asks, what the desk gets, what comes back.
+
+The shapes are those of HJ 212-2017 appendix C (read) and, for 2025, of projects that map it (B).
+"""
+
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import pytest
+
+from station.model import Kind, Message, Outcome, Result
+from tests.uplink.test_frame import SAMPLES, samples
+from tests.uplink.test_link import MN, Listener, talking
+from uplink.hj212.messages import COMMANDS, UPLOADS
+from uplink.hj212.verbs import MEANINGS
+
+QN = "20260301081600001"
+NOON = "2026-03-01T12:00:00+08:00"
+
+
+class Dialogue(NamedTuple):
+    """A request's data, the arguments it becomes, the values the desk gives, the data that answer it."""
+
+    data: str = ""
+    arguments: dict = {}  # noqa: RUF012 - never changed
+    values: dict = {}  # noqa: RUF012
+    answer: str = ""
+
+
+KEY = "k3J9-xQ2m7Zp0sWd"
+OF = {"parameter": "cod"}
+BOUNDS = "BeginTime=20260301080000;EndTime=20260301080200"
+FROM_TO = {"from": "2026-03-01T08:00:00+08:00", "to": "2026-03-01T08:02:00+08:00"}
+DIALOGUES = {
+    "1000": Dialogue("OverTime=5;ReCount=3", {"seconds": "5", "resends": "3"}),
+    "1002": Dialogue("i23005-Info=010000A8900016F000169DC0", {"mn": "010000A8900016F000169DC0"}),
+    "1011": Dialogue("PolId=w01018", OF, {"time": NOON}, "PolId=w01018;SystemTime=20260301120000"),
+    "1012": Dialogue("PolId=w01018;SystemTime=20260301120000", {**OF, "time": NOON}),
+    "1014": Dialogue(
+        "SKCreateTime=20260301120000;NewSK=k3J9-xQ2m7Zp0sWd", {"created": NOON, "key": "k3J9-xQ2m7Zp0sWd"}
+    ),
+    "1061": Dialogue("", {}, {"seconds": "30"}, "RtdInterval=30"),
+    "1062": Dialogue("RtdInterval=30", {"seconds": "30"}),
+    "1063": Dialogue("", {}, {"minutes": "10"}, "MinInterval=10"),
+    "1064": Dialogue("MinInterval=10", {"minutes": "10"}),
+    "1072": Dialogue("NewPW=654321", {"password": "654321"}),
+    "2011": Dialogue(),
+    "2012": Dialogue(),
+    "2021": Dialogue(),
+    "2022": Dialogue(),
+    "3011": Dialogue("PolId=w01018", OF),
+    "3012": Dialogue("PolId=w01018", OF),
+    "3013": Dialogue("PolId=w01018", OF),
+    "3014": Dialogue("PolId=w01018", OF),
+    "3015": Dialogue("", {}, {"time": NOON, "vase": "1"}, "DataTime=20260301120000;VaseNo=1"),
+    "3016": Dialogue("PolId=w01018;CstartTime=000000;CTime=2", {**OF, "start": "00:00:00", "hours": "2"}),
+    "3017": Dialogue("PolId=w01018", OF, {"start": "00:00:00", "hours": "2"}, "PolId=w01018;CstartTime=000000;CTime=2"),
+    "3018": Dialogue("PolId=w01018", OF, {"minutes_to_result": "30"}, "PolId=w01018;Stime=30"),
+    "3019": Dialogue("PolId=w01018", OF, {"serial": "SN-7"}, "PolId=w01018;w01018-SN=SN-7"),
+    "3020": Dialogue(
+        "PolId=w01018;InfoId=i12001",
+        {**OF, "item": "i12001"},
+        {"time": NOON, "value": "1"},
+        "DataTime=20260301120000;PolId=w01018;i12001-Info=1",
+    ),
+    "3021": Dialogue("PolId=w01018;InfoId=i13004;i13004-Info=168.0", {**OF, "item": "i13004", "value": "168.0"}),
+    "3022": Dialogue("PolId=w01018", OF),
+    "3024": Dialogue("PolId=w01018", OF),
+}
+RECALLS = {"2013": "raw", "2031": "day", "2041": "equipment_hours", "2051": "minute", "2052": "noise", "2061": "hour"}
+RECALLS["2062"] = "check"
+REFUSED = {"1001", "1021", "1022", "1031", "1032", "1041", "1042", "3013", "3014"}  # of 2005 alone: no text was read
+UP = {  # what goes up of the station's own accord, or in an answer, and where that is tested
+    "1013": "test_the_clock_is_asked_for_after_connecting",
+    "1014": "test_an_old_key_is_asked_to_be_renewed",
+    "2011": "test_a_report_goes_up_under_its_command",
+    "2031": "test_a_report_goes_up_under_its_command",
+    "2051": "test_a_report_goes_up_under_its_command",
+    "2061": "test_a_report_goes_up_under_its_command",
+    "2081": "test_a_report_goes_up_under_its_command",
+    "9011": "test_a_request_is_answered_in_its_order",
+    "9012": "test_a_request_is_answered_in_its_order",
+    "9013": "test_a_notice_is_answered_by_9013_alone",
+    "9015": "test_a_heartbeat_is_sent_for_every_mn",
+}
+
+
+def dialogue_test(row):
+    """The name of the test that holds *row*, "" where the station neither sends nor takes it."""
+    if row.direction == "up":
+        answered = any(row.cn == cn and (talk.answer or cn in RECALLS) for cn, talk in DIALOGUES.items())
+        recalled = "test_recalled_records_come_one_by_one" if row.cn in RECALLS else ""
+        return UP.get(row.cn) or ("test_a_request_is_answered_in_its_order" if answered else recalled)
+    if row.kind == "A":
+        return {"9013": UP["1013"], "9014": UP["2011"]}[row.cn]
+    if not row.verb:
+        return "test_what_2005_alone_asks_is_refused"
+    if row.kind == "N":
+        return "test_a_notice_is_answered_by_9013_alone"
+    return "test_recalled_records_come_one_by_one" if row.cn in RECALLS else "test_a_request_is_answered_in_its_order"
+
+
+def test_every_command_has_its_dialogue():
+    for row in COMMANDS:
+        if row.direction == "down" and row.verb:
+            assert row.cn in DIALOGUES or row.cn in RECALLS, row
+        elif row.direction == "down" and row.kind != "A":
+            assert row.cn in REFUSED, row
+    assert set(DIALOGUES) | set(RECALLS) == set(MEANINGS)
+
+
+@pytest.fixture
+def listener():
+    listener = Listener()
+    yield listener
+    listener.close()
+
+
+def done(listener, station, cn, flag, records=(), values=None, outcome=Outcome.DONE):
+    verb = next(row.verb for row in COMMANDS if row.cn == cn and row.verb)
+    station.commands.results = {verb: Result(outcome, values or {}, records=records)}
+    return verb
+
+
+REQUESTS = [
+    pytest.param(row.cn, standard, id=f"{row.cn}-{standard}")
+    for row in COMMANDS
+    for standard in ("2005", "2017", "2025")
+    if row.direction == "down" and row.kind == "R" and row.cn in DIALOGUES and row.spoken(standard) and row.verb
+    if row.cn != "1014"
+]
+
+
+@pytest.mark.parametrize(("cn", "standard"), REQUESTS)
+def test_a_request_is_answered_in_its_order(link, listener, cn, standard):
+    """9011, the direct answer with QN and ST of the request, 9012; all without the answer bit."""
+    talk, version = DIALOGUES[cn], {"2005": 0, "2017": 4, "2025": 8}[standard]
+    codes = {"cod": "w01018"}  # the same code in 2005, to have one table
+    with talking(link, listener, standard=standard, codes=codes) as station:
+        verb = done(listener, station, cn, version, values=talk.values)
+        listener.say(cn, talk.data, flag=str(version + 1))
+        count = 3 if talk.answer else 2
+        answers = listener.frames(count)
+    inside = f"QN={QN};" if standard == "2005" else ""
+    direct = [(cn, "22", talk.answer)] if talk.answer else []
+    expected = [("9011", "91", f"{inside}QnRtn=1"), *direct, ("9012", "91", f"{inside}ExeRtn=1")]
+    assert [(a.cn, a.st, a.data) for a in answers] == expected
+    assert {(a.qn, a.flag, a.mn, a.pw) for a in answers} == {(QN, str(version), MN, "123456")}
+    (command,) = station.commands.asked
+    assert (command.verb, command.point, dict(command.arguments)) == (verb, "P1", talk.arguments)
+    assert (command.identity, command.issued) == (QN, datetime(2026, 3, 1, 0, 16, 0, 1000, tzinfo=UTC))
+
+
+@pytest.mark.parametrize("cn", ["2012", "2022"])
+def test_a_notice_is_answered_by_9013_alone(link, listener, cn):
+    with talking(link, listener) as station:
+        done(listener, station, cn, 4)
+        listener.say(cn)
+        assert station.wait(lambda: station.commands.asked)
+        answers = listener.frames(2, seconds=0.2)
+    assert [(a.cn, a.st, a.qn, a.flag, a.data) for a in answers] == [("9013", "91", QN, "4", "")]
+
+
+def test_what_2005_alone_asks_is_refused(link, listener):
+    with talking(link, listener, standard="2005") as station:
+        for cn in sorted(REFUSED):
+            listener.say(cn, flag="1")
+        answers = listener.frames(len(REFUSED))
+        assert station.commands.asked == []
+    assert {a.data for a in answers} == {f"QN={QN};QnRtn=2"}
+
+
+@pytest.mark.parametrize("kind", list(UPLOADS))
+def test_a_report_goes_up_under_its_command(link, listener, kind):
+    with talking(link, listener) as station:
+        station.add(kind=kind)
+        (upload,) = listener.frames()
+        listener.acknowledge(upload)
+        assert station.drained()
+    assert (upload.cn, upload.st, upload.flag) == (UPLOADS[kind], "22", "5")
+
+
+def test_the_clock_is_asked_for_after_connecting(link, listener):
+    with talking(link, listener, ask_clock=True) as station:
+        done(listener, station, "1012", 4)
+        (asked,) = listener.frames()
+        assert (asked.cn, asked.st, asked.flag, asked.data) == ("1013", "22", "5", "")
+        listener.say("9013", qn=asked.qn, st="91", flag="4")
+        listener.say("1012", "SystemTime=20260301120000")
+        answers = listener.frames(2)
+        assert listener.frames(1, seconds=0.4) == []  # the answered notice is not repeated
+    assert [a.data for a in answers] == ["QnRtn=1", "ExeRtn=1"]
+    assert station.commands.asked[0].arguments == {"time": NOON}
+
+
+def test_a_notice_nobody_answers_is_given_up_without_harm(link, listener):
+    with talking(link, listener, ask_clock=True, timeout_seconds=0.1, resends=1) as station:
+        assert len({asked.qn for asked in listener.frames(2)}) == 1
+        assert station.wait(lambda: station.uplink.counts["unanswered notices"])
+        assert station.errors == []
+
+
+# -- recalls
+
+
+def records(count, kind=Kind.MINUTE, point="P1"):
+    return [
+        Message(n, kind, point, datetime(2026, 3, 1, tzinfo=UTC), 1, f"DataTime=2026030108{n:02d}00;w01018-Avg=1{n}.50")
+        for n in range(count)
+    ]
+
+
+@pytest.mark.parametrize("cn", sorted(RECALLS))
+def test_recalled_records_come_one_by_one(link, listener, cn):
+    """Each record under its own new QN and answered before the next; 9012 under the request's; no RF (B)."""
+    with talking(link, listener, standard="2025", timeout_seconds=5, window=8) as station:
+        done(listener, station, cn, 8, records(3))
+        listener.say(cn, BOUNDS, flag="9")
+        accepted, record = listener.frames(2)
+        found = [record]
+        for _ in range(2):
+            assert listener.frames(1, seconds=0.05) == []
+            listener.acknowledge(record, flag="8")
+            (record,) = listener.frames(1)
+            found.append(record)
+        listener.acknowledge(record, flag="8")
+        (end,) = listener.frames(1)
+    assert accepted.data == "QnRtn=1"
+    assert [(r.cn, r.st, r.flag, r.rf, r.data) for r in found] == [
+        (cn, "22", "9", "", message.text) for message in records(3)
+    ]
+    assert len({QN, *(r.qn for r in found)}) == 4
+    assert (end.cn, end.qn, end.data) == ("9012", QN, "ExeRtn=1")
+    assert dict(station.commands.asked[0].arguments) == {"kind": RECALLS[cn], **FROM_TO}
+
+
+def test_real_time_history_is_asked_with_2011_and_bounds(link, listener):
+    """ST=44 of 2025 does so (C)."""
+    with talking(link, listener, standard="2025") as station:
+        station.commands.results = {"recall": Result(Outcome.NO_DATA)}
+        listener.say("2011", BOUNDS, st="44", flag="9")
+        assert [a.data for a in listener.frames(2)] == ["QnRtn=1", "ExeRtn=100"]
+    assert station.commands.asked[0].arguments["kind"] == "realtime"
+
+
+@pytest.mark.parametrize("result", [Result(Outcome.NO_DATA), Result(Outcome.DONE, records=iter(()))])
+def test_nothing_found_is_said_with_100(link, listener, result):
+    with talking(link, listener) as station:
+        station.commands.results = {"recall": result}
+        listener.say("2051", BOUNDS)
+        assert [a.data for a in listener.frames(2)] == ["QnRtn=1", "ExeRtn=100"]
+
+
+def test_records_flow_where_no_answer_is_asked_for(link, listener):
+    with talking(link, listener) as station:
+        done(listener, station, "2051", 4, records(20))
+        listener.say("2051", BOUNDS.replace(";", ","), flag="4")  # joined by a comma, as three examples print it
+        answers = listener.frames(22)
+    assert {a.flag for a in answers} == {"4"}
+    assert [a.cn for a in answers] == ["9011", *["2051"] * 20, "9012"]
+
+
+def test_a_platform_may_never_answer_records(link, listener):
+    from uplink.hj212.dialects import Habits
+
+    with talking(link, listener, habits=Habits(recall_answer="never")) as station:
+        done(listener, station, "2051", 4, records(3))
+        listener.say("2051", BOUNDS)
+        assert [a.cn for a in listener.frames(5)] == ["9011", "2051", "2051", "2051", "9012"]
+
+
+def test_live_data_go_between_recalled_records(link, listener):
+    with talking(link, listener, timeout_seconds=5) as station:
+        done(listener, station, "2051", 4, records(8))
+        listener.say("2051", BOUNDS)
+        order = []
+        listener.frames(1)
+        station.add(40)
+        while len(order) < 30:
+            for frame in listener.frames(1):
+                order.append(frame.cn)
+                if frame.cn in ("2011", "2051"):
+                    listener.acknowledge(frame)
+    assert order.count("2051") in (5, 6, 7)
+    assert order.count("2011") >= 20
+
+
+def test_a_record_nobody_answers_ends_the_recall_and_not_the_link(link, listener):
+    with talking(link, listener, timeout_seconds=0.1, resends=1) as station:
+        done(listener, station, "2051", 4, records(3))
+        listener.say("2051", BOUNDS)
+        answers = listener.frames(4)
+        assert [(a.cn, a.data) for a in (answers[0], answers[3])] == [("9011", "QnRtn=1"), ("9012", "ExeRtn=4")]
+        assert answers[1].qn == answers[2].qn
+        assert station.errors == []
+        station.add()
+        (upload,) = listener.frames()
+        listener.acknowledge(upload)
+        assert station.drained()
+
+
+def test_a_recall_that_is_refused_midway_or_breaks_is_closed(link, listener):
+    from station.model import StoreError
+
+    def broken():
+        yield records(1)[0]
+        raise StoreError("the disk is gone")
+
+    with talking(link, listener, timeout_seconds=5) as station:
+        done(listener, station, "2051", 4, broken())
+        listener.say("2051", BOUNDS)
+        _, record = listener.frames(2)
+        listener.acknowledge(record)
+        assert listener.frames()[0].data == "ExeRtn=6"
+        done(listener, station, "2051", 4, records(2))
+        listener.say("2051", BOUNDS)
+        _, record = listener.frames(2)
+        listener.say("9011", "QnRtn=2", qn=record.qn, st="91", flag="4")
+        assert listener.frames()[0].data == "ExeRtn=4"
+
+
+def test_bounds_are_starts_of_periods_also_where_hours_are_named_by_their_end(link, listener):
+    with talking(link, listener, datatime="end") as station:
+        station.commands.results = {"recall": Result(Outcome.NO_DATA)}
+        listener.say("2061", "BeginTime=20260301090000;EndTime=20260301100000")
+        listener.frames(2)
+    assert dict(station.commands.asked[0].arguments) == {
+        "kind": "hour",
+        "from": "2026-03-01T08:00:00+08:00",
+        "to": "2026-03-01T09:00:00+08:00",
+    }
+
+
+def test_a_log_is_recalled_and_a_state_is_answered_directly(link, listener):
+    """2017 appendix C: log records have QNs of their own, a state has the request's."""
+    log = [Message(1, Kind.REALTIME, "P1", datetime(2026, 3, 1, tzinfo=UTC), 1, "DataTime=1;i11001-Info=//a;b//")]
+    with talking(link, listener, timeout_seconds=5) as station:
+        station.commands.results = {"read_site_info": Result(Outcome.DONE, records=log)}
+        listener.say("3020", f"PolId=w01018;InfoId=i11001;{BOUNDS}")
+        _, record = listener.frames(2)
+        listener.acknowledge(record)
+        assert listener.frames()[0].data == "ExeRtn=1"
+    assert (record.cn, record.data) == ("3020", log[0].text)
+    assert record.qn != QN
+    assert dict(station.commands.asked[0].arguments) == {"parameter": "cod", "item": "i11001", **FROM_TO}
+
+
+# -- what cannot be understood
+
+
+@pytest.mark.parametrize(
+    ("cn", "data"),
+    [
+        ("1000", "OverTime=x;ReCount=3"),
+        ("1012", "SystemTime=20260230120000"),
+        ("1012", ""),
+        ("1062", "RtdInterval=99999"),
+        ("2051", "BeginTime=20260301080000"),
+        ("3012", "PolId=w99999"),
+        ("3016", "PolId=w01018;CstartTime=250000;CTime=2"),
+        ("3021", "PolId=w01018;InfoId=i13004"),
+    ],
+)
+def test_what_cannot_be_read_is_said_and_reaches_nobody(link, listener, cn, data):
+    with talking(link, listener) as station:
+        done(listener, station, cn, 4)
+        listener.say(cn, data)
+        assert [a.data for a in listener.frames(2)] == ["QnRtn=1", "ExeRtn=3"]
+        assert station.commands.asked == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"st": "99"}, "5"),
+        ({"flag": "300"}, "6"),
+        ({"qn": "2026030108160000"}, "7"),
+        ({"qn": "20260230081600001"}, "7"),
+        ({"cn": "1063"}, "2"),
+        ({"cn": "8888"}, "8"),
+        ({"cn": "9015"}, "8"),
+    ],
+)
+def test_each_fault_of_a_request_has_its_code(link, listener, changes, code):
+    with talking(link, listener) as station:
+        listener.say(**{"cn": "1011", **changes})
+        assert [a.data for a in listener.frames(1)] == [f"QnRtn={code}"]
+        assert station.commands.asked == []
+
+
+def test_three_wrong_passwords_silence_commands_for_ten_minutes_and_no_upload(link, listener, caplog):
+    with talking(link, listener, timeout_seconds=5) as station:
+        noted = []
+        station.uplink.note = lambda code, /, **fields: noted.append((code, fields))
+        station.commands.results = {"read_clock": Result(Outcome.DONE, {"time": NOON})}
+        for _ in range(2):
+            listener.say("1011", pw="000000")
+        listener.say("1011")  # a right one in between begins the count anew
+        assert [a.data for a in listener.frames(5)][:2] == ["QnRtn=3"] * 2
+        for _ in range(3):
+            listener.say("1011", pw="000000")
+        listener.frames(3)
+        listener.say("1011")
+        assert station.wait(lambda: station.uplink.counts["ignored requests"] == 1)
+        station.add()
+        (upload,) = listener.frames()
+        listener.acknowledge(upload)
+        assert station.drained()
+        station.uplink._terms.guard._until = 0  # ten minutes later
+        listener.say("1011")
+        assert listener.frames()[0].data == "QnRtn=1"
+    assert noted == [("commands_locked", {"platform": "city"})]
+    assert [r.getMessage() for r in caplog.records if "password" in r.getMessage()] == [
+        "city: three wrong passwords, its commands are ignored for 10 min"
+    ]
+
+
+def test_a_new_password_and_new_times_hold_at_once(link, listener):
+    """1072 is answered under the old password, as the 2017 example prints it."""
+    with talking(link, listener) as station:
+        station.commands.results = {v: Result(Outcome.DONE) for v in ("set_password", "set_timeouts")}
+        listener.say("1072", "NewPW=654321")
+        assert {a.pw for a in listener.frames(2)} == {"123456"}
+        listener.say("1000", "OverTime=7;ReCount=2", pw="654321")
+        assert [a.data for a in listener.frames(2)] == ["QnRtn=1", "ExeRtn=1"]
+        station.add()
+        assert listener.frames()[0].pw == "654321"
+        timing = station.uplink.timing
+        assert (timing.timeout_seconds, timing.resends, timing.tries_seconds) == (7.0, 2, 21.0)
+
+
+def test_a_split_request_is_joined_before_it_is_carried_out(link, listener):
+    with talking(link, listener) as station:
+        done(listener, station, "3021", 4)
+        listener.say("3021", "InfoId=i13004;i13004-Info=168.0", flag="7", pnum="2", pno="2")
+        listener.say("3021", "PolId=w01018", flag="7", pnum="2", pno="1", qn="20260301081600002")
+        assert [a.data for a in listener.frames(2)] == ["QnRtn=1", "ExeRtn=1"]
+    assert dict(station.commands.asked[0].arguments) == {"parameter": "cod", "item": "i13004", "value": "168.0"}
+
+
+@pytest.mark.parametrize("sample", [s for s in samples("segment") if s.id != "no samples"] or samples("segment"))
+def test_every_request_among_the_samples_is_understood(link, listener, sample):
+    """Requests as appendix C prints them reach the desk as commands, with nothing lost."""
+    from uplink.hj212.frame import Segment, encode
+
+    segment = Segment.parse(sample["raw"].encode())
+    row = next((r for r in COMMANDS if r.cn == segment.cn and r.direction == "down" and r.verb), None)
+    if row is None or segment.data.startswith("DataTime"):
+        return
+    with talking(link, listener, standard=sample["dialect"], codes={"cod": "w01018"}) as station:
+        verb = "recall" if "BeginTime" in segment.data and segment.cn == "2011" else row.verb
+        station.commands.results = {verb: Result(Outcome.FAILED)}
+        changed = segment.build().replace(segment.mn.encode(), MN.encode()).replace(b"PW=100000", b"PW=123456")
+        listener.write(encode(changed))
+        first = listener.frames()[0]
+    assert first.data in ("QnRtn=1", "")
+    assert station.commands.asked[0].verb == verb
+    assert SAMPLES.exists()
+
+
+def test_nothing_outside_an_empty_allow_list_is_executed(link, listener):
+    """Every CN from 0000 to 9999 with chance parameters: each is refused or ignored, none reaches the desk."""
+    import random
+
+    source = random.Random(212)
+    names = ["PolId", "SystemTime", "RtdInterval", "BeginTime", "EndTime", "NewPW", "InfoId", "i13004-Info", "NewSK"]
+    values = ["w01018", "20260301120000", "30", "", "9" * 40, "//x//", "k3J9-xQ2m7Zp0sWd", "-1"]
+    with talking(link, listener, standard="2025", timeout_seconds=30, resends=9) as station:
+        for number in range(10_000):
+            picked = source.sample(names, source.randrange(4))
+            data = ";".join(f"{name}={source.choice(values)}" for name in picked)
+            listener.say(f"{number:04d}", data, flag=source.choice(["9", "9", "8", "5", "1"]))
+            if number % 50 == 49:
+                listener.frames(30)
+        assert station.wait(lambda: station.uplink.counts["stray answers"] >= 4, 10)
+        assert station.errors == []
+        assert station.commands.asked == []
+        assert station.uplink.counts["refused requests"] > 7000
