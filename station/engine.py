@@ -19,14 +19,13 @@ from typing import Any
 
 from drivers.base import Device
 from drivers.bus import Bus
-from station import average
-from station.average import Input
-from station.clock import Clock, boot_id, floor_to, from_ms, period_length, period_start, to_ms, trust
+from station.clock import EPOCH, Clock, boot_id, floor_to, from_ms, period_length, period_start, to_ms, trust
 from station.commands import ClockSetter, CommandDesk, Terms
 from station.config import BusConfig, Loaded, resolve
-from station.model import Average, Averaging, Kind, Mark, Reading, Reason, Report, StoreError
+from station.model import Average, Kind, Mark, Reading, Reason, Report, StoreError
 from station.outbox import Depth, PlatformOutbox, sqlite_reader
 from station.parameters import catalogue
+from station.periods import Periods
 from station.poller import Poller, Task
 from station.purge import Purge
 from station.recorder import Batch, Recorder
@@ -42,9 +41,6 @@ log = logging.getLogger(__name__)
 TURN = 1.0  # the main thread comes round at least this often
 STEP_SECONDS = 2.0  # a wall clock that moves this far against the monotonic one was stepped
 RETRY_SECONDS = 10.0  # after a commit that failed
-BELOW = {Kind.HOUR: Kind.MINUTE, Kind.DAY: Kind.HOUR}
-WATER = ("21", "24", "26", "32", "33", "52")  # system codes whose roll-up is strict
-MOST_PERIODS = 120  # closed in one commit; after days without a disk the next commits close the rest
 STOP_SECONDS = 7.0  # all threads together; the last commit still has to fit into ten
 STALE_POLLS = 2  # a slow instrument counts as silent after this many of its own intervals
 
@@ -88,9 +84,8 @@ class Engine:
         self._heart = self.watchdog.heart("main", 30)
         self._zone = loaded.zone
         self._latest: dict[tuple[str, str], Reading] = {}  # committed, by (point, parameter)
+        self._reported: dict[str, datetime] = {}  # newest moment of the real-time data of each platform
         self._young: list[Reading] = []  # committed, but younger than what is reported yet
-        self._floors: deque[tuple[datetime, int]] = deque(maxlen=256)
-        self._next: dict[Kind, datetime] = {}
         self._store_error = ""
         self._retry_at = 0.0
         self._offset, self._stepped = self._wall_offset(), False
@@ -190,8 +185,7 @@ class Engine:
             self.store.add_clock(self.clock.monotonic(), self.clock.now(), trust())
             self.store.register(self.series.values())
             self._register_schedules()
-        for kind in (Kind.MINUTE, Kind.HOUR, Kind.DAY):
-            self._next[kind] = self._first_period(kind)
+        self.periods = Periods(self.store, self.config.point, self._zone, self.tasks, self.started)
         self._next_realtime = self._realtime_after(self.started)
         self._minute_plans = {sender.outbox.name: self._minute_plan(sender) for sender in self.senders}
         self._next_minutes = {sender.outbox.name: self._first_minutes(sender) for sender in self.senders}
@@ -231,8 +225,10 @@ class Engine:
     def _first_minutes(self, sender: Sender) -> datetime:
         """Start of a platform's next minute record: behind its last one, else with the next minute that is closed."""
         name, last = sender.outbox.name, self.store.last_message(sender.outbox.id, Kind.MINUTE)
-        fresh = self._aligned(self._next[Kind.MINUTE], self._minutes_at(name, self._next[Kind.MINUTE]))
-        return fresh if last is None else max(fresh, last + self._minutes_at(name, last))
+        fresh = self._aligned(self.periods.next[Kind.MINUTE], self._minutes_at(name, self.periods.next[Kind.MINUTE]))
+        if last is None or last > self.started:  # one made by a clock that ran ahead does not hold up the present
+            return fresh
+        return max(fresh, last + self._minutes_at(name, last))
 
     def _minutes_at(self, platform: str, start: datetime) -> timedelta:
         """How long *platform*'s minute record that starts at *start* is."""
@@ -243,15 +239,6 @@ class Engine:
         """The last multiple of *length* in the station's day at or before *moment*."""
         midnight = period_start(Kind.DAY, moment, self._zone)
         return midnight + (moment - midnight) // length * length
-
-    def _first_period(self, kind: Kind) -> datetime:
-        """The period to close next: behind the newest closed one, or behind the oldest unclosed reading."""
-        last = [t for p in self.config.point if (t := self.store.last_period(kind, p.code)) is not None]
-        if last:
-            return max(last) + period_length(kind)
-        lower = BELOW.get(kind)
-        oldest = self.store.oldest_period(lower) if lower else self.store.oldest_reading()
-        return period_start(kind, oldest or self.started, self._zone)
 
     # -- running
 
@@ -330,13 +317,13 @@ class Engine:
         ready = now - timedelta(seconds=self.config.station.closing_delay_seconds)
         if any(at <= ready for at in self._next_realtime.values()):
             return True
-        return self._next[Kind.MINUTE] + period_length(Kind.MINUTE) <= ready
+        return self.periods.due(ready)
 
     def _wall_offset(self) -> float:
         return self.clock.now().timestamp() - self.clock.monotonic()
 
     def _watch_clock(self) -> None:
-        """Note a stepped wall clock: periods already closed stay closed, real-time data go on at once."""
+        """Note a stepped wall clock, and go on from where it stands now."""
         offset = self._wall_offset()
         step = offset - self._offset
         if abs(step) < STEP_SECONDS:
@@ -346,7 +333,12 @@ class Engine:
         self.note("clock_step", urgent=True, seconds=round(step, 3), trust=trust())
         self._stepped = True
         self.purge.clock_was_stepped()
-        self._next_realtime = self._realtime_after(self.clock.now())
+        now = self.clock.now()
+        self._next_realtime = self._realtime_after(now)
+        if step < 0:
+            self.periods.clock_went_back(now)
+            for name, at in self._next_minutes.items():
+                self._next_minutes[name] = min(at, self._aligned(now, self._minutes_at(name, now)))
 
     # -- one commit
 
@@ -359,7 +351,6 @@ class Engine:
         batch = self.recorder.take()
         ready = now - timedelta(seconds=self.config.station.closing_delay_seconds)
         self._add_silence(batch, ready)
-        closed: dict[Kind, datetime] = {}
         fired: dict[str, datetime] = {}
         minutes: dict[str, datetime] = {}
         try:
@@ -375,8 +366,10 @@ class Engine:
                 candidates = self._young + batch.readings
                 latest = self._latest | {(r.point, r.parameter): r for r in candidates if r.time <= ready}
                 messages += self._realtime(ready, latest, fired)
-                longer = list(self._periods(ready, closed))
-                messages += [*self._minutes(closed[Kind.MINUTE], minutes), *longer]
+                late = self.periods.reopen(batch.readings)
+                messages += [*self._revised(late), *self._longer(late)]
+                reports, closed = self.periods.close(ready)
+                messages += [*self._minutes(closed[Kind.MINUTE], minutes), *self._longer(reports)]
                 self.store.add_messages(messages)
                 changed = self._remember(changes, max(ready, self.started))
                 for sender in self.senders:
@@ -387,15 +380,19 @@ class Engine:
             for change in changes:
                 change.done(str(error))
             return False
+        except BaseException:
+            self.recorder.put_back(batch)  # for the commit of the shutdown that follows
+            raise
         self._latest, self._young = latest, [r for r in candidates if r.time > ready]
-        self._next |= closed
+        self.periods.committed(closed, now, batch.readings)
         self._next_realtime |= fired
+        for name, following in fired.items():
+            at = following - timedelta(seconds=self.realtime[name])
+            self._reported[name] = max(at, self._reported.get(name, EPOCH))
         self._next_minutes |= minutes
         self._stepped = False
         if changed:
             self._put_in_force(changed, max(ready, self.started))
-        youngest = max((r.time for r in batch.readings), default=now)
-        self._floors.append((max(now, youngest), self.store.newest("reading")))
         self._next_commit = self.clock.monotonic() + self.commit_seconds
         for sender in self.senders:
             sender.outbox.committed(pins=pins[sender.outbox.id])
@@ -494,10 +491,13 @@ class Engine:
             step = timedelta(seconds=self.realtime[name])
             at += (ready - at) // step * step  # intervals slept through (a suspended host) are not made up
             fired[name] = at + step
+            if at == self._reported.get(name):
+                continue  # the clock was set back by less than an interval: this moment is reported
+            version = 1 if at > self._reported.get(name, EPOCH) else 2
             for point in self.config.point:
                 report = Report(Kind.REALTIME, point.code, at, self._newest_values(point.code, step, latest))
                 if report.averages and (text := sender.uplink.compose(report)) is not None:
-                    made.append((sender.outbox.id, Kind.REALTIME, point.code, at, 1, text))
+                    made.append((sender.outbox.id, Kind.REALTIME, point.code, at, version, text))
         return made
 
     def _newest_values(
@@ -519,25 +519,23 @@ class Engine:
         """The senders whose platform takes records of *kind*."""
         return [s for s in self.senders if kind in self._settings[s.outbox.name].kinds]
 
-    def _periods(
-        self, ready: datetime, closed: dict[Kind, datetime]
-    ) -> Iterable[tuple[int, Kind, str, datetime, int, str]]:
-        """Close every minute, hour and day that ended; the averages are stored, the messages returned."""
-        messages: list[tuple[int, Kind, str, datetime, int, str]] = []
-        for kind in (Kind.MINUTE, Kind.HOUR, Kind.DAY):
-            start, length = self._next[kind], period_length(kind)
-            if kind is Kind.MINUTE:
-                start = self._skip_empty(start, ready)
-            until = min(ready, start + MOST_PERIODS * length, closed.get(BELOW.get(kind, kind), ready))
-            while start + length <= until:
-                for report in self._close(kind, start):
-                    self.store.add_average(report)
-                    if kind is not Kind.MINUTE:
-                        for sender in self._serving(kind.name.lower()):
-                            messages += self._worded(sender, report)
-                start += length
-            closed[kind] = start
-        return messages
+    def _longer(self, reports: Iterable[Report]) -> Iterable[tuple[int, Kind, str, datetime, int, str]]:
+        """Hours, days and their later versions, for the platforms that take them."""
+        for report in reports:
+            if report.kind is not Kind.MINUTE:
+                for sender in self._serving(report.kind.name.lower()):
+                    yield from self._worded(sender, report)
+
+    def _revised(self, reports: Iterable[Report]) -> Iterable[tuple[int, Kind, str, datetime, int, str]]:
+        """Minute records that went out already and now have a later version."""
+        for start in sorted({r.start for r in reports if r.kind is Kind.MINUTE}):
+            for sender in self._serving("minute"):
+                length = self._minutes_at(sender.outbox.name, start)
+                first = self._aligned(start, length)
+                if first + length <= self._next_minutes[sender.outbox.name]:
+                    for report in self._minute_reports(first, length):
+                        if report.version > 1:
+                            yield from self._worded(sender, report)
 
     def _worded(self, sender: Sender, report: Report) -> Iterable[tuple[int, Kind, str, datetime, int, str]]:
         text = sender.uplink.compose(report)
@@ -570,77 +568,7 @@ class Engine:
         """A minute as it is stored, or several rolled up."""
         if length == period_length(Kind.MINUTE):
             return self.store.averages(Kind.MINUTE, start, start + length)
-        return self._rolled(Kind.MINUTE, Kind.MINUTE, start, length)
-
-    def _skip_empty(self, start: datetime, ready: datetime) -> datetime:
-        """Jump over the minutes in which the station was off: nothing was measured, nothing is reported."""
-        if ready - start < timedelta(hours=2):
-            return start
-        after = self.store.first_reading_since(start)
-        return period_start(Kind.MINUTE, min(after or ready, ready), self._zone)
-
-    def _close(self, kind: Kind, start: datetime) -> list[Report]:
-        if kind is Kind.MINUTE:
-            return self._close_minute(start)
-        return self._rolled(kind, BELOW[kind], start, period_length(kind))
-
-    def _rolled(self, kind: Kind, below: Kind, start: datetime, length: timedelta) -> list[Report]:
-        """The report of each point over *length* from *start*, from its averages of *below*."""
-        end, due = start + length, length // period_length(below)
-        reports = []
-        for point in self.config.point:
-            parts: dict[str, list[Average]] = {}
-            for report in self.store.averages(below, start, end, point.code):
-                for one in report.averages:
-                    parts.setdefault(one.parameter, []).append(one)
-            averages = [
-                average.roll_up(
-                    parameter, catalogue()[parameter].averaging, some, expected_inputs=due, strict=point.st in WATER
-                )
-                for parameter, some in sorted(parts.items())
-            ]
-            if averages:
-                reports.append(Report(kind, point.code, start, tuple(averages)))
-        return reports
-
-    def _close_minute(self, start: datetime) -> list[Report]:
-        end = start + period_length(Kind.MINUTE)
-        found: dict[tuple[str, str], list[Reading]] = {}
-        for reading in self.store.readings(start, end, self._floor(start)):
-            found.setdefault((reading.point, reading.parameter), []).append(reading)
-        reports = []
-        for point in self.config.point:
-            averages = [
-                self._minute_average(parameter, readings, start, point.st)
-                for (code, parameter), readings in sorted(found.items())
-                if code == point.code and parameter in catalogue()
-            ]
-            if averages:
-                reports.append(Report(Kind.MINUTE, point.code, start, tuple(averages)))
-        return reports
-
-    def _minute_average(self, parameter: str, readings: Sequence[Reading], start: datetime, st: str) -> Average:
-        rule = catalogue()[parameter].averaging
-        device = readings[-1].device
-        task = self.tasks.get(device)
-        expected = max(1, round(60 / task.settings.poll_seconds)) if task else len(readings)
-        before = None
-        if rule is Averaging.SUM:
-            before = self.store.last_value(device, parameter, start)
-        return average.close(
-            parameter,
-            rule,
-            [Input(r.value, r.mark) for r in sorted(readings, key=lambda r: r.time)],
-            expected_inputs=0,  # a minute is judged by what was read; missed polls show in its share
-            expected=expected,
-            strict=st in WATER,
-            before=before,
-        )
-
-    def _floor(self, start: datetime) -> int:
-        """An id below which no reading is as young as *start*."""
-        known = [number for at, number in self._floors if at < start]
-        return max(known) if known else self.store.reading_floor(start)
+        return self.periods.rolled(Kind.MINUTE, Kind.MINUTE, start, length)
 
     # -- housekeeping
 

@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -378,6 +378,11 @@ class Store:
             (int(kind), to_ms(start), to_ms(end), *([point] if point is not None else [])),
         )
         return [Report(kind, r[0], from_ms(r[1]), unpack_averages(r[3]), r[2]) for r in rows]
+
+    def average(self, kind: Kind, point: str, start: datetime) -> Report | None:
+        """The newest version of one period, if it was closed."""
+        found = self.averages(kind, start, start + timedelta(milliseconds=1), point)
+        return found[0] if found else None
 
     def last_period(self, kind: Kind, point: str) -> datetime | None:
         """Start of the newest closed period of *kind* at *point*."""

@@ -9,7 +9,7 @@ import pytest
 
 from drivers.base import DeviceException, PortLost
 from station.clock import to_ms
-from station.model import Kind, Lane, Mark, Reading, Reason, Sample
+from station.model import Kind, Lane, Mark, Reading, Reason, Report, Sample
 from station.store import connect
 from tests.station.conftest import START, Rig
 
@@ -199,18 +199,106 @@ def test_a_station_that_was_off_for_days_reports_no_empty_minutes(rig: Rig) -> N
     assert starts == [*before, *(MIDNIGHT + timedelta(days=3, minutes=n) for n in (2, 3))]
 
 
-def test_a_stepped_clock_is_an_event_and_doubles_no_period(rig: Rig) -> None:
-    """An hour back: the minutes already closed stay closed; the step stands in the clock table."""
+def test_a_clock_set_back_an_hour_is_an_event_and_life_goes_on_there(rig: Rig) -> None:
+    """The step stands in the clock table; minutes and real-time data of the new present are closed and sent."""
     rig.run(100)
-    before = rig.texts("MINUTE")
+    before = len(rig.texts("MINUTE"))
     reported = len(rig.texts("REALTIME"))
     rig.clock.step(-3600)
     rig.run(100)
     assert "clock_step" in rig.events()
-    assert rig.texts("MINUTE") == before
+    assert len(rig.texts("MINUTE")) == before + 1
     assert len(rig.texts("REALTIME")) == reported + 3
     offsets = [row[0] for row in rig.engine.store.query("SELECT offset_ms FROM clock ORDER BY id")]
     assert offsets[1] - offsets[0] == -3_600_000
+
+
+def test_readings_of_before_a_step_keep_its_offset(rig: Rig) -> None:
+    """The clock table says from which reading on the new offset holds, to within the poll that ran meanwhile."""
+    rig.run(40)
+    stored_before = rig.engine.store.newest("reading")
+    rig.clock.step(-3600)
+    rig.run(40)
+    first = rig.engine.store.query("SELECT first_reading FROM clock ORDER BY id DESC LIMIT 1")[0][0]
+    times = rig.engine.store.query("SELECT id, at_ms FROM reading WHERE id >= ? ORDER BY id", (stored_before,))
+    back = next(number for number, at in times if at < to_ms(START))
+    assert first - back in (0, 2)
+
+
+def test_a_period_lived_twice_has_two_versions_and_no_third(rig: Rig) -> None:
+    """Two minutes back: what was reported stays, what is measured now stands beside it."""
+    rig.run(120)
+    rig.clock.step(-60)
+    rig.instrument.show(pm25=99.0)
+    rig.run(150)
+    rows = rig.engine.store.query("SELECT start_ms, version FROM average WHERE kind = ? ORDER BY id", (Kind.MINUTE,))
+    assert len(rows) == len(set(rows))
+    assert max(version for _, version in rows) == 2
+    sent = rig.engine.store.query("SELECT kind, start_ms, version FROM message WHERE kind <> ?", (Kind.POWER_ON,))
+    assert len(sent) == len(set(sent))
+
+
+def test_a_clock_that_ran_ahead_does_not_stop_the_present(rig: Rig) -> None:
+    """A month ahead for three minutes, corrected, restarted: minutes and hours are closed as ever."""
+    rig.run(60)
+    rig.clock.step(30 * 86400)
+    rig.run(200)
+    rig.clock.step(-30 * 86400)
+    rig.restart()
+    before = len(rig.texts("MINUTE"))
+    rig.run(2 * 3600, step=5)
+    assert len(rig.texts("MINUTE")) - before >= 119
+    assert len(rig.texts("HOUR")) >= 2
+
+
+def test_a_restart_inside_the_first_minute_of_an_hour_loses_none_of_its_readings(rig: Rig) -> None:
+    """Twelve durable readings, twelve in the average."""
+    rig.run(3600 - 30)
+    rig.instrument.show(pm25=10.0)
+    rig.run(20)
+    rig.engine.commit()
+    rig.restart()
+    rig.instrument.show(pm25=70.0)
+    rig.run(50)
+    start = MIDNIGHT + timedelta(hours=1)
+    (report,) = rig.engine.store.averages(Kind.MINUTE, start, start + timedelta(minutes=1))
+    found = next(a for a in report.averages if a.parameter == "pm25")
+    stored = [r.value for r in rig.engine.store.readings(start, start + timedelta(minutes=1)) if r.parameter == "pm25"]
+    assert (found.total, found.minimum, found.maximum) == (len(stored), 10.0, 70.0)
+
+
+def test_a_reading_that_comes_late_makes_a_new_version_of_its_minute_and_hour(rig: Rig) -> None:
+    """Recorded after its minute and hour were closed: both are closed again, and sent again."""
+    rig.run(3700)
+    late = Reading("dust", "site", "pm25", MIDNIGHT + timedelta(minutes=59, seconds=59), 935.0, 935.0)
+    rig.engine.recorder.add([late], rig.clock.monotonic())
+    rig.run(40)
+    store = rig.engine.store
+    minute = store.average(Kind.MINUTE, "site", MIDNIGHT + timedelta(minutes=59))
+    hour = store.average(Kind.HOUR, "site", MIDNIGHT)
+    assert minute is not None
+    assert hour is not None
+    assert (minute.version, hour.version) == (2, 2)
+    assert next(a.maximum for a in hour.averages if a.parameter == "pm25") == 935.0
+    versions = store.query("SELECT kind, version FROM message WHERE version > 1 ORDER BY id")
+    assert versions == [(Kind.MINUTE, 2), (Kind.HOUR, 2)]
+
+
+def test_an_error_in_the_middle_of_a_commit_loses_no_reading(rig: Rig) -> None:
+    """The batch is put back; the last commit of the shutdown stores it."""
+    rig.run(10)
+
+    def fail(report: Report) -> str:
+        raise ZeroDivisionError("a bug in the wording")
+
+    rig.uplink.compose, compose = fail, rig.uplink.compose  # type: ignore[method-assign]
+    with pytest.raises(ZeroDivisionError):
+        rig.run(60)
+    rig.uplink.compose = compose  # type: ignore[method-assign]
+    rig.engine.commit()
+    times = [r.time for r in rig.engine.store.readings(START, START + DAY) if r.parameter == "pm25"]
+    assert times == [START + timedelta(seconds=5 * n) for n in range(len(times))]
+    assert len(times) >= 6
 
 
 def test_each_start_reports_power_on_once(rig: Rig) -> None:
