@@ -7,6 +7,7 @@ from threading import Event, Thread
 
 import pytest
 
+from station.model import ConfigError
 from station.parameters import catalogue
 from uplink.base import Context, UplinkError
 from uplink.hj212.link import Hj212Settings, Hj212Uplink, PointSettings
@@ -15,6 +16,13 @@ from uplink.memory import MemoryCommands, MemoryOutbox
 MN = "0A1B2C3D4E5F60718293A4B5"
 SECRETS = {"pw": "123456\n"}  # what credential files hold
 BEIJING = timezone(timedelta(hours=8))
+
+
+class Files(dict):
+    """Credential files; one that is missing is a ConfigError, as in the station."""
+
+    def __missing__(self, name):
+        raise ConfigError(f"there is no file {name}")
 
 
 class Link:
@@ -37,7 +45,7 @@ class Link:
             zone=BEIJING,
             now=lambda: datetime.now(UTC),
             monotonic=time.monotonic,
-            secret=dict(SECRETS).__getitem__,
+            secret=Files(SECRETS).__getitem__,
             started=datetime(2026, 3, 1, tzinfo=UTC),
             folder=folder,
         )

@@ -216,11 +216,15 @@ def test_a_patterned_key_reaches_nobody(link, listener, secret, tmp_path, key):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_a_place_to_keep_it_a_key_is_not_replaced(link, listener, secret):
+def test_a_key_the_station_keeps_itself_is_used_at_once(link, listener, secret):
+    """Without a folder of ours the desk has written the file; the key before it lies beside as .old."""
+    secret.setitem(conftest.SECRETS, "key.old", "a1B2c3D4e5F6g7H8")
     with sealed(link, listener) as station:
         station.commands.results = {"set_key": Result(Outcome.DONE)}
+        assert len(station.uplink._ring().secrets()) == 2
         listener.say("1014", f"SKCreateTime=20260301120000;NewSK={NEW_KEY.decode()}", flag="9")
-        assert [a.data for a in listener.frames(2)] == ["QnRtn=1", "ExeRtn=3"]
+        assert [a.data for a in listener.frames(2)] == ["QnRtn=1", "ExeRtn=1"]
+        assert station.uplink._ring().secrets() == [NEW_KEY, KEY]
 
 
 def test_silence_under_a_new_key_tries_the_old_one_on_the_next_connection(link, listener, secret, tmp_path):

@@ -353,7 +353,7 @@ class Platform:
 
     def _answers(self, station: _Station, segment: Segment) -> Iterator[tuple[float, bytes]]:
         """Keep what is to be kept; the answers to *segment* and how long each takes."""
-        self._deviations.update(deviations(segment))
+        self._deviations.update(check.text for check in deviations(segment))
         station.heard[segment.mn] = segment
         self._known.add(segment.mn)
         if exchange := self._exchanges.get(segment.qn):

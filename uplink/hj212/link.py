@@ -6,6 +6,7 @@ standard fixes that, all practice does (B).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import re
@@ -166,6 +167,7 @@ class Hj212Uplink:
         self.counts: Counter[str] = Counter()  # what happened since the start, for status
         self._context = context
         self._states: dict[str, str] = {}
+        self._keys: KeyRing | None = None
         self.note: Callable[..., None] = _unnoted  # the station puts its own here, to record events
         self.dialect = settings.spoken()
         self._wording = Wording.of(
@@ -226,11 +228,14 @@ class Hj212Uplink:
         return password
 
     def _ring(self) -> KeyRing | None:
-        """The keys, where this platform has any; replaced ones are kept beside the station's data."""
+        """The keys, where this platform has any; they outlive a connection."""
         name, folder = self.settings.key_file, self._context.folder
-        if not name:
-            return None
-        return KeyRing(self._context.secret(name), folder / f"{self.settings.name}.sm4" if folder else None)
+        if name and self._keys is None:
+            texts = [self._context.secret(name)]
+            with contextlib.suppress(ConfigError):
+                texts.append(self._context.secret(f"{name}.old"))  # what station/credentials.py leaves beside it
+            self._keys = KeyRing("\n".join(texts), folder / f"{self.settings.name}.sm4" if folder else None)
+        return self._keys
 
     def _connect(self, outbox: Outbox, stop: Event) -> socket.socket | None:
         """An open connection, or None when *stop* came first."""

@@ -489,30 +489,54 @@ def _room(head: int) -> int:
 # -- what is unlike the standard
 
 _QN = re.compile(r"[0-9]{17}")
-_CHECKS: Mapping[str, Callable[[Segment], bool]] = {
-    "QN is not 17 digits": lambda s: bool(_QN.fullmatch(s.qn)),
-    "ST is in no table": lambda s: s.st in SYSTEMS,
-    "CN is in no table": lambda s: any(s.cn == row.cn for row in COMMANDS),
-    "PW is not 1 to 6 characters": lambda s: 1 <= len(s.pw) <= 6,
-    "MN is not 1 to 24 characters": lambda s: 1 <= len(s.mn) <= 24,
-    "Flag is no number of one byte": lambda s: s.flags is not None,
-    "PNUM and PNO contradict Flag": lambda s: bool((s.flags or 0) & SPLIT_BIT) == bool(s.pnum and s.pno),
-    "RF is not 1": lambda s: s.rf in ("", "1"),
-    "an unknown field": lambda s: not s.others,
-    "no CP": lambda s: bool(s.cp),
-    "DataTime is not 14 digits": lambda s: all(
-        len(value) == 14 and value.isdigit() for name, value in pairs(s.data) if name == "DataTime"
+
+
+class Check(NamedTuple):
+    """One way to differ from the standard: its name for programs, its sentence for people."""
+
+    name: str
+    text: str
+    holds: Callable[[Segment], bool]
+
+
+CHECKS: Sequence[Check] = (
+    Check("no-qn", "no QN", lambda s: bool(s.qn)),
+    Check("bad-qn", "QN is not 17 digits", lambda s: not s.qn or bool(_QN.fullmatch(s.qn))),
+    Check("unknown-st", "ST is in no table", lambda s: s.st in SYSTEMS),
+    Check("unknown-cn", "CN is in no table", lambda s: any(s.cn == row.cn for row in COMMANDS)),
+    Check("bad-pw", "PW is not 1 to 6 characters", lambda s: 1 <= len(s.pw) <= 6),
+    Check("no-mn", "no MN", lambda s: bool(s.mn)),
+    Check("bad-mn", "MN is longer than 24 characters", lambda s: len(s.mn) <= 24),
+    Check("no-flag", "no Flag", lambda s: bool(s.flag)),
+    Check("bad-flag", "Flag is no number of one byte", lambda s: not s.flag or s.flags is not None),
+    Check(
+        "packet-numbers",
+        "PNUM and PNO contradict Flag",
+        lambda s: bool((s.flags or 0) & SPLIT_BIT) == bool(s.pnum and s.pno),
     ),
-}
+    Check("bad-rf", "RF is not 1", lambda s: s.rf in ("", "1")),
+    Check("unknown-field", "an unknown field", lambda s: not s.others),
+    Check("no-cp", "no CP", lambda s: bool(s.cp)),
+    Check(
+        "bad-datatime",
+        "DataTime is not 14 digits",
+        lambda s: all(len(v) == 14 and v.isdigit() for name, v in pairs(s.data) if name == "DataTime"),
+    ),
+    Check("bare-flag", "a Flag that belongs to no factor", lambda s: "Flag" not in factors(s.data).get("", {})),
+    Check("double-suffix", "a value with two suffixes", lambda s: all(n.count("-") < 2 for n, _ in pairs(s.data))),
+    Check("trailing-semicolon", "a semicolon before the last &&", lambda s: not s.data.endswith((";", ","))),
+    Check("nameless-value", "a value without a name", lambda s: all(n and "=" in s.data for n, _ in pairs(s.data))),
+)
 
 
-def deviations(segment: Segment) -> list[str]:
+def deviations(segment: Segment) -> list[Check]:
     """What a readable *segment* does otherwise than HJ 212 says; none of it keeps us from reading it.
 
-    >>> deviations(Segment(qn="20180507000558", st="39", cn="2011", pw="123456", mn="A1", cp="&&&&"))
-    ['QN is not 17 digits', 'Flag is no number of one byte']
+    >>> segment = Segment(qn="20180507000558", st="39", cn="2011", pw="123456", mn="A1", cp="&&&&")
+    >>> [check.name for check in deviations(segment)]
+    ['bad-qn', 'no-flag']
     """
-    return [text for text, holds in _CHECKS.items() if not holds(segment)]
+    return [check for check in CHECKS if not check.holds(segment)]
 
 
 def field_of(data: str, name: str) -> str:

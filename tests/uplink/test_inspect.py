@@ -1,0 +1,148 @@
+"""Frames found in logs and captures: what is wrong with each, by name."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from station.parameters import catalogue
+from tests.uplink.test_frame import WORKED, samples
+from uplink.hj212.frame import CRC_VARIANTS, crc
+from uplink.hj212.inspect import FAILURES, REMARKS, build, inspect
+from uplink.hj212.messages import CHECKS
+
+FIELDS = {
+    "QN": "20260301081500123",
+    "ST": "22",
+    "CN": "2011",
+    "PW": "123456",
+    "MN": "0A1B2C3D4E5F60718293A4B5",
+    "Flag": "5",
+}
+DATA = "DataTime=20260301081500;a34004-Rtd=35.0,a34004-Flag=N"
+GOOD = build(FIELDS, DATA)
+
+
+def only(wire, key=None):
+    (found,) = inspect(wire, key, catalogue())
+    return found
+
+
+@pytest.mark.parametrize("sample", samples("frame", "segment", "frame-encrypted"))
+def test_every_sample_is_judged_as_marked(sample):
+    wire, verdict = sample["raw"].encode(), sample["verdict"]
+    if sample["kind"] == "segment":
+        wire = b"##%04d%b%04X\r\n" % (len(wire), wire, crc(wire))
+    key = bytes.fromhex(sample["key_hex"]) if "key_hex" in sample else None
+    found = next(iter(inspect(wire, key, catalogue())))
+    if verdict == "reject-or-flag":
+        assert found.faults
+    else:
+        assert found.ok, found
+    assert set(found.faults) <= {*FAILURES, *REMARKS, *(check.name for check in CHECKS)}
+    expected = {
+        "no-qn": "no-qn",
+        "bad-crc": "wrong-crc",
+        "no-tail": "no-tail",
+        "no-header": "no-header",
+        "no-cp": "no-cp",
+    }
+    expected |= {"crc-other": "wrong-crc", "qn-14-digits": "bad-qn", "qn-18-digits": "bad-qn", "no-flag": "no-flag"}
+    expected |= {"serial-station-prefix": "serial-station-prefix", "trailing-semicolon": "trailing-semicolon"}
+    expected |= {"bare-flag-in-cp": "bare-flag", "double-suffix": "double-suffix", "pno-before-pnum": "field-order"}
+    expected |= {
+        "datatime-16-digits": "bad-datatime",
+        "empty-pw": "bad-pw",
+        "no-mn": "no-mn",
+        "2005-flag3": "packet-numbers",
+    }
+    assert {expected[tag] for tag in sample["tags"] if tag in expected} <= set(found.faults)
+
+
+@pytest.mark.parametrize("sample", samples("stream"))
+def test_a_stream_gives_every_good_frame(sample):
+    found = [each for each in inspect("".join(sample["chunks"]).encode()) if each.ok]
+    assert [each.text for each in found] == [frame.strip()[6:-4] for frame in sample["expect_frames"]]
+
+
+@pytest.mark.parametrize(("text", "length", "check", "modbus"), WORKED[2:])
+def test_worked_examples_are_sound_and_their_modbus_check_is_named(text, length, check, modbus):
+    segment = text.encode()
+    assert only(b"##%04d%b%04X\r\n" % (length, segment, check)).ok
+    found = only(b"##%04d%b%04X\r\n" % (length, segment, modbus))
+    assert (found.ok, found.faults[0]) == (False, "wrong-crc")
+    assert found.hints[0].endswith("it is the modbus variant")
+
+
+def test_a_sound_frame_is_taken_apart():
+    found = only(b"2026-03-01 08:15:00 sent " + GOOD + b"next line\n")
+    assert (found.ok, found.faults, found.dialect, found.at) == (True, [], "2017", 25)
+    assert found.fields == FIELDS
+    assert found.parameters == {"DataTime": "20260301081500"}
+    assert found.data == [{"code": "a34004", "parameter": "pm25", "values": {"Rtd": "35.0", "Flag": "N"}}]
+    assert found.as_dict()["text"] == GOOD[6:-6].decode()
+
+
+def test_a_log_with_text_escapes_and_broken_frames_gives_each():
+    log = (
+        b"# a comment ## not a frame\n"
+        + GOOD.strip()
+        + b"\\r\\n\n"
+        + GOOD[:60]
+        + b"\n"
+        + GOOD.replace(b"##0", b"##9")
+        + b"tail lost: "
+        + GOOD.strip()
+        + b"\n"
+    )
+    found = list(inspect(log))
+    assert [each.ok for each in found] == [True, False, False, True]
+    assert found[1].faults[:2] == ["unfinished", "wrong-length"]
+    assert found[2].faults == ["wrong-length"]
+    assert found[3].faults == ["odd-tail"]
+
+
+@pytest.mark.parametrize(
+    ("declared", "hint"),
+    [(6, "CRC, CR and LF were counted"), (1, "bytes there"), (-1, "bytes there")],
+)
+def test_a_wrong_length_is_explained(declared, hint):
+    size = int(GOOD[2:6])
+    found = only(GOOD.replace(b"##%04d" % size, b"##%04d" % (size + declared)))
+    assert (found.ok, found.faults) == (False, ["wrong-length"])
+    assert found.hints[0].endswith(hint)
+    assert found.data
+
+
+def test_characters_counted_instead_of_bytes_are_recognised():
+    segment = WORKED[-1][0].encode()
+    found = only(b"##0129%b%04X\r\n" % (segment, crc(segment)))
+    assert found.hints[0] == "129 declared, 133 bytes there: characters were counted, not bytes"
+
+
+def test_unknown_codes_are_named_where_a_catalogue_is_given():
+    wire = build(FIELDS, "DataTime=20260301081500;z99999-Rtd=1,z99999-Flag=N")
+    assert only(wire).faults == ["unknown-code"]
+    assert next(inspect(wire)).faults == []
+
+
+@pytest.mark.parametrize("key", [b"k3J9-xQ2m7Zp0sWd"])
+def test_an_enciphered_frame_needs_its_key(key):
+    pytest.importorskip("cryptography", reason="the extra [sm4] is not installed")
+    wire = build({**FIELDS, "Flag": "9"}, DATA, key)
+    assert only(wire, key).as_dict() | {"hints": []} == {
+        **only(build({**FIELDS, "Flag": "9"}, DATA)).as_dict(),
+        "encrypted": True,
+    }
+    blind = only(wire)
+    assert (blind.ok, blind.faults[0], blind.fields["CN"]) == (False, "no-key", "2011")
+    assert only(wire, b"another-key-0123").faults[0] == "wrong-key"
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_are_inspected(data):
+    for found in inspect(data + GOOD[:30] + data, b"k3J9-xQ2m7Zp0sWd"):
+        assert isinstance(found.as_dict()["faults"], list)
+
+
+def test_the_variants_are_those_of_the_receiver():
+    assert set(CRC_VARIANTS) == {"hj212", "modbus", "modbus-low-first"}
