@@ -54,7 +54,7 @@ class StationSettings:
     data_folder: str = setting(text="where station.db lies; relative to the folder of station.toml")
     commit_seconds: float = setting(60.0, low=1, high=600, text="at most this much is lost by a power cut")
     closing_delay_seconds: float = setting(
-        2.0, low=0, high=60, text="wait after the end of a period for the last replies to come in"
+        5.0, low=0, high=60, text="wait after the end of a period for the last replies; later ones make a new version"
     )
     control_socket: str = setting(
         "", text="where tools reach the running station; control.sock in the runtime or data folder when empty"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Sequence
 from datetime import datetime
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -44,7 +45,10 @@ def live(engine: Engine) -> dict[str, Any]:
         },
         "silent_threads": engine.watchdog.silent(),
         "devices": [_device(engine, name, now) for name in engine.tasks],
-        "platforms": [_platform(sender, now) for sender in engine.senders],
+        "platforms": [
+            *(_platform(sender, now) for sender in engine.senders),
+            *orphans(engine.store, [sender.outbox.name for sender in engine.senders], now),
+        ],
     }
 
 
@@ -135,35 +139,6 @@ def stored(store: Store, now: datetime) -> dict[str, Any]:
     newest: dict[str, list[dict[str, Any]]] = {}
     for reading in last_readings(store):
         newest.setdefault(reading.device, []).append(value(reading, now))
-    platforms = []
-    for number, name, at, answered, unconfirmed, dropped in store.query(
-        "SELECT id, name, live, answered, unconfirmed, dropped FROM platform ORDER BY id"
-    ):
-        spans = store.query("SELECT first, last, state, kinds FROM span WHERE platform = ?", (number,))
-        last = store.newest_message(number)
-        owed = [(first, until, kinds) for first, until, state, kinds in spans if State(state) in OWED]
-        owed.append((max(at, number << SEQUENCE_BITS) + 1, last, -1))
-        counts = [
-            store.query(
-                "SELECT count(*), min(start_ms) FROM message WHERE id BETWEEN ? AND ? AND (1 << kind) & ?", one
-            )[0]
-            for one in owed
-        ]
-        oldest = min((ms for _, ms in counts if ms is not None), default=None)
-        platforms.append(
-            {
-                "name": name,
-                "connected": False,
-                "connected_since": None,
-                "owed": sum(count for count, _ in counts),
-                "oldest_seconds": None if oldest is None else round(now.timestamp() - oldest / 1000, 1),
-                "answered": answered,
-                "unconfirmed": unconfirmed,
-                "parked": sum(u - f + 1 for f, u, state, _ in spans if state == State.PARKED),
-                "dropped": dropped,
-                "error": "",
-            }
-        )
     return {
         "running": False,
         "time": now.isoformat(),
@@ -180,8 +155,43 @@ def stored(store: Store, now: datetime) -> dict[str, Any]:
             }
             for name, values in newest.items()
         ],
-        "platforms": platforms,
+        "platforms": _stored_platforms(store, now, {}),
     }
+
+
+def _stored_platforms(store: Store, now: datetime, configured: Container[str]) -> list[dict[str, Any]]:
+    """What the database says of the platforms that are not among the *configured* ones."""
+    rows = store.query("SELECT id, name, live, answered, unconfirmed, dropped FROM platform ORDER BY id")
+    return [_stored_platform(store, row, now) for row in rows if row[1] not in configured]
+
+
+def _stored_platform(store: Store, row: Sequence[Any], now: datetime) -> dict[str, Any]:
+    number, name, at, answered, unconfirmed, dropped = row
+    spans = store.query("SELECT first, last, state, kinds FROM span WHERE platform = ?", (number,))
+    owed = [(first, until, kinds) for first, until, state, kinds in spans if State(state) in OWED]
+    owed.append((max(at, number << SEQUENCE_BITS) + 1, store.newest_message(number), -1))
+    counted = "SELECT count(*), min(start_ms) FROM message WHERE id BETWEEN ? AND ? AND (1 << kind) & ?"
+    counts = [store.query(counted, one)[0] for one in owed]
+    oldest = min((ms for _, ms in counts if ms is not None), default=None)
+    return {
+        "name": name,
+        "connected": False,
+        "connected_since": None,
+        "owed": sum(count for count, _ in counts),
+        "oldest_seconds": None if oldest is None else round(now.timestamp() - oldest / 1000, 1),
+        "answered": answered,
+        "unconfirmed": unconfirmed,
+        "parked": sum(u - f + 1 for f, u, state, _ in spans if state == State.PARKED),
+        "dropped": dropped,
+        "error": "",
+    }
+
+
+def orphans(store: Store, configured: Container[str], now: datetime) -> list[dict[str, Any]]:
+    """Platforms that are owed something and are not among the *configured* ones: a renamed or removed [[uplink]]."""
+    error = "not in the configuration; what it is owed is kept"
+    found = _stored_platforms(store, now, configured)
+    return [platform | {"error": error} for platform in found if platform["owed"]]
 
 
 def last_readings(store: Store, look_back: int = 20000) -> list[Reading]:

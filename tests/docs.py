@@ -35,7 +35,7 @@ CHINESE = {
     "[station].timezone": "时段和报文所用的法定时间,写作与 UTC 的偏差",
     "[station].data_folder": "station.db 所在的文件夹;相对于 station.toml 所在的文件夹",
     "[station].commit_seconds": "断电最多丢失这么多秒的数据",
-    "[station].closing_delay_seconds": "时段结束后等待最后应答的秒数",
+    "[station].closing_delay_seconds": "时段结束后等待最后应答的秒数;更晚到的数据形成新版本",
     "[station].control_socket": "各命令联系运行中监测站的套接字;留空则为运行或数据文件夹中的 control.sock",
     "[retention].readings_days": "实时读数保留天数",
     "[retention].averages_days": "均值保留天数",

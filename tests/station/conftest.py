@@ -102,13 +102,13 @@ class FakeUplink:
 class Rig:
     """An engine over one dust monitor at one point, reporting to one platform, driven step by step."""
 
-    def __init__(self, folder: Path, config: str | None = None) -> None:
+    def __init__(self, folder: Path, config: str | None = None, now: datetime = START) -> None:
         self.folder = folder
         (folder / "station.toml").write_text(CONFIG if config is None else config, encoding="utf-8")
         (folder / "password").write_text("123456")
         (folder / "password").chmod(0o600)
         self.loaded: Loaded = load(folder / "station.toml")
-        self.clock = ManualClock(START)
+        self.clock = ManualClock(now)
         self.instrument = FakeInstrument("dust", self.clock, pm25="µg/m³", pm10="µg/m³")
         self.instrument.show(pm25=35.0, pm10=60.0)
         self.uplink = FakeUplink()
@@ -118,7 +118,7 @@ class Rig:
 
     def start(self) -> Engine:
         """A station on the same folder, clock and instrument."""
-        store = Store.open(self.loaded.database)
+        store = self.open_store()
         buses: list[tuple[BusConfig, Sequence[Device], FakeLine]] = [
             (self.loaded.config.bus[0], [self.instrument], FakeLine())
         ]
@@ -129,10 +129,18 @@ class Rig:
             self.clock,
             buses=buses,
             uplinks=uplinks,
-            reader=lambda: connect(self.loaded.database, read_only=True),
+            reader=self.reader,
             clock_setter=self.clock_setter,
             trusted=lambda: self.trust,
         )
+
+    def open_store(self) -> Store:
+        """The store of the configured data folder."""
+        return Store.open(self.loaded.database)
+
+    def reader(self) -> object:
+        """A connection for an outbox."""
+        return connect(self.loaded.database, read_only=True)
 
     def run(self, seconds: float, step: float = 1.0) -> None:
         """Let *seconds* pass: poll what is due, tick, second by second."""
@@ -165,6 +173,7 @@ CONFIG = """
 [station]
 name = "test"
 data_folder = "data"
+closing_delay_seconds = 2
 
 [[point]]
 code = "site"

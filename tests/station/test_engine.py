@@ -10,6 +10,7 @@ import pytest
 from drivers.base import DeviceException, PortLost
 from station.clock import to_ms
 from station.model import Kind, Lane, Mark, Reading, Reason, Report, Sample
+from station.status import orphans
 from station.store import connect
 from tests.station.conftest import START, Rig
 
@@ -414,3 +415,13 @@ def test_the_schedule_of_each_platform_is_noted_once(rig: Rig) -> None:
         (kind, seconds, to_ms(START))
         for kind, seconds in ((Kind.REALTIME, 30), (Kind.MINUTE, 60), (Kind.HOUR, 3600), (Kind.DAY, 86400))
     ]
+
+
+def test_a_renamed_platform_is_shown_with_what_it_is_owed(rig: Rig) -> None:
+    """Its backlog is neither sent under the new name nor forgotten."""
+    rig.run(70)
+    owed = rig.engine.depths()["district"].owed
+    (found,) = orphans(rig.engine.store, ["district-new"], rig.clock.now())
+    assert (found["name"], found["owed"]) == ("district", owed)
+    assert found["error"] == "not in the configuration; what it is owed is kept"
+    assert orphans(rig.engine.store, ["district"], rig.clock.now()) == []
