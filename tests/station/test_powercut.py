@@ -213,7 +213,7 @@ def engine_verdicts(folder: Path, notes: list[tuple[object, ...]], *, restart: b
 
 def restarted_verdicts(folder: Path, sent: list[tuple[object, ...]]) -> set[str]:
     """A station started on the image goes on: no period twice under one version, no number given twice."""
-    rig = Rig(folder, now=START + timedelta(seconds=400))
+    rig = Rig(folder, now=START + timedelta(seconds=600))
     rig.run(70)
     outbox = rig.engine.senders[0].outbox
     reused = bool(sent) and outbox.number(0) <= max(n[3] for n in sent)
@@ -229,7 +229,7 @@ def test_a_power_cut_at_any_write_of_the_running_engine_loses_nothing(tmp_path: 
     (work / "data").mkdir(parents=True)
     (image / "data").mkdir(parents=True)
     vfs = PowerCutVfs("cut-engine")
-    run_engine(work, vfs, 400)
+    run_engine(work, vfs, 500)
     chance = random.Random(20260302)
     found: Counter[str] = Counter()
     images = restarts = 0
