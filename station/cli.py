@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from station import i18n
+from station.cli_hj212 import frame
 from station.i18n import t
 from station.model import ConfigError, StationError, StoreError, WrongArgument
 from station.texts import Group, Option, json_option, lang_option, option
@@ -429,6 +430,9 @@ def demo(seconds: int, outage: int, standard: str, keep: Path | None, as_json: b
     from station.demo import run_demo
 
     return run_demo(seconds, outage, standard, keep, as_json=as_json)
+
+
+cli.add_command(frame)
 
 
 def _load(path: Path) -> Loaded:

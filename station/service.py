@@ -64,7 +64,8 @@ def run(loaded: Loaded) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: engine.ask_to_stop())
         control.start(verbs(engine))
-        for platform in status.orphans(engine.store, [sender.outbox.name for sender in engine.senders], engine.clock.now()):
+        configured = [sender.outbox.name for sender in engine.senders]
+        for platform in status.orphans(engine.store, configured, engine.clock.now()):
             log.warning("platform %s: %s (%d messages)", platform["name"], platform["error"], platform["owed"])
             engine.note("platform_not_configured", platform=platform["name"], owed=platform["owed"])
         log.info("station %s: %d devices, %d platforms, data in %s", loaded.config.station.name, len(engine.tasks),

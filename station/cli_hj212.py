@@ -1,0 +1,132 @@
+"""Commands about HJ 212 itself: frames out of a log or by hand."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from station.i18n import language, t
+from station.model import ConfigError, StoreError, WrongArgument
+from station.texts import Group, json_option, lang_option, option
+
+MOST_BYTES = 64 * 1024 * 1024  # of a log that is read whole
+
+
+@click.group("frame", cls=Group, help="help.frame")
+@lang_option
+def frame() -> None:
+    """What is on the wire."""
+
+
+@frame.command("decode", help="help.frame_decode")
+@click.argument("file", type=click.Path(path_type=Path), default="-")
+@option("--key-file", key="key_file", type=click.Path(path_type=Path))
+@json_option
+@lang_option
+def decode(file: Path, key_file: Path | None, as_json: bool) -> int:
+    """Every frame in a log or capture; 0 when all are whole, 1 when one is not or none is there."""
+    from station.cli import _print_json
+    from station.parameters import catalogue
+    from uplink.hj212.inspect import inspect
+
+    found = list(inspect(_bytes(file), _key(key_file), catalogue()))
+    for one in found:
+        if as_json:
+            _print_json(one.as_dict())
+        else:
+            _show(one)
+    if not found:
+        print(t("frame.none"), file=sys.stderr)
+    return 0 if found and all(one.ok for one in found) else 1
+
+
+@frame.command("encode", help="help.frame_encode")
+@click.argument("fields", nargs=-1, required=True)
+@option("--data", key="data", default="")
+@option("--key-file", key="key_file", type=click.Path(path_type=Path))
+@lang_option
+def encode(fields: tuple[str, ...], data: str, key_file: Path | None) -> None:
+    """A frame from NAME=VALUE fields and a data area, to standard output."""
+    from uplink.base import UplinkError
+    from uplink.hj212.inspect import build
+
+    named = {}
+    for text in fields:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise WrongArgument(f'"{text}" is not NAME=VALUE, such as CN=2011')
+        named[name] = value
+    try:
+        made = build(named, data, _key(key_file))
+    except UplinkError as error:
+        raise WrongArgument(str(error)) from error
+    sys.stdout.buffer.write(made)
+    sys.stdout.buffer.flush()
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        if str(file) == "-":
+            return sys.stdin.buffer.read(MOST_BYTES)
+        with file.open("rb") as source:
+            return source.read(MOST_BYTES)
+    except OSError as error:
+        raise StoreError(f"{file}: cannot be read ({error.strerror})") from error
+
+
+def _key(file: Path | None) -> bytes | None:
+    """The SM4 key in *file*: 16 characters, or 32 hexadecimal digits."""
+    if file is None:
+        return None
+    from uplink.hj212.keys import parse_key
+
+    try:
+        return parse_key(file.read_text(encoding="utf-8").strip())
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise ConfigError(f"{file}: holds no SM4 key: {error}") from error
+
+
+def _show(one: Any) -> None:
+    """A frame as tables a person reads."""
+    from rich.table import Table
+
+    from station.screen import BAD, DIM, GOOD, console
+
+    out = console()
+    state = t("frame.good") if one.ok else t("frame.bad")
+    secret = f"  {t('frame.encrypted')}" if one.encrypted else ""
+    out.print(t("frame.title", at=one.at, dialect=one.dialect, state=state) + secret, style=GOOD if one.ok else BAD)
+    out.print("  ".join(f"{name}={value}" for name, value in _masked(one.fields)))
+    if one.parameters:
+        out.print("  ".join(f"{name}={value}" for name, value in one.parameters.items()))
+    if one.data:
+        table = Table(box=None, pad_edge=False)
+        for title in (t("frame.code"), t("frame.parameter"), t("frame.values")):
+            table.add_column(title, header_style=DIM)
+        for row in one.data:
+            values = {name: value for name, value in row.items() if name not in ("code", "parameter")}
+            nested = values.pop("values", None)
+            values |= nested if isinstance(nested, Mapping) else {}
+            table.add_row(row["code"], _name(row.get("parameter")), "  ".join(f"{k}={v}" for k, v in values.items()))
+        out.print(table)
+    for text in (*one.faults, *one.hints):
+        out.print(f"  {text}", style=BAD if not one.ok else "yellow")
+    out.print()
+
+
+def _masked(fields: Mapping[str, str]) -> Iterable[tuple[str, str]]:
+    """The fields without the password."""
+    return [(name, "***" if name == "PW" and value else value) for name, value in fields.items()]
+
+
+def _name(parameter: str | None) -> str:
+    from station.parameters import catalogue
+
+    known = catalogue().get(parameter or "")
+    return known.name(language()) if known else parameter or ""
