@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
-from tests.station.commands import station
+from tests.station.commands import environment, station, words_of
 
 GOOD = "##0101QN=20160801085857223;ST=32;CN=1062;PW=100000;MN=010000A8900016F000169DC0;Flag=5;CP=&&RtdInterval=30&&1C80"
 MODBUS = GOOD.replace("1C80", "0759")
@@ -42,17 +43,34 @@ def test_the_table_shows_names_and_hides_the_password(tmp_path: Path) -> None:
     assert "完整" in shown.out
 
 
+WORDS = (
+    "frame", "encode", "QN=20260301081500123", "ST=22", "CN=2011", "PW=123456", "MN=A1", "Flag=9",
+    "--data", "DataTime=20260301081500;a34004-Rtd=35.0,a34004-Flag=N",
+)  # fmt: skip
+
+
 def test_what_was_encoded_decodes(tmp_path: Path) -> None:
-    """With an SM4 key too: opened with it, and named as closed without it."""
-    (tmp_path / "key").write_text("1234567890abcdef")
-    words = ("frame", "encode", "QN=20260301081500123", "ST=22", "CN=2011", "PW=123456", "MN=A1", "Flag=9",
-             "--data", "DataTime=20260301081500;a34004-Rtd=35.0,a34004-Flag=N")  # fmt: skip
-    plain = station(*words).out
-    assert plain.startswith("##")
-    (tmp_path / "log").write_text(plain)
+    """There and back."""
+    (tmp_path / "log").write_text(station(*WORDS).out)
     assert station("frame", "decode", str(tmp_path / "log")).code == 0
-    assert station("frame", "encode", "CN").code == 2
-    assert "is not NAME=VALUE" in station("frame", "encode", "CN").err
+
+
+def test_an_encrypted_frame_opens_with_its_key_alone(tmp_path: Path) -> None:
+    """Without the key it is named as closed, not as broken by somebody."""
+    (tmp_path / "key").write_text("q7Zp2xWc9vRt4mKd")
+    key = ("--key-file", str(tmp_path / "key"))
+    made = subprocess.run(words_of(*WORDS, *key), capture_output=True, env=environment(), check=True)
+    (tmp_path / "log").write_bytes(made.stdout)
+    opened = json.loads(station("frame", "decode", str(tmp_path / "log"), "--json", *key).out)
+    closed = json.loads(station("frame", "decode", str(tmp_path / "log"), "--json").out)
+    assert (opened["ok"], opened["encrypted"], opened["data"][0]["code"]) == (True, True, "a34004")
+    assert (closed["ok"], "no-key" in closed["faults"]) == (False, True)
+
+
+def test_a_field_without_a_value_is_a_wrong_argument() -> None:
+    """Exit 2 and what was meant."""
+    done = station("frame", "encode", "CN")
+    assert (done.code, done.said) == (2, ['"CN" is not NAME=VALUE, such as CN=2011'])
 
 
 def test_nothing_found_is_said(tmp_path: Path) -> None:
