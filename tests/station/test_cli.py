@@ -28,7 +28,7 @@ from station.store import SCHEMA_VERSION, Store, connect
 from station.version import VERSION
 from tests.station.commands import DOCUMENTED, Done, configure, served, station, words_of
 from tests.station.conftest import EXAMPLE, Rig
-from uplink.hj212.emulator import FAULTS
+from uplink.hj212.emulator import FAULTS as PLATFORM_FAULTS
 
 FAULTS = "none, silent, exception, late, noise, wrong-unit"
 Command = Callable[..., Done]
@@ -587,7 +587,7 @@ def test_emulate_platform_prints_a_line_a_record_and_fails_on_demand(command: Co
         platform.type("refuse")
         assert platform.says("fault of") == "fault of platform: refuse"
         platform.type("smoke")
-        assert platform.says("smoke") == (f"unknown: unknown fault smoke; there are {', '.join(FAULTS)}")
+        assert platform.says("smoke") == (f"unknown: unknown fault smoke; there are {', '.join(PLATFORM_FAULTS)}")
         assert platform.stop() == 0
     assert "Traceback" not in platform.text
     count, rest = platform.lines[-1].split(" ", 1)
