@@ -260,6 +260,19 @@ def test_records_flow_where_no_answer_is_asked_for(link, listener):
     assert [a.cn for a in answers] == ["9011", *["2051"] * 20, "9012"]
 
 
+def test_no_qn_of_ours_is_one_the_platform_has_just_used(link, listener):
+    """Both ends make QNs of the time in milliseconds."""
+    with talking(link, listener, timeout_seconds=5) as station:
+        first = station.outbox._number = 1_900_000_000_000  # ahead of any clock
+        from uplink.hj212.voice import qn_of
+
+        done(listener, station, "2051", 4, records(2))
+        ahead = qn_of(first + 1, station.uplink._terms.context.zone)
+        listener.say("2051", BOUNDS, qn=ahead, flag="4")
+        answers = listener.frames(4)
+    assert [a.qn for a in answers if a.cn == "2051"] == [f"{ahead[:-1]}{int(ahead[-1]) + n}" for n in (1, 2)]
+
+
 def test_a_platform_may_never_answer_records(link, listener):
     from uplink.hj212.dialects import Habits
 

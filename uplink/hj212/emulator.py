@@ -17,7 +17,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from threading import Event, Thread
@@ -37,7 +37,9 @@ from uplink.hj212.frame import (
     encode,
     fence,
 )
-from uplink.hj212.messages import ACCEPTED, COMMANDS, INTERACTION, deviations, field_of
+from uplink.hj212.messages import COMMANDS, INTERACTION, deviations, field_of
+from uplink.hj212.rig import Exchange, Verdict, missing, read_script, run_script
+from uplink.hj212.sm4 import Envelope, cipher_of
 
 FAULTS: Mapping[str, str] = {
     "down": "stops listening and closes every connection",
@@ -46,6 +48,10 @@ FAULTS: Mapping[str, str] = {
     "duplicate": "answers every upload twice",
     "wrong-qn": "answers with a QN nobody used",
     "refuse": "answers 9011 with QnRtn=2 and keeps nothing",
+    "lost": "keeps the next upload and loses its answer, the following ones come",
+    "split": "writes everything in two pieces with a pause between",
+    "half-open": "reads nothing and writes nothing on connections that stay open",
+    "slow": "writes one byte a second",
 }
 
 _SCHEMA = """
@@ -58,6 +64,10 @@ CREATE INDEX IF NOT EXISTS identity ON record(mn, cn, datatime, pno);
 _COLUMNS = "received_at_ms, mn, st, cn, qn, datatime, pno, rf, data, duplicate"
 _UPLOADS = frozenset(row.cn for row in COMMANDS if row.direction == "up" and row.kind == "U")
 _NOTICES = frozenset(row.cn for row in COMMANDS if row.direction == "up" and row.kind == "N")
+_CONTRADICTIONS = """
+SELECT count(*) FROM (SELECT 1 FROM record GROUP BY mn, cn, datatime, pno HAVING count(DISTINCT data) > 1)
+"""
+REACTION_SECONDS = 0.05  # a platform's own command comes a little after its answer
 _WRONG_QN = "19700101000000000"
 _BEIJING = timezone(timedelta(hours=8))
 
@@ -80,56 +90,21 @@ class Record(NamedTuple):
 
 
 @dataclass(slots=True, eq=False)
-class Exchange:
-    """A command sent to a station, and what it answered so far."""
-
-    qn: str
-    answers: list[Segment] = field(default_factory=list)
-    _over: Event = field(default_factory=Event)
-
-    def wait(self, seconds: float) -> bool:
-        """Wait until the station refused it or reported its result; false if it did neither."""
-        return self._over.wait(seconds)
-
-    @property
-    def accepted(self) -> str:
-        """QnRtn of the 9011, "" before."""
-        return self._value("9011", "QnRtn")
-
-    @property
-    def result(self) -> str:
-        """ExeRtn of the 9012, "" before."""
-        return self._value("9012", "ExeRtn")
-
-    @property
-    def data(self) -> list[Segment]:
-        """What came between the two."""
-        return [answer for answer in self.answers if answer.st != INTERACTION]
-
-    def _value(self, cn: str, name: str) -> str:
-        return next((field_of(answer.data, name) for answer in self.answers if answer.cn == cn), "")
-
-    def note(self, answer: Segment) -> None:
-        """Take *answer*; the last one wakes whoever waits."""
-        self.answers.append(answer)
-        if self.result or self.accepted not in ("", str(ACCEPTED)):
-            self._over.set()
-
-
-@dataclass(slots=True, eq=False)
 class _Station:
     """One connection, with what was last heard on it by MN."""
 
     connection: socket.socket
     reader: FrameReader
     unsent: bytearray = field(default_factory=bytearray)
+    resume_at: float = 0.0  # nothing is written before, where pieces are wanted
     heard: dict[str, Segment] = field(default_factory=dict)
 
 
 class Platform:
     """An HJ 212 platform in a thread of its own.
 
-    *delay* is an emulated round trip in seconds, *on_record* is called in the platform's thread.
+    *delay* is an emulated round trip in seconds, *on_record* is called in the platform's thread.  *key*
+    opens SM4; *sets_clock* has it answer 1013 with 1012, and *assigns* is the MN it gives to who sends 1001.
 
     >>> with Platform() as platform:
     ...     platform.port > 0, platform.summary()["records"]
@@ -146,13 +121,18 @@ class Platform:
         delay: float = 0.0,
         late_seconds: float = 15.0,
         ceiling: int = SEGMENT_LIMIT,
+        key: bytes | None = None,
+        sets_clock: bool = False,
+        assigns: str = "",
     ) -> None:
         self.host, self.port = host, port
         self.delay, self.late_seconds = delay, late_seconds
         self._ceiling = min(ceiling, DIGITS_LIMIT)
         self._file, self._on_record = database, on_record
+        self.sets_clock, self.assigns = sets_clock, assigns
+        self._envelope = _Counting(key) if key else None
         self._fault: str | None = None
-        self._late = False
+        self._once = False  # the fault is still to happen, where it happens once
         self._stations: dict[socket.socket, _Station] = {}
         self._known: set[str] = set()
         self._deviations: Counter[str] = Counter()
@@ -212,6 +192,15 @@ class Platform:
         """Send a command to the connected station *mn*; *pw* replaces the password it introduced itself with."""
         return self._call(lambda: self._command(mn, cn, data, pw))
 
+    def run_script(self, path: Path) -> Verdict:
+        """Do what the TOML file *path* says (rig.py), and judge what came of it."""
+        return run_script(self, read_script(path))
+
+    def only_station(self, seconds: float) -> str:
+        """The MN of the one station that has spoken, "" if there are none or several."""
+        self.wait_until(lambda: bool(self._known), seconds)
+        return next(iter(self._known)) if len(self._known) == 1 else ""
+
     def wait_for(self, mn: str, seconds: float) -> bool:
         """Wait until station *mn* has said something on an open connection."""
         return self.wait_until(lambda: self._call(lambda: self._station_of(mn)) is not None, seconds)
@@ -252,11 +241,15 @@ class Platform:
 
     def _serve(self) -> None:
         while not self._stop.is_set():
-            pause = max(0.0, self._due[0][0] - time.monotonic()) if self._due else None
+            times = [station.resume_at for station in self._stations.values() if station.unsent and station.resume_at]
+            times += [self._due[0][0]] if self._due else []
+            pause = max(0.0, min(times) - time.monotonic()) if times else None
             for key, events in self._selector.select(pause):
                 if key.fileobj in self._stations or key.fileobj in (self._bell, self._listener):
                     key.data(events)
             self._send_due()
+            for station in [each for each in self._stations.values() if each.unsent and each.resume_at]:
+                self._flush(station)
 
     def _on_bell(self, events: int) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -283,14 +276,16 @@ class Platform:
             self._close_all()
         elif self._listener is None:
             self._listen()
-        self._fault, self._late = name, name == "late"
+        self._fault, self._once = name, name in ("late", "lost")
+        for station in list(self._stations.values()):
+            self._flush(station)
 
     def _on_connection(self, events: int) -> None:
         assert self._listener is not None
         connection, _ = self._listener.accept()
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        station = _Station(connection, FrameReader(self._ceiling))
+        station = _Station(connection, FrameReader(self._ceiling, opener=self._envelope))
         self._stations[connection] = station
         self._selector.register(connection, selectors.EVENT_READ, lambda events: self._on_ready(station, events))
 
@@ -300,6 +295,9 @@ class Platform:
         station.connection.close()
 
     def _on_ready(self, station: _Station, events: int) -> None:
+        if self._fault == "half-open":
+            time.sleep(0.01)  # what it does not read keeps its socket readable
+            return
         try:
             if events & selectors.EVENT_WRITE:
                 self._flush(station)
@@ -338,32 +336,53 @@ class Platform:
                 self._flush(station)
 
     def _flush(self, station: _Station) -> None:
+        if self._fault == "half-open" or time.monotonic() < station.resume_at:
+            return
         try:
             while station.unsent:
-                del station.unsent[: station.connection.send(station.unsent)]
+                size, pause = self._piece(station)
+                del station.unsent[: station.connection.send(station.unsent[:size])]
+                station.resume_at = time.monotonic() + pause if pause else 0.0
+                if pause:
+                    break
         except BlockingIOError:
             pass
         except OSError:
             self._drop(station)
             return
-        wanted = selectors.EVENT_READ | selectors.EVENT_WRITE * bool(station.unsent)
+        waiting = bool(station.unsent) and not station.resume_at
+        wanted = selectors.EVENT_READ | selectors.EVENT_WRITE * waiting
         self._selector.modify(station.connection, wanted, self._selector.get_key(station.connection).data)
+
+    def _piece(self, station: _Station) -> tuple[int, float]:
+        """How many bytes to write now, and how long to wait then."""
+        if self._fault == "slow":
+            return 1, 1.0
+        if self._fault == "split" and len(station.unsent) > 1:
+            return len(station.unsent) // 2, 0.1
+        return len(station.unsent), 0.0
 
     # -- what it says
 
     def _answers(self, station: _Station, segment: Segment) -> Iterator[tuple[float, bytes]]:
         """Keep what is to be kept; the answers to *segment* and how long each takes."""
         self._deviations.update(check.text for check in deviations(segment))
-        station.heard[segment.mn] = segment
+        before = station.heard.get(segment.mn)
+        station.heard[segment.mn] = replace(segment, st=before.st) if before and segment.st == INTERACTION else segment
         self._known.add(segment.mn)
-        if exchange := self._exchanges.get(segment.qn):
+        exchange = self._exchanges.get(segment.qn)
+        if exchange and not (segment.flags or 0) & ANSWER_BIT:  # an upload may chance upon the same QN
             exchange.note(segment)
             return
+        recall = next((each for each in self._exchanges.values() if each.recalls(segment)), None)
+        if recall:
+            recall.records.append(segment)
         if self._fault == "silent" or segment.cn not in _UPLOADS | _NOTICES:
             return
         refused = self._fault == "refuse" and segment.cn in _UPLOADS
         if segment.cn in _UPLOADS and not refused:
-            self._keep(segment)
+            self._keep(segment, recalled=recall is not None)
+        self._react(segment)
         if not (segment.flags or 0) & ANSWER_BIT:
             return
         if refused:
@@ -371,11 +390,23 @@ class Platform:
             return
         qn = _WRONG_QN if self._fault == "wrong-qn" else segment.qn
         answer = self._frame(segment, "9014" if segment.cn in _UPLOADS else "9013", qn=qn)
+        if self._fault == "lost" and self._once:
+            self._once = False
+            return
         for _ in range(2 if self._fault == "duplicate" else 1):
             yield self._delay(), answer
 
+    def _react(self, segment: Segment) -> None:
+        """What a notice has the platform do, after its answer."""
+        after = self.delay + REACTION_SECONDS
+        if segment.cn == "1013" and self.sets_clock:
+            now = datetime.now(_BEIJING)
+            self._command(segment.mn, "1012", f"SystemTime={now:%Y%m%d%H%M%S}", after=after)
+        if segment.cn == "1001" and self.assigns:
+            self._command(segment.mn, "1002", f"i23005-Info={self.assigns}", after=after)
+
     def _delay(self) -> float:
-        late, self._late = self._late, False
+        late, self._once = self._once and self._fault == "late", False
         return self.late_seconds if late else self.delay
 
     def _frame(self, segment: Segment, cn: str, data: str = "", qn: str | None = None) -> bytes:
@@ -391,7 +422,7 @@ class Platform:
         )
         return encode(answer.build())
 
-    def _keep(self, segment: Segment) -> None:
+    def _keep(self, segment: Segment, *, recalled: bool = False) -> None:
         datatime = field_of(segment.data, "DataTime")
         fields = (segment.mn, segment.st, segment.cn, segment.qn, datatime, segment.pno, segment.rf, segment.data)
         mn, st, cn, qn, datatime, pno, rf, data = map(_storable, fields)
@@ -399,6 +430,8 @@ class Platform:
             "SELECT 1 FROM record WHERE mn = ? AND cn = ? AND datatime = ? AND pno = ? LIMIT 1",
             (mn, cn, datatime, pno),
         ).fetchone()
+        if recalled and seen:
+            return  # asked for, so no duplicate
         now = int(time.time() * 1000)
         record = Record(now, mn, st, cn, qn, datatime, pno, rf, data, seen is not None)
         self._db.execute(f"INSERT INTO record({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", record)
@@ -408,17 +441,16 @@ class Platform:
     def _station_of(self, mn: str) -> _Station | None:
         return next((station for station in self._stations.values() if mn in station.heard), None)
 
-    def _command(self, mn: str, cn: str, data: str, pw: str | None) -> Exchange:
+    def _command(self, mn: str, cn: str, data: str, pw: str | None = None, after: float = 0.0) -> Exchange:
         station = self._station_of(mn) or next(iter(self._stations.values()), None)
         if station is None or not station.heard:
             raise UplinkError(f"no station {mn} is connected, or it has not spoken yet")
         heard = station.heard.get(mn) or next(iter(station.heard.values()))
         self._last_qn = max(self._last_qn + 1, int(time.time() * 1000))
         moment = datetime.fromtimestamp(self._last_qn / 1000, _BEIJING)
-        exchange = Exchange(f"{moment:%Y%m%d%H%M%S}{self._last_qn % 1000:03d}")
         flag = (heard.flags or 0) >> VERSION_SHIFT << VERSION_SHIFT | ANSWER_BIT
         segment = Segment(
-            qn=exchange.qn,
+            qn=f"{moment:%Y%m%d%H%M%S}{self._last_qn % 1000:03d}",
             st=heard.st,
             cn=cn,
             pw=heard.pw if pw is None else pw,
@@ -426,8 +458,8 @@ class Platform:
             flag=str(flag),
             cp=fence(data),
         )
-        self._exchanges[exchange.qn] = exchange
-        heapq.heappush(self._due, (time.monotonic(), next(self._order), station, encode(segment.build())))
+        exchange = self._exchanges[segment.qn] = Exchange(segment.qn, segment)
+        heapq.heappush(self._due, (time.monotonic() + after, next(self._order), station, encode(segment.build())))
         return exchange
 
     def _summary(self) -> dict[str, Any]:
@@ -440,10 +472,32 @@ class Platform:
             "duplicates": int(duplicates),
             "resupplied": int(resupplied),
             "by_cn": by_cn,
+            "contradictions": self._db.execute(_CONTRADICTIONS).fetchone()[0],
+            "missing": self._missing(),
+            "enciphered": self._envelope.count if self._envelope else 0,
             "stations": sorted(self._known),
             "noise": sum(station.reader.noise for station in self._stations.values()),
             "deviations": dict(self._deviations),
         }
+
+    def _missing(self) -> dict[str, int]:
+        times: dict[tuple[str, str], list[str]] = {}
+        for mn, cn, datatime in self._db.execute("SELECT DISTINCT mn, cn, datatime FROM record"):
+            times.setdefault((mn, cn), []).append(datatime)
+        return missing(times, _BEIJING)
+
+
+class _Counting(Envelope):
+    """Opens with one key and counts what was enciphered."""
+
+    def __init__(self, key: bytes) -> None:
+        super().__init__(lambda: [key])
+        self.count = 0
+
+    def open(self, segment: bytes) -> Iterator[bytes]:
+        """What *segment* says in plain."""
+        self.count += cipher_of(segment) is not None
+        return super().open(segment)
 
 
 def _storable(text: str) -> str:

@@ -99,6 +99,7 @@ class Requests:
 
     def asked(self, segment: Segment) -> None:
         """Answer *segment* and have done what it wants; without the answer bit only records are sent."""
+        self._voice.asked.append(segment.qn)
         row = request(segment.cn, self._dialect.standard)
         if self._terms.guard.locked or not (self._wants_answer(segment) or (row and row.verb == "recall")):
             self._terms.counts["ignored requests"] += 1

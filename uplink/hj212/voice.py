@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -110,12 +110,15 @@ class Voice:
     def __init__(self, terms: Terms, outbox: Outbox, password: str, ring: KeyRing | None) -> None:
         self._terms, self._dialect, self._outbox = terms, terms.dialect, outbox
         self.password, self.ring = password, ring
+        self.asked: deque[str] = deque(maxlen=64)  # both ends make QNs of the time: they may meet
         self.envelope = Envelope(ring.secrets, terms.settings.cipher_text) if ring else None
 
     def number(self) -> str:
-        """A QN no platform of this uplink was ever given."""
+        """A QN this platform was never given, and did not use itself just now."""
         milliseconds = (self._terms.context.now() - EPOCH) // timedelta(milliseconds=1)
-        return qn_of(self._outbox.number(milliseconds), self._terms.context.zone)
+        while (qn := qn_of(self._outbox.number(milliseconds), self._terms.context.zone)) in self.asked:
+            pass
+        return qn
 
     @property
     def key(self) -> bytes | None:
