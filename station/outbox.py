@@ -24,7 +24,7 @@ from typing import Any
 
 from station.clock import from_ms, to_ms
 from station.model import Kind, Lane, Message
-from station.store import SEQUENCE_BITS, Store, find_message, message_of
+from station.store import SEQUENCE_BITS, Store, find_message, later_versions, message_of
 
 ALL_KINDS = sum(1 << kind for kind in Kind)
 MOST_REFUSALS = 5
@@ -229,18 +229,18 @@ class PlatformOutbox:
         """Cursor and spans with the gaps below live answers as backlog: in flight now, owed to the next start."""
         if not self._done:
             return self._live, tuple(self._spans)
-        gaps = self._waiting(self._live + 1, max(self._done))
+        gaps = self._waiting(self._live + 1, max(self._done), ALL_KINDS)
         return max(self._done), (*self._spans, *gaps)
 
-    def _waiting(self, first: int, last: int) -> list[Span]:
-        """What of the live messages *first*..*last* has no answer, as backlog and what of it is not wanted."""
+    def _waiting(self, first: int, last: int, wanted: int) -> list[Span]:
+        """What of the live messages *first*..*last* has no answer: backlog if its kind is *wanted*, else dropped."""
         tried = min(max(self._tried, first - 1), last)
-        refused = ALL_KINDS & ~self._wanted
+        refused = ALL_KINDS & ~wanted
         spans = [
             span
             for start, end, sent in ((first, tried, True), (tried + 1, last, False))
             for span in (
-                Span(start, end, State.BACKLOG, self._wanted, sent=sent),
+                Span(start, end, State.BACKLOG, wanted, sent=sent),
                 Span(start, end, State.DROPPED, refused, reason="not in backlog_kinds", sent=sent),
             )
             if start <= end and span.kinds
@@ -249,14 +249,14 @@ class PlatformOutbox:
             spans = split(spans, number)
         return spans
 
-    def _set_aside(self, last: int) -> None:
+    def _set_aside(self, last: int, wanted: int) -> None:
         """Move the live cursor to *last*: what has no answer yet becomes spans."""
         if self._live >= last:
             return
-        spans = self._waiting(self._live + 1, last)
+        spans = self._waiting(self._live + 1, last, wanted)
         self._dropped += sum(self._count(s.first, s.last, s.kinds) for s in spans if s.state is State.DROPPED)
         self._live = last
-        self._spans = joined([*self._spans, *spans])
+        self._spans = joined([*self._spans, *(s for s in spans if self._any(s))])
         self._done = {number for number in self._done if number > last}
 
     def write_now(self) -> None:
@@ -290,7 +290,7 @@ class PlatformOutbox:
         """The link is up: what waits becomes one backlog span, and live jumps to the newest message."""
         with self._lock:
             self._back_to_earth()
-            self._set_aside(self._newest)
+            self._set_aside(self._newest, self._wanted)
             self._handed = self._live
             self.connected_at = self._now()
 
@@ -347,8 +347,8 @@ class PlatformOutbox:
                 continue
             changed = True
             spans.append(replace(span, last=max(mine), sent=True))
-            if max(mine) < span.last:
-                spans.append(replace(span, first=max(mine) + 1))
+            if max(mine) < span.last and self._any(rest := replace(span, first=max(mine) + 1)):
+                spans.append(rest)
             self._tried = max(self._tried, *mine)
         if changed:
             self._spans = joined(spans)
@@ -385,6 +385,21 @@ class PlatformOutbox:
         if self._reader is None:
             self._reader = self._make_reader()
         return list(self._reader.execute(sql, parameters))
+
+    def _without(self, spans: Iterable[Span], number: int) -> Iterator[Span]:
+        """*spans* without message *number*; of one cut in two, no part that has no message of its kinds."""
+        for span in spans:
+            cut = span.first <= number <= span.last
+            yield from (part for part in split([span], number) if not cut or self._any(part))
+
+    def _any(self, span: Span) -> bool:
+        """Whether a span of some kinds holds any message at all."""
+        return span.kinds == ALL_KINDS or bool(
+            self._query(
+                "SELECT 1 FROM message WHERE id BETWEEN ? AND ? AND (1 << kind) & ? LIMIT 1",
+                (span.first, span.last, span.kinds),
+            )
+        )
 
     def _count(self, first: int, last: int, kinds: int) -> int:
         if kinds == ALL_KINDS:
@@ -423,8 +438,8 @@ class PlatformOutbox:
         """Take *number* out of what is owed; false if it was not owed."""
         kind = self._flying.pop(number, None)
         kinds = ALL_KINDS if kind is None else 1 << kind
-        if number > self._live:
-            if number in self._done or number > self._newest:
+        if number > self._live and number not in self._done:  # refused before, it lies in a span of its own
+            if number > self._newest:
                 return False
             self._done.add(number)
             while self._live + 1 in self._done:
@@ -434,7 +449,7 @@ class PlatformOutbox:
         before = len(self._spans), sum(s.last - s.first for s in self._spans)
         owed = [s for s in self._spans if s.state in OWED and s.kinds & kinds]
         others = [s for s in self._spans if s.state not in OWED or not s.kinds & kinds]
-        self._spans = sorted([*split(owed, number), *others], key=lambda s: s.first)
+        self._spans = sorted([*self._without(owed, number), *others], key=lambda s: s.first)
         return before != (len(self._spans), sum(s.last - s.first for s in self._spans))
 
     def refused(self, message_id: int, reason: str) -> None:
@@ -516,22 +531,31 @@ class PlatformOutbox:
     # -- what is asked for again
 
     def recall(self, kind: Kind, point: str | None, first: datetime, last: datetime) -> Iterator[Message]:
-        """Messages of *kind* whose period starts from *first* to *last*, both included, as they were first worded.
+        """Messages of *kind* whose period starts from *first* to *last*, both included, as they were worded then.
 
-        Only for the uplink's thread; at most FETCH of them are in memory.
+        The newest version of each.  Only for the uplink's thread; at most FETCH of them are in memory.
         """
+        later = {
+            (at, where): number
+            for number, where, at in later_versions(self._read, self.id, kind, to_ms(first), to_ms(last) + 1)
+            if point in (None, where)
+        }
         low = find_message(self._read, self.id, kind, to_ms(first) - SLACK_MS)
         high = find_message(self._read, self.id, kind, to_ms(last) + SLACK_MS)
         while low < high:
             rows = self._read(
                 "SELECT id, kind, point, start_ms, version, text FROM message WHERE id >= ? AND id < ? AND kind = ?"
-                " AND start_ms BETWEEN ? AND ? AND point = coalesce(?, point) ORDER BY id LIMIT ?",
+                " AND version = 1 AND start_ms BETWEEN ? AND ? AND point = coalesce(?, point) ORDER BY id LIMIT ?",
                 (low, high, int(kind), to_ms(first), to_ms(last), point, FETCH),
             )
-            yield from map(message_of, rows)
+            for row in rows:
+                newest = later.pop((row[3], row[2]), row[0])
+                yield message_of(row if newest == row[0] else self._rows(newest, newest, ALL_KINDS, 1)[0])
             if len(rows) < FETCH:
-                return
+                break
             low = rows[-1][0] + 1
+        for number in later.values():
+            yield from map(message_of, self._rows(number, number, ALL_KINDS, 1))
 
     def resend(self, start: datetime, end: datetime, kinds: Iterable[Kind]) -> int:
         """Queue what starts from *start* to before *end* again, whatever became of it; how many messages that adds.
@@ -540,20 +564,20 @@ class PlatformOutbox:
         """
         runs = [(kind, run) for kind in kinds for run in self._runs(kind, to_ms(start), to_ms(end))]
         with self._lock:
-            self._set_aside(max(self._done, default=self._live))
+            self._set_aside(max(self._done, default=self._live), ALL_KINDS)
             asked: list[Span] = []
             for kind, (first, last) in runs:
                 parts = [Span(first, min(last, self._live), State.RESEND, 1 << kind, reason="asked for again")]
                 for owed in (s for s in self._spans if s.state in OWED):
                     parts = [rest for part in parts for rest in without(part, owed)]
-                asked += [part for part in parts if part.first <= part.last]
+                asked += [part for part in parts if part.first <= part.last and self._any(part)]
             kept = [s for s in self._spans if s.state in OWED]
             given_up = [s for s in self._spans if s.state not in OWED]
             before = self._dropped_in(given_up)
             for span in asked:
                 given_up = [rest for one in given_up for rest in without(one, span)]
             self._dropped -= before - self._dropped_in(given_up)
-            self._spans = joined([*kept, *given_up, *asked])
+            self._spans = joined([*kept, *filter(self._any, given_up), *asked])
             added = sum(self._count(span.first, span.last, span.kinds) for span in asked)
         self._urgent()
         self.ring()
@@ -563,16 +587,22 @@ class PlatformOutbox:
         return sum(self._count(s.first, s.last, s.kinds) for s in spans if s.state is State.DROPPED)
 
     def _runs(self, kind: Kind, start_ms: int, end_ms: int) -> Iterator[tuple[int, int]]:
-        """First and last id of each run of messages of *kind* that start in the range, none of its kind between."""
+        """First and last id of each run of messages of *kind* that start in the range, the newest version of each."""
+        later = {
+            (p, at): number for number, p, at in later_versions(self._store.query, self.id, kind, start_ms, end_ms)
+        }
+        for number in later.values():
+            yield number, number
         at = find_message(self._store.query, self.id, kind, start_ms - SLACK_MS)
         high = find_message(self._store.query, self.id, kind, end_ms + SLACK_MS)
         first = last = 0
         while rows := self._store.query(
-            "SELECT id, start_ms FROM message WHERE id >= ? AND id < ? AND kind = ? ORDER BY id LIMIT ?",
+            "SELECT id, start_ms, point FROM message WHERE id >= ? AND id < ? AND kind = ? AND version = 1"
+            " ORDER BY id LIMIT ?",
             (at, high, int(kind), 10 * FETCH),
         ):
-            for number, at_ms in rows:
-                if start_ms <= at_ms < end_ms:
+            for number, at_ms, point in rows:
+                if start_ms <= at_ms < end_ms and (point, at_ms) not in later:
                     first, last = first or number, number
                 elif first:
                     yield first, last

@@ -10,6 +10,8 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,7 +20,7 @@ from station.clock import SystemClock
 from station.config import Loaded, load
 from station.control import ControlServer
 from station.engine import Engine
-from station.model import AlreadyRunning, StationError, StoreError
+from station.model import AlreadyRunning, Kind, StationError, StoreError, WrongArgument
 from station.store import Store, check_folder
 
 log = logging.getLogger(__name__)
@@ -89,7 +91,46 @@ def verbs(engine: Engine) -> dict[str, Any]:
         engine.store.query("SELECT 1")
         return {"error": engine.store_error}
 
-    return {"status": lambda request: status.live(engine), "read": read, "commit": commit}
+    def resend(request: Mapping[str, Any]) -> Any:
+        """Queue messages again: platform, from, to (ISO 8601, to excluded), kinds; how many that adds."""
+        outbox = engine.outboxes.get(str(request.get("platform")))
+        if outbox is None:
+            raise WrongArgument(f"there is no such platform; known: {', '.join(engine.outboxes) or 'none'}")
+        start, end = (_moment(request, name) for name in ("from", "to"))
+        words = request.get("kinds") or ["realtime", "minute", "hour", "day"]
+        if not set(words) <= {"realtime", "minute", "hour", "day"}:
+            raise WrongArgument("kinds are realtime, minute, hour and day")
+        return {"queued": outbox.resend(start, end, [Kind[word.upper()] for word in words])}
+
+    def gaps(request: Mapping[str, Any]) -> Any:
+        """What a platform does not have from .. to, as committed just now, and its completeness."""
+        from station import ledger  # only who asks pays for it
+
+        engine.committed()
+        start, end = (_moment(request, name) for name in ("from", "to"))
+        asked = (engine.store, str(request.get("platform")), start, end, engine.clock.now(), engine.loaded.zone)
+        return {
+            "gaps": [{**asdict(gap), "kind": gap.kind.name.lower()} for gap in ledger.gaps(*asked)],
+            "rows": [{**asdict(row), "kind": row.kind.name.lower()} for row in ledger.completeness(*asked)],
+        }
+
+    return {
+        "status": lambda request: status.live(engine),
+        "read": read,
+        "commit": commit,
+        "resend": resend,
+        "gaps": gaps,
+    }
+
+
+def _moment(request: Mapping[str, Any], name: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(str(request.get(name)))
+    except ValueError as error:
+        raise WrongArgument(f"{name} is not a time such as 2026-03-01T08:00:00+08:00") from error
+    if moment.tzinfo is None:
+        raise WrongArgument(f"{name} needs its offset from UTC")
+    return moment
 
 
 def _lock(folder: Path) -> IO[str]:

@@ -47,6 +47,8 @@ CREATE TABLE platform(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, live IN
   resupplied INTEGER NOT NULL, dropped INTEGER NOT NULL);
 CREATE TABLE message(id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, point TEXT NOT NULL, start_ms INTEGER NOT NULL,
   version INTEGER NOT NULL, text TEXT NOT NULL);
+CREATE INDEX message_later ON message(start_ms) WHERE version > 1;
+CREATE TABLE rollup(platform TEXT NOT NULL, month TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY(platform, month));
 CREATE TABLE span(platform INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, state INTEGER NOT NULL,
   kinds INTEGER NOT NULL, tries INTEGER NOT NULL, next_try_ms INTEGER NOT NULL, reason TEXT NOT NULL,
   sent INTEGER NOT NULL);
@@ -553,17 +555,15 @@ class Store:
                     break
                 last, count = number, count + 1
             if last is not None:
-                db.execute(
-                    f"DELETE FROM {table} WHERE id >= ? AND id <= ? AND {column} < ?", (rows[0][0], last, limit)
-                )
+                db.execute(f"DELETE FROM {table} WHERE id >= ? AND id <= ? AND {column} < ?", (rows[0][0], last, limit))
         return count
 
 
 def find_message(query: Query, platform: int, kind: Kind, at_ms: int) -> int:
     """The id from which on *platform*'s messages of *kind* start at *at_ms* or later: a binary search.
 
-    The ids of a platform are contiguous, and the periods of one kind rise with them (a clock set back makes
-    real-time data the exception: search with some slack).
+    The ids of a platform are contiguous, and the periods of one kind rise with them: first versions are looked at,
+    for later ones come when they come.  A clock set back may make real-time data run back: search with some slack.
     """
     base = platform << SEQUENCE_BITS
     ends = "SELECT {}(id) FROM message WHERE id > ? AND id < ?"
@@ -574,7 +574,8 @@ def find_message(query: Query, platform: int, kind: Kind, at_ms: int) -> int:
     while low < high:
         middle = (low + high) // 2
         found = query(
-            "SELECT id, start_ms FROM message WHERE id >= ? AND id < ? AND kind = ? ORDER BY id LIMIT 1",
+            "SELECT id, start_ms FROM message WHERE id >= ? AND id < ? AND kind = ? AND version = 1"
+            " ORDER BY id LIMIT 1",
             (middle, min(high, middle + LONGEST_WALK), int(kind)),
         ) or query("SELECT id, start_ms FROM message WHERE id >= ? ORDER BY id LIMIT 1", (middle,))
         number, start = found[0]
@@ -583,6 +584,16 @@ def find_message(query: Query, platform: int, kind: Kind, at_ms: int) -> int:
         else:
             high = middle
     return low
+
+
+def later_versions(query: Query, platform: int, kind: Kind, start_ms: int, end_ms: int) -> Sequence[Any]:
+    """(id, point, start in ms) of later versions of periods from *start_ms* to before *end_ms*, in the order made."""
+    base = platform << SEQUENCE_BITS
+    return query(
+        "SELECT id, point, start_ms FROM message INDEXED BY message_later WHERE version > 1"
+        " AND start_ms >= ? AND start_ms < ? AND id > ? AND id < ? AND kind = ? ORDER BY id",
+        (start_ms, end_ms, base, base + (1 << SEQUENCE_BITS), int(kind)),
+    )
 
 
 def message_of(row: Sequence[Any], *, resupply: bool = False) -> Message:

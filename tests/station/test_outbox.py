@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -348,4 +348,93 @@ def test_spans_agree_with_a_row_per_message(tmp_path: Path, seed: int) -> None:
     given_up = {n for s in rig.outbox.spans if s.state is State.PARKED for n in range(s.first, s.last + 1)}
     assert sorted(left) == sorted(owed - answered_since - given_up)
     assert most_spans <= 65
+    rig.close()
+
+
+def test_answered_messages_are_sent_again_when_asked_for(rig: Rig) -> None:
+    """Exactly those of the kinds and times named, marked as re-supply, durable with the next commit."""
+    rig.outbox.connected()
+    for _ in range(6):
+        rig.commit(Kind.REALTIME, Kind.MINUTE)
+        rig.clock.advance(60)
+    rig.outbox.answered([m.id for m in rig.outbox.next(Lane.LIVE, 99)])
+    minute = timedelta(minutes=1)
+    assert rig.outbox.resend(START + minute, START + 4 * minute, [Kind.MINUTE]) == 3
+    assert rig.outbox.resend(START + minute, START + 4 * minute, [Kind.MINUTE]) == 0
+    rig.commit()
+    rig.restart()
+    assert rig.outbox.depth().owed == 3
+    rig.outbox.connected()
+    again = rig.outbox.next(Lane.HISTORY, 99)
+    assert [(m.kind, m.start, m.resupply) for m in again] == [
+        (Kind.MINUTE, START + n * minute, True) for n in (1, 2, 3)
+    ]
+    rig.outbox.answered([m.id for m in again])
+    assert (rig.outbox.depth().owed, rig.outbox.spans) == (0, ())
+
+
+def test_what_was_given_up_can_be_sent_again(tmp_path: Path) -> None:
+    """Dropped, parked and unconfirmed messages are owed once more, what is owed already stays as it is."""
+    rig = Rig(tmp_path / "station.db", backlog_kinds=[Kind.MINUTE])
+    rig.commit(Kind.REALTIME, Kind.MINUTE, Kind.REALTIME, Kind.MINUTE, Kind.MINUTE)
+    rig.outbox.connected()
+    first, second, _ = rig.outbox.next(Lane.HISTORY, 9)
+    rig.outbox.answered([first.id], confirmed=False)
+    for _ in range(MOST_REFUSALS):
+        rig.outbox.refused(second.id, "QnRtn=9")
+    assert (rig.outbox.depth().owed, rig.outbox.depth().parked, rig.outbox.depth().dropped) == (1, 1, 2)
+    assert rig.outbox.resend(START, START + timedelta(seconds=1), [Kind.REALTIME, Kind.MINUTE]) == 4
+    depth = rig.outbox.depth()
+    assert (depth.owed, depth.parked, depth.dropped) == (5, 0, 0)
+    rig.outbox.disconnected()
+    rig.outbox.connected()
+    assert sorted(sequence(rig.outbox.next(Lane.HISTORY, 9))) == [1, 2, 3, 4, 5]
+    rig.close()
+
+
+def test_a_message_refused_while_another_is_in_flight_is_settled_by_its_answer(rig: Rig) -> None:
+    """It lies above the live cursor and in a span of its own."""
+    rig.outbox.connected()
+    rig.commit(Kind.MINUTE, Kind.MINUTE)
+    _, refused = rig.outbox.next(Lane.LIVE, 2)
+    rig.outbox.refused(refused.id, "QnRtn=2")
+    rig.clock.advance(60)
+    (again,) = rig.outbox.next(Lane.HISTORY, 8)
+    rig.outbox.answered([again.id])
+    assert (again.id, rig.outbox.depth().owed, rig.outbox.spans) == (refused.id, 1, ())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_range_is_sent_again_exactly(tmp_path: Path, seed: int) -> None:
+    """Random ranges and kinds over answered, owed and refused messages: each of them comes once."""
+    chance = random.Random(seed)
+    rig = Rig(tmp_path / "station.db")
+    kinds = [Kind.REALTIME, Kind.MINUTE, Kind.HOUR]
+    rig.outbox.connected()
+    for _ in range(200):
+        rig.commit(*chance.choices(kinds, k=2))
+        rig.clock.advance(60)
+        for message in rig.outbox.next(Lane.LIVE, chance.randint(0, 4)):
+            if chance.random() < 0.8:
+                rig.outbox.answered([message.id])
+    rig.outbox.disconnected()
+    rig.outbox.connected()
+    rows = {r[0]: (r[1], r[2]) for r in rig.store.query("SELECT id, kind, start_ms FROM message")}
+    owed = {n for n in rows if any(s.first <= n <= s.last for s in rig.outbox.spans)}
+    for _ in range(10):
+        some = chance.sample(kinds, chance.randint(1, 3))
+        first, last = sorted(START + timedelta(minutes=chance.randint(-5, 205)) for _ in range(2))
+        asked = {n for n, (kind, at) in rows.items() if kind in some and to_ms(first) <= at < to_ms(last)}
+        assert rig.outbox.resend(first, last, some) == len(asked - owed)
+        owed |= asked
+        assert rig.outbox.depth().owed == len(owed)
+    rig.commit()
+    rig.restart()
+    rig.outbox.connected()
+    found = [m.id for m in rig.outbox.next(Lane.HISTORY, 1000)]
+    while more := rig.outbox.next(Lane.HISTORY, 1000):
+        found += [m.id for m in more]
+    assert sorted(found) == sorted(owed)
+    rig.outbox.answered(found)
+    assert rig.outbox.spans == ()
     rig.close()
