@@ -28,6 +28,7 @@ START = datetime(2026, 3, 1, tzinfo=UTC)
 KEYS = ("pm25", "pm10", "tsp", "air_temperature", "humidity", "air_pressure", "wind_speed", "wind_direction")
 ROUND_TRIP = 0.05
 ROUNDS = 5
+FRAMES = 1_000_000
 
 
 def bit_loop(data):
@@ -134,6 +135,31 @@ def draining(count):
         print(f"{window:8}{rate:12.1f}{rate / first:8.1f}{cpu:30.0f}{peak:10.1f}")
 
 
+def resident():
+    """MiB this process holds now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+def growing(count):
+    """Memory while frames are built, cut out of a stream and taken apart: it must not grow."""
+    data = next(minutes(make_uplink(1), 1))[1]
+    reader, marks, begun = frame.FrameReader(), [], time.perf_counter()
+    for number in range(count):
+        segment = frame.Segment(
+            qn=f"{20260301080000000 + number}", st="22", cn="2051", pw="123456", mn=MN, flag="9", cp=frame.fence(data)
+        )
+        for item in reader.feed(frame.encode(segment.build())):
+            frame.Segment.parse(item)
+        if number % (count // 10) == count // 10 - 1:
+            marks.append(resident())
+    seconds = time.perf_counter() - begun
+    print(f"\n{count:,} frames built and parsed in {seconds:.0f} s ({count / seconds:,.0f} a second)")
+    print("RSS MiB at every tenth: " + " ".join(f"{mark:.1f}" for mark in marks))
+    print(f"growth from the first tenth to the last: {(marks[-1] - marks[0]) * 1024:.0f} KiB")
+
+
 if __name__ == "__main__":
     building()
+    growing(FRAMES)
     draining(int(sys.argv[1]) if len(sys.argv) > 1 else 3000)

@@ -16,8 +16,10 @@ from station.parameters import catalogue
 from tests.uplink.test_dialogues import dialogue_test
 from uplink.hj212.dialects import DIALECTS, VARIANTS, Habits
 from uplink.hj212.emulator import FAULTS
+from uplink.hj212.inspect import FAILURES, REMARKS
 from uplink.hj212.link import Hj212Settings, PointSettings
 from uplink.hj212.messages import COMMANDS, UPLOADS
+from uplink.hj212.rig import read_script
 from uplink.hj212.verbs import MEANINGS
 
 README = Path(uplink.hj212.__file__).with_name("README.md").read_text(encoding="utf-8")
@@ -51,10 +53,18 @@ def test_the_defaults_are_those_of_the_code():
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_every_toml_block_loads_into_faultless_settings(block):
-    for entry in tomllib.loads(block)["uplink"]:
+    for entry in tomllib.loads(block).get("uplink", ()):
         faults = []
         settings = build(Hj212Settings, entry, "uplink", faults)
         assert [*faults, *settings.faults(catalogue())] == []
+
+
+def test_the_script_in_the_page_is_one(tmp_path):
+    (block,) = [block for block in BLOCKS if "[[step]]" in block]
+    (script := tmp_path / "script.toml").write_text(block, encoding="utf-8")
+    steps = read_script(script)
+    assert [step.name for step in steps] == ["three minutes arrive", "1011", "2051", "down", "none"]
+    assert [step.wait for step in steps] == [0, 0, 0, 30, 0]
 
 
 SENT = {
@@ -106,6 +116,8 @@ def generated():
         ("CN", "direction", "kind", "since–until", "purpose", "fields", "now", "allow", "dialogue test"): commands,
         ("dialect", "builds on", "spoken in", "what it is"): variants,
         ("key of `[uplink.habits]`", "meaning"): habits,
+        ("failure", "what it is"): [[f"`{name}`", text] for name, text in FAILURES.items()],
+        ("remark", "what it is"): [[f"`{name}`", text] for name, text in REMARKS.items()],
         ("fault", "what it does"): [[f"`{name}`", text] for name, text in FAULTS.items()],
     }
 

@@ -71,7 +71,7 @@ def test_a_script_is_run_and_passed(link, tmp_path):
 def test_what_was_not_expected_fails_the_verdict(link, tmp_path):
     (script := tmp_path / "script.toml").write_text(
         '[[step]]\ncn = "1011"\nexpect = { accepted = 9, reslt = 1 }\n[[step]]\nuploads = 5\nseconds = 0.1\n'
-        '[[step]]\nmn = "nobody"\ncn = "1011"\nseconds = 0.1\n[[step]]\nseconds = 0.01\n'
+        '[[step]]\nmn = "nobody"\ncn = "1011"\nseconds = 0.1\n[[step]]\nwait = 0.01\n'
     )
     with Platform() as platform:
         station = link(platform.port)

@@ -146,7 +146,8 @@ class Step:
     pw: str | None = None
     fault: str = ""  # of emulator.FAULTS; "none" heals
     uploads: int = 0  # wait until so many more were kept
-    seconds: float = 10.0  # how long an answer or the uploads may take, or how long to wait for nothing
+    wait: float = 0.0  # seconds to wait before the next step
+    seconds: float = 10.0  # how long an answer or the uploads may take
     expect: Mapping[str, Any] = field(default_factory=dict)  # accepted, result, records, data
 
 
@@ -216,8 +217,7 @@ def _done(platform: Platform, step: Step) -> Iterator[str]:
         before = platform.summary()["records"]
         if not platform.wait_until(lambda: platform.summary()["records"] >= before + step.uploads, step.seconds):
             yield f"not {step.uploads} uploads within {step.seconds:g} s"
-    elif not step.fault:
-        time.sleep(step.seconds)
+    time.sleep(step.wait)
 
 
 def _commanded(platform: Platform, step: Step) -> Iterator[str]:
