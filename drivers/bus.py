@@ -18,7 +18,7 @@ import serial
 
 from drivers.base import BadReply, BusSettings, DeviceError, DeviceException, NoReply, PortLost
 from drivers.line import OVERHEAD_BYTES, REQUEST_BYTES, Line, bits_per_character, crc16
-from drivers.profile import Profile
+from drivers.profile import Action, Profile
 from drivers.registers import Request
 
 log = logging.getLogger(__name__)
@@ -35,6 +35,7 @@ EXCEPTIONS = {  # Modbus application protocol V1.1b3, 7
     11: "gateway target does not answer",
 }
 EXCEPTION_BIT = 0x80
+WRITES = (6, 16)  # their replies repeat the request's first bytes, and have no byte count
 STALLED_SECONDS = 0.05  # no byte for so long inside a frame: the rest will not come (USB adapters hold 16 ms)
 LATEST_SECONDS = 0.25  # a unit that missed its worst time is left alone for at least so long
 NOISE_SECONDS = 1.0  # a line that does not fall silent for so long is not waited for
@@ -130,6 +131,16 @@ class Bus:
             self._probe(unit_id, request, profile)
         return self._exchange(unit_id, request, profile)
 
+    def write(self, unit_id: int, action: Action, profile: Profile) -> None:
+        """Have *unit_id* do *action*: write its registers, once; whoever gets no reply does not know whether it did."""
+        wait = self._late.get(unit_id, 0.0) - self.monotonic()
+        if wait > 0:
+            self._sleep(wait)
+        self._exchange(unit_id, action, profile)
+        if action.function == 6 and self._wire is not None:
+            # The reply is the request over again, so this may have been an adapter's echo, and the reply yet to come.
+            self._wire.keep_quiet(profile.timeout_seconds(self.line, action))
+
     def close(self) -> None:
         """Let go of the port; the next read opens it again."""
         wire, self._wire = self._wire, None
@@ -149,7 +160,7 @@ class Bus:
             self._late.pop(unit_id, None)  # some instruments answer only what is usual: the next try asks that
             raise
 
-    def _exchange(self, unit_id: int, request: Request, profile: Profile) -> bytes:
+    def _exchange(self, unit_id: int, request: Request | Action, profile: Profile) -> bytes:
         statistics = self.statistics[unit_id]
         timeout = profile.timeout_seconds(self.line, request)
         where = f"{self.settings.port} unit {unit_id}"
@@ -179,7 +190,7 @@ class Bus:
         return self._wire
 
     def _failed(
-        self, unit_id: int, error: Exception, request: Request, timeout: float, statistics: Statistics
+        self, unit_id: int, error: Exception, request: Request | Action, timeout: float, statistics: Statistics
     ) -> DeviceError:
         """The library's *error* in our words; told by the frame that came, not by the library's text."""
         assert self._wire is not None
@@ -226,7 +237,7 @@ class _Wire:
         self._instrument = minimalmodbus.Instrument(self, 1)
         self._instrument.clear_buffers_before_each_transaction = False  # await_silence does, and counts
 
-    def command(self, unit_id: int, request: Request, timeout: float, statistics: Statistics) -> bytes:
+    def command(self, unit_id: int, request: Request | Action, timeout: float, statistics: Statistics) -> bytes:
         """The register bytes of the reply to *request*.
 
         The library's public calls turn each register into a checked int, 80 % of their time at 100 registers;
@@ -234,11 +245,15 @@ class _Wire:
         """
         self.frame, self._timeout, self._statistics = b"", timeout, statistics
         self._instrument.address = unit_id
-        asked = struct.pack(">HH", request.address, request.count)
+        asked = request.body if isinstance(request, Action) else struct.pack(">HH", request.address, request.count)
         try:
             payload: bytes = self._instrument._perform_command(request.function, asked)
         finally:
             self._quiet_since = self._monotonic()
+        if isinstance(request, Action):
+            if payload != asked[:4]:
+                raise minimalmodbus.InvalidResponseError("something else was written")
+            return b""
         if len(payload) != 1 + 2 * request.count or payload[0] != 2 * request.count:
             raise minimalmodbus.InvalidResponseError("wrong byte count")
         return payload[1:]
@@ -317,7 +332,7 @@ class _Wire:
         frame = self._take(frame, min(size, REQUEST_BYTES))
         if len(frame) == size and self._answers(frame, size) and crc16(frame[:-2]) == frame[-2:]:
             return frame
-        frame = self._take(frame, REQUEST_BYTES)
+        frame = self._take(frame, len(self._request))
         if frame != self._request:
             return frame
         self._statistics.echoes += 1
@@ -327,7 +342,7 @@ class _Wire:
         """The whole frame that begins with *frame*, by the length it states itself."""
         if frame[1] & EXCEPTION_BIT:
             return frame
-        if frame[:2] == self._request[:2] and frame[2] == size - OVERHEAD_BYTES:
+        if frame[:2] == self._request[:2] and (frame[1] in WRITES or frame[2] == size - OVERHEAD_BYTES):
             return self._take(frame, size)
         return self._take(frame, OVERHEAD_BYTES + frame[2])
 

@@ -59,6 +59,7 @@ class EmulatedUnit:
         self.values: Values | Callable[[], Values] = {} if values is None else values
         self.conditions: set[str] = set()
         self.fault: str | None = None
+        self.acted: list[str] = []  # the actions it was told to do
         self._written: dict[int, int] = {}
         self._places = {table: self._of(table) for table in FUNCTION}
         self._readable = {table: self._addresses(table) for table in FUNCTION}
@@ -87,6 +88,10 @@ class EmulatedUnit:
     def answer(self, request: bytes) -> bytes | None:
         """The reply to a sound *request* for this unit, or None where the instrument would say nothing."""
         function = request[1]
+        for action in self.profile.actions:
+            if request[1:-2] == bytes((action.function,)) + action.body:
+                self.acted.append(action.verb)
+                return self._frame(request[1:6])
         if function in TABLE:
             return self._read(TABLE[function], request)
         if function in (WRITE_ONE, WRITE_MANY) and self._readable["holding"]:

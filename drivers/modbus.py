@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from drivers.base import DeviceException, DeviceSettings, DriverError, NoReply, ProfileError
+from drivers.base import DeviceError, DeviceException, DeviceSettings, DriverError, NoReply, ProfileError
 from drivers.bus import Bus
 from drivers.profile import Profile, Status, load
 from drivers.registers import marked, samples_and_conditions
@@ -51,6 +51,7 @@ class ModbusDevice:
         self.conditions: tuple[str, ...] = ()  # what the instrument says of itself, in words
         self._unit_id, self._profile, self._bus, self._now = settings.unit_id, profile, bus, now
         self._requests = profile.plan(bus.line, self.parameters, bus.settings.gap_ms)
+        self.actions = self._all_actions()
         self._unanswered = 0
         self._warm_at = 0.0  # on the bus's monotonic clock
 
@@ -87,6 +88,35 @@ class ModbusDevice:
             for register, raw in zip(request.places, request.raws(payload), strict=True):
                 texts[getattr(register, "parameter", "")] = raw.decode("ascii", "replace").strip("\0 ")
         return texts
+
+    def act(self, verb: str, arguments: Mapping[str, str]) -> Mapping[str, str]:
+        """Do what the profile's actions of *verb* say, or read who the instrument is; raise DriverError."""
+        if verb == "read_identity":
+            texts = self.identify()
+            return texts | {"serial": texts.get("serial_number") or next(iter(texts.values()), "")}
+        parameter, half = arguments.get("parameter"), arguments.get("type", "")
+        fitting = [
+            action
+            for action in self._profile.actions
+            if action.verb == verb
+            and (parameter is None or parameter in (action.parameters or self.parameters))
+            and action.type in ("", half)
+        ]
+        if not fitting:
+            raise DeviceError(f"{self.name}: has no way to {verb} {parameter or ''} {half}".rstrip())
+        for action in fitting:
+            log.warning("device %s: %s", self.name, action.text)
+            self._bus.write(self._unit_id, action, self._profile)
+        return {}
+
+    def _all_actions(self) -> dict[str, Sequence[str]]:
+        found: dict[str, Sequence[str]] = {}
+        for action in self._profile.actions:
+            concerned = [p for p in self.parameters if not action.parameters or p in action.parameters]
+            found[action.verb] = tuple(dict.fromkeys([*found.get(action.verb, ()), *concerned]))
+        if any(register.type == "ascii" for register in self._profile.registers):
+            found["read_identity"] = self.parameters
+        return found
 
     def close(self) -> None:
         """Nothing: the port belongs to the bus."""

@@ -6,6 +6,7 @@ An operator's folder is searched before the profiles that ship.  Every fault of 
 from __future__ import annotations
 
 import math
+import struct
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -29,10 +30,24 @@ from drivers.registers import (
 )
 from station.model import Mark, did_you_mean
 
-__all__ = ["Frame", "Profile", "Register", "Request", "Status", "Variant", "decode", "encode", "load", "plan_reads"]
+__all__ = [
+    "Action",
+    "Frame",
+    "Profile",
+    "Register",
+    "Request",
+    "Status",
+    "Variant",
+    "decode",
+    "encode",
+    "load",
+    "plan_reads",
+]
 
 SHIPPED = Path(__file__).with_name("profiles")
 
+VERBS = ("calibrate", "start_check", "sample_now", "compare_sample", "keep_sample", "clean")
+MOST_WRITTEN = 123  # registers in one write (Modbus application protocol V1.1b3, 6.12)
 MARGIN_SECONDS = 0.02  # for this machine and its adapter: timers, USB
 
 
@@ -59,6 +74,38 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """Something the instrument does when registers are written: *verb* of station/commands.py, never a poll's.
+
+    *type* narrows it to the zero or span of a calibration; *parameters* are those it concerns, all when empty.
+
+    >>> Action(verb="clean", function=16, address=0x2F00).body.hex(" ")
+    '2f 00 00 00 00'
+    """
+
+    verb: str
+    address: int
+    function: int = 16
+    values: tuple[int, ...] = ()
+    type: str = ""
+    parameters: tuple[str, ...] = ()
+    reply_bytes: int = REQUEST_BYTES
+
+    @property
+    def body(self) -> bytes:
+        """The request between function and CRC (Modbus application protocol V1.1b3, 6.6 and 6.12)."""
+        words = b"".join(value.to_bytes(2, "big") for value in self.values)
+        if self.function == 6:
+            return self.address.to_bytes(2, "big") + words
+        return struct.pack(">HHB", self.address, len(self.values), len(words)) + words
+
+    @property
+    def text(self) -> str:
+        """What is written, for messages."""
+        return f"writing {len(self.values)} registers from {self.address} ({self.verb})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
     """An instrument as data.  *baudrate*, *parity*, *stopbits* and *unit_id* are as the maker ships it."""
 
@@ -81,6 +128,7 @@ class Profile:
     holes: tuple[tuple[int, int], ...] = ()
     registers: tuple[Register, ...] = ()
     status: tuple[Status, ...] = ()
+    actions: tuple[Action, ...] = ()
     variants: tuple[Variant, ...] = ()
     default_variant: str | None = None
     frames: tuple[Frame, ...] = ()
@@ -140,7 +188,7 @@ class Profile:
             bridge_gaps=self.bridge_gaps,
         )
 
-    def timeout_seconds(self, line: Line, request: Request) -> float:
+    def timeout_seconds(self, line: Line, request: Request | Action) -> float:
         """From the first byte of a request to the time when its reply would be complete at the latest.
 
         Giving up before *worst_reply_ms* would gain nothing: the line has to stay quiet until then anyway,
@@ -238,6 +286,14 @@ _STATUS = {
     "parameters": Key("texts", "which parameters are marked; all when absent", ()),
     "example": Key("integer", "raw status the emulator serves", 0, low=0, high=0xFFFFFFFF),
 }
+_ACTION = {
+    "verb": Key("text", "what it is told to do", choices=VERBS),
+    "type": Key("text", "only this half of a calibration", "", choices=("", "zero", "span")),
+    "parameters": Key("texts", "which parameters it concerns; all when absent", ()),
+    "function": Key("integer", "16 writes registers, 6 one register", 16, choices=(6, 16)),
+    "address": Key("integer", "holding register written first, from 0", low=0, high=0xFFFF),
+    "values": Key("words", "what is written, one number a register; some instruments want none", ()),
+}
 _FRAME = {
     "request": Key("hex", "bytes of the request, CRC included"),
     "response": Key("hex", "bytes of the reply, CRC included"),
@@ -278,6 +334,7 @@ _PROFILE = {
     "default_variant": Key("text", "the variant taken when station.toml names none", None),
     "register": Key("tables", "the values of the instrument", ()),
     "status": Key("tables", "conditions it reports about itself", ()),
+    "action": Key("tables", "what it can be told to do", ()),
     "variant": Key("tables", "layouts under the same model name", ()),
     "frame": Key("tables", "example frames; the tests hold driver and emulator to them", ()),
 }
@@ -285,6 +342,7 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
     "profile": _PROFILE,
     "register": _REGISTER,
     "status": _STATUS,
+    "action": _ACTION,
     "variant": _VARIANT,
     "frame": _FRAME,
 }
@@ -330,6 +388,7 @@ _KINDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "range": ("two numbers, the lower one first", _pair),
     "raws": ('a list of numbers or "nan"', _list_of(lambda value: _number(value) or value == "nan")),
     "texts": ("a list of texts", _list_of(_text)),
+    "words": ("a list of numbers from 0 to 65535", _list_of(lambda value: type(value) is int and 0 <= value <= 0xFFFF)),
     "spans": ("a list of pairs, the lower address first", _list_of(_pair)),
     "hex": ("a frame in hex", _hex),
     "values": ("a table of numbers", _table_of(_number)),
@@ -387,6 +446,7 @@ def _profile(name: str, raw: Mapping[str, Any], faults: list[str]) -> Profile | 
     checked = _checked(raw, _PROFILE, "", faults)
     registers = _registers(raw, "", faults)
     status = _all_status(raw, "", faults)
+    actions = [_action(table, place, faults) for table, place in _each(raw, "action")]
     variants = [_variant(table, place, faults) for table, place in _each(raw, "variant")]
     frames = [_frame(table, place, faults) for table, place in _each(raw, "frame")]
     if faults or checked is None:
@@ -398,6 +458,7 @@ def _profile(name: str, raw: Mapping[str, Any], faults: list[str]) -> Profile | 
     checked["holes"] = tuple((first, last) for first, last in checked["holes"])
     own = {key: checked[key] for key in checked.keys() & {f.name for f in fields(Profile)}}
     own |= {"registers": tuple(registers), "status": tuple(status)}
+    own |= {"actions": tuple(a for a in actions if a)}
     own |= {"variants": tuple(v for v in variants if v), "frames": tuple(f for f in frames if f)}
     profile = Profile(name=name, **own)
     faults += _contradictions(profile)
@@ -496,6 +557,19 @@ def _variant(raw: Mapping[str, Any], place: str, faults: list[str]) -> Variant |
     )
 
 
+def _action(raw: Mapping[str, Any], place: str, faults: list[str]) -> Action | None:
+    checked = _checked(raw, _ACTION, place, faults)
+    if checked is None:
+        return None
+    if checked["function"] == 6 and len(checked["values"]) != 1:
+        faults.append(f"{place}values: function 6 writes one register")
+    if len(checked["values"]) > MOST_WRITTEN:
+        faults.append(f"{place}values: one write has at most {MOST_WRITTEN} registers")
+    if checked["type"] and checked["verb"] != "calibrate":
+        faults.append(f"{place}type: only calibrate has a type")
+    return Action(**checked | {"values": tuple(checked["values"]), "parameters": tuple(checked["parameters"])})
+
+
 def _frame(raw: Mapping[str, Any], place: str, faults: list[str]) -> Frame | None:
     checked = _checked(raw, _FRAME, place, faults)
     if checked is None:
@@ -528,6 +602,8 @@ def _contradictions(profile: Profile) -> Iterator[str]:
     for where, found in (("", profile.status), *((f"variant[{i}].", v.status) for i, v in enumerate(profile.variants))):
         for i, status in enumerate(found):
             yield from (f"{where}status[{i}].{fault}" for fault in _unknown_parameters(status, profile))
+    for i, action in enumerate(profile.actions):
+        yield from (f"action[{i}].{fault}" for fault in _unknown_parameters(action, profile))
 
 
 def _places(profile: Profile) -> Iterator[tuple[str, Sequence[Place]]]:
@@ -546,7 +622,7 @@ def _misplaced(place: Place, profile: Profile) -> Iterator[str]:
             yield f"address: lies in the hole {first}–{last}"
 
 
-def _unknown_parameters(status: Status, profile: Profile) -> Iterator[str]:
+def _unknown_parameters(status: Status | Action, profile: Profile) -> Iterator[str]:
     known = {*profile.parameters, *(r.parameter for v in profile.variants for r in v.registers)}
     for parameter in status.parameters:
         if parameter not in known:
