@@ -181,6 +181,14 @@ def test_a_command_goes_to_its_station_and_its_answers_are_collected(platform, s
     assert platform.summary()["records"] == 1
 
 
+def test_a_command_may_be_sent_by_its_verb(platform, station):
+    station.say()
+    station.answers()
+    platform.send(MN, "set_clock", "SystemTime=20260301081500")
+    platform.send(MN, "keep_sample")
+    assert [asked.cn for asked in station.answers(2)] == ["1012", "3015"]
+
+
 def test_a_refused_command_is_over_at_once(platform, station):
     station.say()
     station.answers()

@@ -14,8 +14,9 @@ from station.model import ConfigError, Kind, Lane, Outcome, Report, Result
 from station.parameters import catalogue
 from tests.uplink.judge import judge
 from uplink.base import LinkDown, NotAcknowledged
+from uplink.hj212.dialects import Habits
 from uplink.hj212.emulator import Platform
-from uplink.hj212.frame import FrameReader, Segment, encode, fence
+from uplink.hj212.frame import FrameReader, Segment, encode, fence, modbus_crc
 from uplink.hj212.link import PointSettings
 from uplink.hj212.requests import same
 
@@ -239,6 +240,47 @@ def test_a_long_record_is_answered_when_every_part_is(link, listener, standard, 
     assert [(part.flag, part.pnum, part.pno) for part in parts] == [(flag, "2", "1"), (flag, "2", "2")]
     assert parts[0].qn < parts[1].qn
     assert all(part.data.startswith("DataTime=20260301080000;") for part in parts)
+
+
+def test_the_packets_of_a_message_may_share_a_qn(link, listener):
+    """Open question 9: one QN for the set, or several."""
+    with talking(link, listener, habits=Habits(one_qn=True), window=4, timeout_seconds=5) as station:
+        station.outbox.add(LONG, kind=Kind.HOUR)
+        parts = listener.frames(2)
+        for part in parts:
+            listener.acknowledge(part)
+        assert station.drained()
+    assert len({part.qn for part in parts}) == 1
+    assert [part.pno for part in parts] == ["1", "2"]
+
+
+def test_a_platform_may_check_otherwise_and_want_its_own_st(link, listener):
+    with talking(link, listener, habits=Habits(crc="modbus", st_check="own")) as station:
+        station.commands.results = {"read_clock": CLOCK}
+        for st in ("22", "32"):
+            raw = Segment(qn="20260301081600001", st=st, cn="1011", pw="123456", mn=MN, flag="5", cp=fence("")).build()
+            listener.write(b"##%04d%b%04X\r\n" % (len(raw), raw, modbus_crc(raw)))
+        answers = [a.data for a in listener.frames(4)]
+    assert answers == ["QnRtn=1", "QnRtn=5", "SystemTime=20260301081600", "ExeRtn=1"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"standard": "2017", "dialect": "surface-water"}, ("21", "9")),
+        ({"standard": "2025", "dialect": "electricity-44"}, ("44", "9")),
+        ({"standard": "2017", "dialect": "site-dust"}, ("22", "5")),
+        ({"standard": "2005", "dialect": "site-dust-names"}, ("22", "")),
+    ],
+)
+def test_a_dialect_shows_in_every_upload(link, listener, changes, expected):
+    with talking(link, listener, **changes) as station:
+        station.add()
+        (upload,) = listener.frames()
+        if upload.flag:
+            listener.acknowledge(upload)
+        assert station.drained()
+    assert (upload.st, upload.flag) == expected
 
 
 def test_a_record_that_cannot_be_framed_is_refused_and_the_rest_flows(link, platform):

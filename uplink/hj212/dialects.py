@@ -214,11 +214,6 @@ class Habits:
                 yield f"habits.decimals.{key}", f"{decimals} is not 0 to 6"
 
 
-def names() -> tuple[str, ...]:
-    """What the key `dialect` may say."""
-    return tuple(VARIANTS)
-
-
 def dialect(standard: str, name: str = "") -> Dialect:
     """The dialect *name* as spoken in *standard*; the generation itself without one.
 

@@ -68,6 +68,7 @@ _CONTRADICTIONS = """
 SELECT count(*) FROM (SELECT 1 FROM record GROUP BY mn, cn, datatime, pno HAVING count(DISTINCT data) > 1)
 """
 REACTION_SECONDS = 0.05  # a platform's own command comes a little after its answer
+_BY_VERB = {row.verb: row.cn for row in reversed(COMMANDS) if row.verb and row.verb != "recall"}
 _WRONG_QN = "19700101000000000"
 _BEIJING = timezone(timedelta(hours=8))
 
@@ -189,8 +190,11 @@ class Platform:
         self._call(lambda: self._apply(name))
 
     def send(self, mn: str, cn: str, data: str = "", *, pw: str | None = None) -> Exchange:
-        """Send a command to the connected station *mn*; *pw* replaces the password it introduced itself with."""
-        return self._call(lambda: self._command(mn, cn, data, pw))
+        """Send a command, by its CN or its verb, to the connected station *mn*.
+
+        *pw* replaces the password the station introduced itself with.
+        """
+        return self._call(lambda: self._command(mn, _BY_VERB.get(cn, cn), data, pw))
 
     def run_script(self, path: Path) -> Verdict:
         """Do what the TOML file *path* says (rig.py), and judge what came of it."""

@@ -20,12 +20,13 @@ from typing import Any
 
 from station.model import ConfigError, Kind, Parameter, Report, did_you_mean, setting
 from uplink.base import Commands, Context, LinkDown, NotAcknowledged, Outbox, UplinkSettings
-from uplink.hj212.dialects import DIALECTS, ENDS, VARIANTS, Dialect, Habits, adapted, dialect, names
+from uplink.hj212.dialects import DIALECTS, ENDS, VARIANTS, Dialect, Habits, adapted, dialect
 from uplink.hj212.frame import DIGITS_LIMIT, SEGMENT_LIMIT
 from uplink.hj212.keys import KeyRing
 from uplink.hj212.messages import Wording, conversion, units_like
 from uplink.hj212.session import Session
 from uplink.hj212.sm4 import FORMS
+from uplink.hj212.tap import Tap
 from uplink.hj212.voice import Guard, Terms, Timing
 
 _log = logging.getLogger(__name__)
@@ -60,8 +61,10 @@ class Hj212Settings(UplinkSettings):
     standard: str = setting(
         choices=tuple(DIALECTS), text="the generation spoken; settle it with the platform, there is no default"
     )
-    dialect: str = setting(
-        "", choices=("", *names()), text="the variant spoken (uplink/hj212/README.md); without it the generation itself"
+    dialect: str | None = setting(
+        None,
+        choices=tuple(VARIANTS),
+        text="the variant spoken (README.md here); without it the generation itself",
     )
     host: str = setting(text="name or address of the platform")
     port: int = setting(low=1, high=65535, text="its TCP port; no version of the standard names one")
@@ -121,7 +124,7 @@ class Hj212Settings(UplinkSettings):
         changes = {key: value for key in keys if (value := getattr(self, key)) is not None}
         if self.datatime is not None:
             changes |= dict.fromkeys(("minute_datatime", "hour_datatime", "day_datatime"), self.datatime)
-        return adapted(dialect(self.standard, self.dialect), changes | self.habits.changes())
+        return adapted(dialect(self.standard, self.dialect or ""), changes | self.habits.changes())
 
 
 def _point_faults(place: str, point: PointSettings, before: tuple[PointSettings, ...]) -> Iterator[tuple[str, str]]:
@@ -183,6 +186,7 @@ class Hj212Uplink:
             kind for kind in Kind if kind.name.lower() not in CHOSEN
         }
         self.timing = Timing(settings.timeout_seconds, settings.resends)
+        self.tap = Tap(context.monotonic)
         self._terms = Terms(
             settings=settings,
             context=context,
@@ -195,6 +199,7 @@ class Hj212Uplink:
             note=lambda code, /, **fields: self.note(code, **fields),
             guard=Guard(context.monotonic),
             timing=self.timing,
+            tap=self.tap,
         )
 
     def compose(self, report: Report) -> str | None:

@@ -63,14 +63,14 @@ def provision(
     """
     try:
         with socket.create_connection((host, port), timeout=min(10.0, seconds)) as connection:
-            return _Talk(connection, password, st, mn, standard).provisioned(numbers, seconds, resends)
+            return Talk(connection, password, st, mn, standard).provisioned(numbers, seconds, resends)
     except TimeoutError as error:
         raise NotAcknowledged(f"{host}:{port}: no MN was assigned within {seconds:g} s") from error
     except OSError as error:
         raise LinkDown(f"{host}:{port}: {(error.strerror or str(error)).lower()}") from error
 
 
-class _Talk:
+class Talk:
     """The one exchange a station has before it has an MN."""
 
     def __init__(self, connection: socket.socket, password: str, st: str, mn: str, standard: str) -> None:
@@ -87,7 +87,7 @@ class _Talk:
         again, pause = resends, seconds / (resends + 1)
         heard, end, due = False, time.monotonic() + seconds, time.monotonic() + pause
         while time.monotonic() < end:
-            for segment in self._listen(min(end, due)):
+            for segment in self.listen(min(end, due)):
                 heard = heard or (segment.cn == "9013" and segment.qn == qn)
                 if segment.cn == "9011" and segment.qn == qn:
                     raise Refused(f"the platform refused 1001: QnRtn={field_of(segment.data, 'QnRtn')[:8]}")
@@ -99,6 +99,10 @@ class _Talk:
             elif heard:
                 due = end
         raise TimeoutError
+
+    def ask(self, cn: str, qn: str) -> None:
+        """Send a notice *cn* that wants an answer."""
+        self._say(self._segment(cn, "", qn=qn, st=self._st, flag=self._dialect.flag(answer=True)))
 
     def _assigned(self, segment: Segment) -> str:
         """The MN in a 1002, answered; "" where it is refused."""
@@ -117,7 +121,7 @@ class _Talk:
     def _say(self, segment: Segment) -> None:
         self._connection.sendall(encode(segment.build()))
 
-    def _listen(self, until: float) -> Iterator[Segment]:
+    def listen(self, until: float) -> Iterator[Segment]:
         """What comes by *until*, or as soon as something comes."""
         self._connection.settimeout(max(0.01, until - time.monotonic()))
         try:

@@ -132,6 +132,7 @@ class Session:
             frame = self._urgent.popleft() if self._urgent else self._uploads.frame(now, self._written)
             if not frame:
                 return
+            self._terms.tap.note("out", frame)
             self._unsent += frame
             self._next_frame_at = now + self._settings.spacing_seconds
             self._flush()
@@ -230,6 +231,7 @@ class Session:
         self._terms.changed("stream", "rubbish", f"{self._settings.name} sends what is no frame: {fault}")
 
     def _understand(self, raw: bytes) -> None:
+        self._terms.tap.note("in", raw)
         try:
             segment = Segment.parse(raw)
         except FrameError as fault:

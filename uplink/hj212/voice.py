@@ -14,6 +14,7 @@ from uplink.hj212.frame import Segment, encode, fence
 from uplink.hj212.keys import KeyRing
 from uplink.hj212.messages import INTERACTION, Wording, timestamp
 from uplink.hj212.sm4 import Envelope, enciphered
+from uplink.hj212.tap import Tap
 
 if TYPE_CHECKING:
     from uplink.hj212.link import Hj212Settings, PointSettings
@@ -87,6 +88,7 @@ class Terms:
     note: Note
     guard: Guard
     timing: Timing
+    tap: Tap
 
     @property
     def place(self) -> str:

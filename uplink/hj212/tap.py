@@ -1,0 +1,53 @@
+"""The frames of a live link, for as long as somebody looks; passwords and keys are masked before they are kept."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+LOOK_SECONDS = 10.0  # without another look the tap closes
+MOST_FRAMES = 200
+
+_SECRETS = re.compile(rb"\b(PW|NewPW|NewSK)=[^;,&]*")
+
+
+class Seen(NamedTuple):
+    """One frame: which way it went ("out" or "in") and its text, what is no text as \\xNN."""
+
+    number: int
+    way: str
+    text: str
+
+
+class Tap:
+    """Keeps the newest frames between two looks.
+
+    >>> tap = Tap(lambda: 0.0)
+    >>> tap.note("out", b"PW=123456;CN=2011")  # nobody looks
+    >>> tap.look(0)
+    []
+    >>> tap.note("out", b"PW=123456;CN=2011")
+    >>> [(seen.way, seen.text) for seen in tap.look(0)]
+    [('out', 'PW=***;CN=2011')]
+    """
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic, self._until = monotonic, float("-inf")
+        self._seen: deque[Seen] = deque(maxlen=MOST_FRAMES)
+        self._count = 0
+
+    def note(self, way: str, frame: bytes) -> None:
+        """A frame went *way*; dropped unless somebody looks."""
+        if self._monotonic() > self._until:
+            self._seen.clear()
+            return
+        self._count += 1
+        masked = _SECRETS.sub(rb"\1=***", frame).rstrip(b"\r\n")
+        self._seen.append(Seen(self._count, way, masked.decode("utf-8", "backslashreplace")))
+
+    def look(self, after: int) -> list[Seen]:
+        """The frames numbered above *after*; and go on noting."""
+        self._until = self._monotonic() + LOOK_SECONDS
+        return [seen for seen in self._seen if seen.number > after]
