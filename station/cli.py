@@ -20,28 +20,17 @@ import click
 
 from station import i18n
 from station.cli_hj212 import frame
+from station.cli_uplink import gaps, provision, resend, uplink
 from station.i18n import t
 from station.model import ConfigError, StationError, StoreError, WrongArgument
-from station.texts import Group, Option, json_option, lang_option, option
+from station.texts import SYSTEM_CONFIG, Group, Option, config_option, default_config, json_option, lang_option, option
 from station.version import VERSION
 
 if TYPE_CHECKING:
     from station.config import Loaded
 
 EX_FAULTS, EX_SOFTWARE = 1, 70
-SYSTEM_CONFIG = Path("/etc/niutang-station/station.toml")
 SYSTEM_SOCKET = Path("/run/niutang-station/control.sock")  # the unit's RuntimeDirectory
-
-
-def default_config() -> Path:
-    """STATION_CONFIG, else station.toml here, else the installed one."""
-    if named := os.environ.get("STATION_CONFIG"):
-        return Path(named)
-    here = Path("station.toml")
-    return here if here.exists() or not SYSTEM_CONFIG.exists() else SYSTEM_CONFIG
-
-
-config_option = option("--config", key="config", type=click.Path(path_type=Path), default=default_config)
 
 
 def main() -> None:
@@ -351,10 +340,13 @@ def emulate_bus(
 @option("--host", key="host", default="127.0.0.1")
 @option("--database", key="database", type=click.Path(path_type=Path))
 @option("--fault", key="platform_fault")
+@option("--script", key="script", type=click.Path(path_type=Path))
 @json_option
 @lang_option
-def emulate_platform(port: int, host: str, database: Path | None, fault: str | None, as_json: bool) -> None:
-    """An HJ 212 platform that answers and keeps what it gets."""
+def emulate_platform(
+    port: int, host: str, database: Path | None, fault: str | None, script: Path | None, as_json: bool
+) -> int:
+    """An HJ 212 platform that answers and keeps what it gets; with a script, 0 when all of it went as expected."""
     from station.emulate import listen, obey_platform
     from uplink.hj212.emulator import FAULTS, Platform, Record
 
@@ -385,11 +377,25 @@ def emulate_platform(port: int, host: str, database: Path | None, fault: str | N
             print(t("emulate.listening", host=host, port=platform.port))
             print(t("emulate.prompt_platform", faults=", ".join(FAULTS)))
             print(t("emulate.ready"), flush=True)
+        if script is not None:
+            return _judge(platform.run_script(script), as_json)
         listen(sys.stdin, obey_platform(platform, "platform"), _say if not as_json else lambda _: None)
         stop.wait()
         _finish(platform.summary(), as_json)
+        return 0
     finally:
         platform.stop()
+
+
+def _judge(verdict: Any, as_json: bool) -> int:
+    """Print what came of a script; 0 when everything went as expected."""
+    if as_json:
+        _print_json(verdict.as_dict())
+        return 0 if verdict.passed else EX_FAULTS
+    for said in verdict.steps:
+        print(t("emulate.step", name=said.name, text="; ".join(said.faults) or t("emulate.as_expected")))
+    print(t("emulate.passed") if verdict.passed else t("emulate.failed", missing=verdict.missing))
+    return 0 if verdict.passed else EX_FAULTS
 
 
 def _finish(summary: Mapping[str, Any], as_json: bool) -> None:
@@ -432,7 +438,8 @@ def demo(seconds: int, outage: int, standard: str, keep: Path | None, as_json: b
     return run_demo(seconds, outage, standard, keep, as_json=as_json)
 
 
-cli.add_command(frame)
+for command in (frame, gaps, resend, uplink, provision):
+    cli.add_command(command)
 
 
 def _load(path: Path) -> Loaded:

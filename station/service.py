@@ -102,6 +102,16 @@ def verbs(engine: Engine) -> dict[str, Any]:
             raise WrongArgument("kinds are realtime, minute, hour and day")
         return {"queued": outbox.resend(start, end, [Kind[word.upper()] for word in words])}
 
+    def trace(request: Mapping[str, Any]) -> Any:
+        """Frames of a platform's link numbered above `after`, secrets masked; noted for as long as one asks."""
+        sender = next((s for s in engine.senders if s.outbox.name == request.get("platform")), None)
+        if sender is None:
+            raise WrongArgument(f"there is no such platform; known: {', '.join(engine.outboxes) or 'none'}")
+        tap = getattr(sender.uplink, "tap", None)
+        if tap is None:
+            raise WrongArgument(f"{sender.outbox.name}: this protocol shows no frames")
+        return [seen._asdict() for seen in tap.look(int(request.get("after") or 0))]
+
     def gaps(request: Mapping[str, Any]) -> Any:
         """What a platform does not have from .. to, as committed just now, and its completeness."""
         from station import ledger  # only who asks pays for it
@@ -119,6 +129,7 @@ def verbs(engine: Engine) -> dict[str, Any]:
         "read": read,
         "commit": commit,
         "resend": resend,
+        "trace": trace,
         "gaps": gaps,
     }
 

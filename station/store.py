@@ -21,7 +21,7 @@ from typing import Any
 from station.clock import from_ms, to_ms
 from station.model import Average, Command, Kind, Mark, Message, Reading, Reason, Report, StoreError, StoreVersionError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 PAGE_SIZE = 1024  # measured with the whole flow: tests/bench/bench_store.py prints both sizes
 PURGE_CHUNK = 5000
 MOST_SEEN = 1024  # identities of commands kept for each platform

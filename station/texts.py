@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from station.i18n import LANGUAGES, language, t, texts, use
 
+SYSTEM_CONFIG = Path("/etc/niutang-station/station.toml")
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -84,3 +87,14 @@ lang_option = option(
     "--lang", key="lang", type=click.Choice(LANGUAGES), expose_value=False, is_eager=True, callback=_choose
 )
 json_option = option("--json", "as_json", key="json", is_flag=True)
+
+
+def default_config() -> Path:
+    """STATION_CONFIG, else station.toml here, else the installed one."""
+    if named := os.environ.get("STATION_CONFIG"):
+        return Path(named)
+    here = Path("station.toml")
+    return here if here.exists() or not SYSTEM_CONFIG.exists() else SYSTEM_CONFIG
+
+
+config_option = option("--config", key="config", type=click.Path(path_type=Path), default=default_config)

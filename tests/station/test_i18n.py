@@ -22,11 +22,13 @@ from tests.station.commands import configure, station
 SOURCE = Path(i18n.__file__).parent
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 # Texts that are the same in both languages: nothing but placeholders and signs.
-WORDLESS = {"status.unknown", "status.error", "emulate.record"}
+WORDLESS = {"status.unknown", "status.error", "emulate.record", "emulate.step"}
 # Keys that are put together while the program runs, and what they are put together from.
 MADE = {
     "age.": ["seconds", "minutes", "hours"],
     "heading.": ["Options", "Commands", "Arguments", "Usage"],
+    "kind.": ["realtime", "minute", "hour", "day"],
+    "gap.": ["off", "clock", "not_measured", "owed", "refused", "parked", "dropped"],
     "mark.": [mark.name for mark in Mark],
     "demo.": ["readings", "records", "sent", "acknowledged", "resupplied", "duplicates", "lost"],
 }

@@ -50,7 +50,7 @@ def test_a_newer_file_is_refused_and_left_alone(tmp_path: Path) -> None:
         newer.execute(f"PRAGMA user_version={SCHEMA_VERSION + 1}")
     newer.close()
     before = path.read_bytes()
-    with pytest.raises(StoreVersionError, match=r"was written by a newer version \(schema 2, this one knows 1\)"):
+    with pytest.raises(StoreVersionError, match=r"was written by a newer version \(schema 3, this one knows 2\)"):
         Store.open(path)
     assert path.read_bytes() == before
 
