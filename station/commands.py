@@ -324,7 +324,10 @@ class CommandDesk:
         which = command.verb.removeprefix("set_")
         if self._credentials is None:
             return _cannot("this station keeps no credential that could be changed")
-        why_not = self._credentials(command.platform, which, command.arguments[which])
+        text = command.arguments[which]
+        if created := command.arguments.get("created"):
+            text = f"{text} {created}"  # from which the reminder to renew a key is reckoned
+        why_not = self._credentials(command.platform, which, text)
         return _cannot(why_not) if why_not else Result(Outcome.DONE, dict(command.arguments))
 
     def _recall(self, command: Command, answer: Answer) -> Result:

@@ -107,7 +107,7 @@ class Engine:
         self.senders = [self._sender(settings, uplink, reader) for settings, uplink in uplinks]
         self.outboxes = {sender.outbox.name: sender.outbox for sender in self.senders}
         outboxes = [sender.outbox for sender in self.senders]
-        self.purge = Purge(store, self.config.retention, clock, outboxes, self.note)
+        self.purge = Purge(store, self.config.retention, clock, self._zone, outboxes, self.note)
         self._register()
 
     # -- making the parts
@@ -132,6 +132,8 @@ class Engine:
             monotonic=self.clock.monotonic,
             secret=self.loaded.secret,
             started=self.started,
+            note=self.note,
+            remembered=self.store.remembered,
         )
         made = []
         for settings in self.config.uplink:

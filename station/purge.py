@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 
 from station.clock import Clock, trust
 from station.config import RetentionSettings
@@ -28,12 +28,13 @@ class Purge:
         store: Store,
         settings: RetentionSettings,
         clock: Clock,
+        zone: tzinfo,
         outboxes: Iterable[PlatformOutbox],
         note: Callable[..., None],
         believed: Callable[[], str] = trust,
     ) -> None:
         self._store, self._settings, self._clock, self._note = store, settings, clock, note
-        self._outboxes, self._believed = tuple(outboxes), believed
+        self._zone, self._outboxes, self._believed = zone, tuple(outboxes), believed
         self._before_start = store.newest_time()
         self._next = clock.monotonic() + EVERY_SECONDS
         self._stepped_until = 0.0
@@ -64,6 +65,8 @@ class Purge:
             self._gone = {}
 
     def _due(self) -> Iterator[Work]:
+        from station.ledger import roll_up  # once an hour: the service does without it otherwise
+
         now, keep = self._clock.now(), self._settings
         for table, days in (
             ("reading", keep.readings_days),
@@ -72,9 +75,11 @@ class Purge:
             ("event", keep.events_days),
         ):
             yield table, now - timedelta(days=days), ALL_IDS
+        before = now - timedelta(days=keep.messages_days)
         for outbox in self._outboxes:
+            roll_up(self._store, outbox.name, before, now, self._zone)
             ids = (outbox.id << SEQUENCE_BITS, outbox.keep_from())
-            yield "message", now - timedelta(days=keep.messages_days), ids
+            yield "message", before, ids
 
     def _believable(self) -> bool:
         """Whether the wall clock may decide what is old: five years of records hang on it."""

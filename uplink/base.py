@@ -122,6 +122,14 @@ class UplinkSettings:
         return ()
 
 
+def _unnoted(code: str, /, **fields: object) -> None:
+    """Record nothing: an uplink without a station."""
+
+
+def _nothing_remembered(platform: str) -> Mapping[str, str]:
+    return {}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """What the station lends an uplink: its words, its zone, its clocks and its secrets."""
@@ -132,6 +140,8 @@ class Context:
     monotonic: Callable[[], float]
     secret: Callable[[str], str]  # the text of a credential file named in the settings
     started: datetime  # when this run of the station began
+    note: Callable[..., None] = _unnoted  # records an event by its code
+    remembered: Callable[[str], Mapping[str, str]] = _nothing_remembered  # what the platform named has set
     folder: Path | None = None  # where an uplink may keep what a platform gave it: a key, an MN
 
 

@@ -13,7 +13,7 @@ import re
 import select
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from threading import Event, Thread
 from typing import Any
@@ -171,7 +171,8 @@ class Hj212Uplink:
         self._context = context
         self._states: dict[str, str] = {}
         self._keys: KeyRing | None = None
-        self.note: Callable[..., None] = _unnoted  # the station puts its own here, to record events
+        self.note = context.note
+        remembered = context.remembered(settings.name)
         self.dialect = settings.spoken()
         self._wording = Wording.of(
             self.dialect,
@@ -181,11 +182,21 @@ class Hj212Uplink:
             codes=settings.codes,
             units=settings.units,
         )
-        points = {p.point: p if p.st else replace(p, st=self.dialect.st or systems[p.point]) for p in settings.point}
+        points = {
+            p.point: replace(
+                p,
+                st=p.st or self.dialect.st or systems[p.point],
+                mn=remembered.get(f"mn.{p.point}", p.mn),
+            )
+            for p in settings.point
+        }
         self._kinds = {Kind[name.upper()] for name in settings.kinds} | {
             kind for kind in Kind if kind.name.lower() not in CHOSEN
         }
-        self.timing = Timing(settings.timeout_seconds, settings.resends)
+        self.timing = Timing(
+            float(remembered.get("timeout_seconds", settings.timeout_seconds)),
+            int(remembered.get("resends", settings.resends)),
+        )
         self.tap = Tap(context.monotonic)
         self._terms = Terms(
             settings=settings,
@@ -300,10 +311,6 @@ class Hj212Uplink:
 
     def _place(self) -> str:
         return self._terms.place
-
-
-def _unnoted(code: str, /, **fields: str) -> None:
-    """Nobody records events."""
 
 
 def _look_up(host: str, port: int, found: list[Any]) -> None:
