@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 
@@ -9,6 +10,7 @@ def main() -> None:
     """Run `station run --config FILE` directly, any other words through station.cli."""
     words = sys.argv[1:]
     if len(words) == 3 and words[:2] == ["run", "--config"]:
+        gc.disable()  # until all is loaded: nothing of it is garbage (station/service.py switches it on)
         from station.service import main as run
 
         sys.exit(run(words))

@@ -10,6 +10,7 @@ import re
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from functools import cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from station.model import did_you_mean
@@ -33,7 +34,7 @@ class Unusable(Exception):
 def build(cls: type[Any], table: Mapping[str, Any], path: str, faults: list[Fault]) -> Any:
     """An instance of *cls* from *table*; raise Unusable when it has faults, which are added to *faults*."""
     known = {f.name: f for f in fields(cls)}
-    hints = get_type_hints(cls)
+    hints = _hints(cls)
     values: dict[str, Any] = {}
     usable = True
     for key in table:
@@ -53,6 +54,9 @@ def build(cls: type[Any], table: Mapping[str, Any], path: str, faults: list[Faul
     if not usable:
         raise Unusable
     return cls(**values)
+
+
+_hints = cache(get_type_hints)
 
 
 def _meaning(description: Field[Any]) -> str:

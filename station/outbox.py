@@ -506,7 +506,8 @@ class PlatformOutbox:
                 self._patience -= 1
                 self._urgent()
                 self._beat()
-                self._reserve_grown.wait(1.0)
+                if number > self._reserved:
+                    self._reserve_grown.wait(1.0)
             return number
 
     def wait(self, seconds: float) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import logging
 import os
 import signal
@@ -72,6 +73,8 @@ def run(loaded: Loaded) -> None:
             engine.note("platform_not_configured", platform=platform["name"], owed=platform["owed"])
         log.info("station %s: %d devices, %d platforms, data in %s", loaded.config.station.name, len(engine.tasks),
                  len(engine.senders), loaded.data_folder)  # fmt: skip
+        gc.freeze()  # what is loaded stays: the collector need not look at it again
+        gc.enable()
         engine.run()
     log.info("station %s: stopped, everything committed", loaded.config.station.name)
 

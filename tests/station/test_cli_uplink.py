@@ -13,7 +13,7 @@ from uplink.hj212.emulator import Platform
 
 @pytest.fixture
 def platform() -> object:
-    with Platform() as made:
+    with Platform(sets_clock=True) as made:
         yield made
 
 
@@ -30,7 +30,10 @@ def test_an_uplink_that_answers_is_said_with_its_times(tmp_path: Path, platform:
     found = json.loads(done.out)
     assert (done.code, found["name"]) == (0, "district")
     assert found["answer_seconds"] >= 0
-    assert "connected in" in station("uplink", "test", "district", "--config", config).out
+    assert abs(found["clock_seconds"]) <= 2
+    said = station("uplink", "test", "district", "--config", config).out
+    assert "connected in" in said
+    assert "the platform's clock is" in said
 
 
 def test_an_uplink_that_is_not_there_is_one_sentence(tmp_path: Path, platform: Platform) -> None:
