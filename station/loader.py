@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from functools import cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -56,7 +56,9 @@ def build(cls: type[Any], table: Mapping[str, Any], path: str, faults: list[Faul
     return cls(**values)
 
 
-_hints = cache(get_type_hints)
+@cache
+def _hints(cls: Hashable) -> dict[str, Any]:
+    return get_type_hints(cls)
 
 
 def _meaning(description: Field[Any]) -> str:
