@@ -34,7 +34,7 @@ class Unusable(Exception):
 def build(cls: type[Any], table: Mapping[str, Any], path: str, faults: list[Fault]) -> Any:
     """An instance of *cls* from *table*; raise Unusable when it has faults, which are added to *faults*."""
     known = {f.name: f for f in fields(cls)}
-    hints = _hints(cls)
+    hints = _hints(cls)  # type: ignore[arg-type]  # a class is hashable; mypy 2.4 doubts type[Any]
     values: dict[str, Any] = {}
     usable = True
     for key in table:
