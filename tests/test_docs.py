@@ -81,6 +81,14 @@ def test_the_first_two_commands_are_the_promised_ones() -> None:
     assert commands == [f"{install}station demo", f"{install}pytest"]
 
 
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_no_page_has_a_placeholder(page: Path) -> None:
+    """What is to be filled in is filled in."""
+    assert (
+        re.findall(r"^(?:TRANSCRIPT|FIGURES|TODO|TBD)\b", (ROOT / page).read_text(encoding="utf-8"), flags=re.M) == []
+    )
+
+
 def test_every_public_function_of_the_pure_modules_says_what_it_does() -> None:
     """Docstrings on what others call."""
     silent = []
