@@ -8,8 +8,10 @@ Coefficients = tuple[float, float]  # slope, intercept
 IDENTITY: Coefficients = (1.0, 0.0)
 
 
-def reading(sample: Sample, device: str, point: str, coefficients: Coefficients = IDENTITY) -> Reading:
-    """The reading made of *sample* with slope and intercept; the raw value is kept beside it.
+def reading(
+    sample: Sample, device: str, point: str, coefficients: Coefficients = IDENTITY, heard: float = 0.0
+) -> Reading:
+    """The reading made of *sample* with slope and intercept, *heard* at that moment; the raw value is kept beside it.
 
     >>> from datetime import UTC, datetime
     >>> now = datetime(2026, 3, 1, tzinfo=UTC)
@@ -20,4 +22,4 @@ def reading(sample: Sample, device: str, point: str, coefficients: Coefficients 
     slope, intercept = coefficients
     raw = sample.value
     value = raw if raw is None or coefficients == IDENTITY else slope * raw + intercept
-    return Reading(device, point, sample.parameter, sample.time, raw, value, sample.mark, sample.reason)
+    return Reading(device, point, sample.parameter, sample.time, raw, value, sample.mark, sample.reason, heard)

@@ -151,6 +151,7 @@ class Engine:
             beat=heart.beat,
             backlog_kinds=[Kind[kind.upper()] for kind in settings.backlog_kinds],
             horizon_seconds=self.config.station.commit_seconds + 15,
+            note=self.note,
         )
         backoff = Backoff(longest=settings.reconnect_seconds)
         return Sender(uplink, outbox, self.desk, self.stop, heart.beat, self.note, backoff)
@@ -506,13 +507,13 @@ class Engine:
         self, point: str, step: timedelta, latest: Mapping[tuple[str, str], Reading]
     ) -> tuple[Average, ...]:
         """What was read last at *point*; a series that went silent is reported as such, never by its last value."""
-        delay = self.config.station.closing_delay_seconds
+        now = self.clock.monotonic() - self.config.station.closing_delay_seconds
         values = []
         for (where, parameter), reading in latest.items():
             if where != point:
                 continue
-            patience = self._patience(reading.device, step.total_seconds()) + delay
-            current = self._silent_seconds(reading.device, parameter) <= patience
+            patience = self._patience(reading.device, step.total_seconds())
+            current = reading.mark is Mark.B or now - reading.heard <= patience
             value, mark = (reading.value, reading.mark) if current else (None, Mark.B)
             values.append(Average(parameter, value, mark=mark, valid=1, total=1, expected=1))
         return tuple(sorted(values, key=lambda a: a.parameter))

@@ -160,7 +160,10 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A calibrated, marked value at a measuring point; *raw* is what the instrument said."""
+    """A calibrated, marked value at a measuring point; *raw* is what the instrument said.
+
+    *heard* is when it came, in seconds of the clock that never steps; it is not stored.
+    """
 
     device: str
     point: str
@@ -170,6 +173,7 @@ class Reading:
     value: float | None
     mark: Mark = Mark.N
     reason: Reason = Reason.NONE
+    heard: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ handed out since the last commit, never add to it.
 from __future__ import annotations
 
 import enum
+import logging
 import os
 import select
 import sqlite3
@@ -26,11 +27,14 @@ from station.clock import from_ms, to_ms
 from station.model import Kind, Lane, Message
 from station.store import SEQUENCE_BITS, Store, find_message, later_versions, message_of
 
+log = logging.getLogger(__name__)
+
 ALL_KINDS = sum(1 << kind for kind in Kind)
 MOST_REFUSALS = 5
 NO_ANSWER = "no answer"
 MOST_ASIDE = 8
 LONGEST_RETRY_MS = 3_600_000
+REFUSED_ALL_MS = 600_000  # a platform that refuses everything is tried again at these marks
 RETRY_MS = 60_000  # after a refusal; doubles with each one
 FETCH = 100
 SLACK_MS = 3_600_000  # looked at before and behind a range: real-time data may run backwards with the clock
@@ -149,18 +153,21 @@ class PlatformOutbox:
         beat: Callable[[], None] = lambda: None,
         backlog_kinds: Iterable[Kind] = tuple(Kind),
         horizon_seconds: float = 75.0,
+        note: Callable[..., None] = lambda code, **arguments: None,
     ) -> None:
         self.name = name
         self._store, self._make_reader = store, reader
         self._reader: Any = None  # the uplink thread's own connection
         self._counter: Any = None  # ours, used under our lock alone
-        self._now, self._urgent, self._beat = now, urgent, beat
+        self._now, self._urgent, self._beat, self._note = now, urgent, beat, note
         self._lock = RLock()
         self._reserve_grown = Condition(self._lock)
         self._wanted = sum(1 << kind for kind in backlog_kinds) | 1 << Kind.POWER_ON
         self._horizon_ms = round(horizon_seconds * 1000)
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._flying: dict[int, Kind] = {}
+        self._refused_at: dict[int, int] = {}  # refused messages, and how many others were answered by then
+        self._refusing = False
         self._silences: dict[int, int] = {}  # messages over which the link was given up, and how often
         self._done: set[int] = set()  # answered live messages above a gap
         self._fetched: deque[Message] = deque()
@@ -424,6 +431,8 @@ class PlatformOutbox:
                 if not self._settle(number):
                     continue
                 self._silences.pop(number, None)
+                self._refused_at.pop(number, None)
+                self._refusing = False
                 self._resupplied += old
                 self.progress += 1
                 if confirmed:
@@ -453,12 +462,22 @@ class PlatformOutbox:
         return before != (len(self._spans), sum(s.last - s.first for s in self._spans))
 
     def refused(self, message_id: int, reason: str) -> None:
-        """The platform said no: tried again later, parked with its reason after MOST_REFUSALS."""
+        """The platform said no: tried again later; parked when it goes on refusing this while it takes others.
+
+        A platform that refuses everything (an MN not registered yet) parks nothing: all of it is tried again
+        every ten minutes.
+        """
         with self._lock:
-            tries = 1 + max((s.tries for s in self._spans if s.first <= message_id <= s.last), default=0)
+            before = max((s.tries for s in self._spans if s.first <= message_id <= s.last), default=0)
+            since = self._refused_at.get(message_id)
+            self._refused_at[message_id] = self.progress
             kind = self._flying.get(message_id)
             if not self._settle(message_id):
                 return
+            alone = since is not None and self.progress > since  # others were taken meanwhile
+            tries = before + 1 if alone or not before else before
+            now = to_ms(self._now())
+            together = now // REFUSED_ALL_MS * REFUSED_ALL_MS + REFUSED_ALL_MS
             parked = tries >= MOST_REFUSALS
             span = Span(
                 message_id,
@@ -466,11 +485,23 @@ class PlatformOutbox:
                 State.PARKED if parked else State.RESEND,
                 ALL_KINDS if kind is None else 1 << kind,
                 tries=tries,
-                next_try_ms=0 if parked else to_ms(self._now()) + RETRY_MS * 2 ** (tries - 1),
+                next_try_ms=0 if parked else now + RETRY_MS * 2 ** (tries - 1) if alone or since is None else together,
                 reason=reason[:200],
                 sent=True,
             )
             self._spans = joined([*self._spans, span])
+        if not self._refusing or parked:
+            self._refusing = True
+            what = "parked, station resend queues it again" if parked else "tried again later"
+            log.warning("platform %s refuses message %d: %s; %s", self.name, message_id & 0xFFFFFFFF, reason, what)
+            self._note("message_parked" if parked else "platform_refuses", platform=self.name, reason=reason)
+
+    @property
+    def complaint(self) -> str:
+        """What the platform last said no to, if it still stands."""
+        with self._lock:
+            refused = [s for s in self._spans if s.tries and s.state in (State.RESEND, State.PARKED)]
+            return refused[-1].reason if refused else ""
 
     def unanswered(self, message_id: int) -> None:
         """The link was given up over this message: the second time it steps aside, so that the rest goes on.

@@ -151,16 +151,14 @@ class Poller(Thread):
             return task.device.read()
 
     def _record(self, task: Task, samples: Sequence[Sample]) -> None:
-        name = task.device.name
-        readings = [
-            qc.mark(
-                calibrate.reading(sample, name, task.point(sample.parameter), task.coefficients(sample.parameter)),
-                task.settings.range.get(sample.parameter),
-            )
-            for sample in samples
-        ]
+        name, heard = task.device.name, self._clock.monotonic()
+        readings = []
+        for sample in samples:
+            key = sample.parameter
+            made = calibrate.reading(sample, name, task.point(key), task.coefficients(key), heard)
+            readings.append(qc.mark(made, task.settings.range.get(key)))
         if readings:
-            self._recorder.add(readings, self._clock.monotonic())
+            self._recorder.add(readings, heard)
             self._recorder.state(name).last_reply = self._clock.now()
 
     def _miss(self, task: Task, error: DriverError, began: float) -> None:

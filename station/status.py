@@ -94,7 +94,7 @@ def _platform(sender: Any, now: datetime) -> dict[str, Any]:
         "unconfirmed": depth.unconfirmed,
         "parked": depth.parked,
         "dropped": depth.dropped,
-        "error": "" if up else sender.error,
+        "error": sender.outbox.complaint if up else sender.error,
     }
 
 

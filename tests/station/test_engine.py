@@ -91,6 +91,19 @@ def test_a_parameter_whose_registers_fail_is_marked_although_the_rest_answers(ri
     assert rig.texts("MINUTE")[-1].endswith("pm25=B")
 
 
+def test_a_value_from_before_a_silence_is_not_sent_as_the_present_one(rig: Rig) -> None:
+    """The instrument comes back in the two seconds before the report is made: the moment reported had nothing."""
+    rig.run(31)
+    rig.instrument.go_silent()
+    rig.run(89.0)
+    rig.instrument.show(pm25=99.0, pm10=99.0)
+    rig.instrument.come_back()
+    for task in rig.engine.pollers[0].tasks:
+        task.due = rig.clock.monotonic() + 1
+    rig.run(3)
+    assert rig.texts("REALTIME")[-1] == "REALTIME site pm10=B pm25=B"
+
+
 def test_a_clock_set_back_does_not_keep_a_dead_instrument_alive(rig: Rig) -> None:
     """Silence is measured on the clock that never steps."""
     rig.run(10)

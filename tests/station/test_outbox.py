@@ -140,21 +140,44 @@ def test_an_answer_from_before_a_reconnect_still_counts(rig: Rig) -> None:
     assert sequence(rig.outbox.next(Lane.HISTORY, 8)) == [1, 3]
 
 
-def test_a_refused_message_is_tried_again_later_and_parked_in_the_end(rig: Rig) -> None:
-    """Poison is shown with its reason; the rest flows."""
+def test_a_message_refused_while_others_are_taken_is_parked_in_the_end(rig: Rig) -> None:
+    """Poison is shown with its reason; the rest flows; `resend` takes it up again."""
     rig.outbox.connected()
-    rig.commit(Kind.MINUTE, Kind.MINUTE)
-    poison, good = rig.outbox.next(Lane.LIVE, 2)
+    rig.commit(Kind.MINUTE)
+    (poison,) = rig.outbox.next(Lane.LIVE, 2)
     rig.outbox.refused(poison.id, "QnRtn=2")
-    rig.outbox.answered([good.id])
     for attempt in range(MOST_REFUSALS - 1):
         assert rig.outbox.next(Lane.HISTORY, 8) == []
+        rig.commit(Kind.MINUTE)
+        rig.outbox.answered([m.id for m in rig.outbox.next(Lane.LIVE, 8)])
         rig.clock.advance(60 * 2**attempt)
         assert sequence(rig.outbox.next(Lane.HISTORY, 8)) == [1]
         rig.outbox.refused(poison.id, "QnRtn=2")
-    assert [(s.state, s.reason) for s in rig.outbox.spans] == [(State.PARKED, "QnRtn=2")]
+    assert [(s.state, s.reason) for s in rig.outbox.spans if s.state is State.PARKED] == [(State.PARKED, "QnRtn=2")]
+    assert rig.outbox.complaint == "QnRtn=2"
     depth = rig.outbox.depth()
-    assert (depth.owed, depth.parked, depth.answered) == (0, 1, 1)
+    assert (depth.owed, depth.parked, depth.answered) == (0, 1, MOST_REFUSALS - 1)
+    assert rig.outbox.resend(START, START + timedelta(minutes=1), [Kind.MINUTE]) == 2
+    assert sequence(rig.outbox.next(Lane.HISTORY, 8)) == [1, 2]
+
+
+def test_a_platform_that_refuses_everything_parks_nothing(rig: Rig) -> None:
+    """The MN was registered two days late: all is owed, in few spans, and all arrives."""
+    rig.outbox.connected()
+    for _ in range(200):
+        rig.commit(Kind.MINUTE)
+        for message in [*rig.outbox.next(Lane.LIVE, 8), *rig.outbox.next(Lane.HISTORY, 8)]:
+            rig.outbox.refused(message.id, "QnRtn=4: MN wrong")
+        rig.clock.advance(60)
+    depth = rig.outbox.depth()
+    assert (depth.owed, depth.parked) == (200, 0)
+    assert len(rig.outbox.spans) <= 65
+    rig.clock.advance(3600)
+    found: list[int] = []
+    while batch := rig.outbox.next(Lane.HISTORY, 50):
+        found += [m.id for m in batch]
+        rig.outbox.answered(found[-len(batch) :])
+    assert (len(found), rig.outbox.depth().owed, rig.outbox.complaint) == (200, 0, "")
 
 
 def test_a_refused_message_above_a_gap_survives_a_reconnect(rig: Rig) -> None:
@@ -382,6 +405,7 @@ def test_what_was_given_up_can_be_sent_again(tmp_path: Path) -> None:
     rig.outbox.answered([first.id], confirmed=False)
     for _ in range(MOST_REFUSALS):
         rig.outbox.refused(second.id, "QnRtn=9")
+        rig.outbox.progress += 1  # others are taken meanwhile
     assert (rig.outbox.depth().owed, rig.outbox.depth().parked, rig.outbox.depth().dropped) == (1, 1, 2)
     assert rig.outbox.resend(START, START + timedelta(seconds=1), [Kind.REALTIME, Kind.MINUTE]) == 4
     depth = rig.outbox.depth()
