@@ -107,7 +107,7 @@ def check(file: Path | None, as_json: bool) -> int:
     """Every fault of a configuration; 0 when there is none, else 1."""
     path = file or default_config()
     try:
-        loaded = _load(path)
+        loaded = _load(path, secrets=True)
     except ConfigError as error:
         faults = str(error).splitlines()
         if as_json:
@@ -442,10 +442,11 @@ for command in (frame, gaps, resend, uplink, provision):
     cli.add_command(command)
 
 
-def _load(path: Path) -> Loaded:
+def _load(path: Path, *, secrets: bool = False) -> Loaded:
+    """The configuration; its credentials only where they are about to be used."""
     from station.config import load
 
-    return load(path)
+    return load(path, secrets=secrets)
 
 
 def _asked(loaded: Loaded, verb: str, **arguments: Any) -> Any:

@@ -170,11 +170,13 @@ def make_device(settings: DeviceSettings, line: Bus, folders: Sequence[Path]) ->
 
 
 def secret_path(name: str, folder: Path) -> Path:
-    """Where credential *name* lies: among systemd's credentials, or at its path beside station.toml."""
+    """Where credential *name* lies: with systemd, beside station.toml, or in the folder secrets there."""
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
     if credentials and (Path(credentials) / name).is_file():
         return Path(credentials) / name
-    return folder / name
+    beside = folder / name
+    within = folder / "secrets" / name  # what systemd reads on the service's behalf (systemd/README.md)
+    return within if not beside.exists() and within.parent.is_dir() else beside
 
 
 def parse_zone(text: str) -> timezone:
@@ -190,20 +192,28 @@ def parse_zone(text: str) -> timezone:
     return timezone(-offset if match[1] == "-" else offset)
 
 
-def load(path: Path) -> Loaded:
-    """The configuration in *path*; raise ConfigError naming every fault, one a line."""
+def load(path: Path, *, secrets: bool = True) -> Loaded:
+    """The configuration in *path*; raise ConfigError naming every fault, one a line.
+
+    Without *secrets* the credentials are not looked at: whoever asks a running station for its status
+    need not be able to read them.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # Notepad writes a byte-order mark
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start})") from error
+        number = path.read_bytes()[: error.start].count(b"\n") + 1
+        raise ConfigError(f"{path}:{number}: is not UTF-8 text; save the file as UTF-8 (not GBK)") from error
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         where = re.search(r"\(at line (\d+), column \d+\)", str(error))
         said = str(error).partition(" (at ")[0]
-        raise ConfigError(f"{path}:{where[1] if where else 'end'}: not TOML: {said}") from error
+        number = int(where[1]) if where else len(text.splitlines())
+        curly = set("“”‘’") & set("".join(text.splitlines()[number - 1 : number]))
+        hint = '; write straight quotes "…" instead of “…”' if curly else ""
+        raise ConfigError(f"{path}:{number}: not TOML: {said}{hint}") from error
     faults: list[Fault] = []
     warnings: list[Fault] = []
     config: Config | None = None
@@ -214,7 +224,8 @@ def load(path: Path) -> Loaded:
     else:
         config = _with_whole_ports(config, path.resolve().parent)
         faults += _cross_faults(config, path.parent)
-        warnings += _warnings(config, path.parent)
+        faults += _secret_faults(config, path.parent) if secrets else ()
+        warnings += () if faults else _warnings(config, path.parent)
     lines = locate(text)
     if config is None or faults:
         faults.sort(key=lambda fault: line_of(fault.path, lines) or 0)
@@ -324,9 +335,24 @@ def _uplink_faults(
             yield Fault(f"{place}.point[{index}].point", f'there is no point "{point.point}"{hint}')
     for key, text in uplink.faults(catalogue()):
         yield Fault(f"{place}.{key}", text)
-    password = getattr(uplink, "password_file", "")
-    if password and not secret_path(password, folder).is_file():
-        yield Fault(f"{place}.password_file", f"there is no file {secret_path(password, folder)}")
+
+
+def _secret_faults(config: Config, folder: Path) -> Iterator[Fault]:
+    """Credentials that are not there, or that no frame could carry."""
+    for u, uplink in enumerate(config.uplink):
+        name, place = getattr(uplink, "password_file", ""), f"uplink[{u}].password_file"
+        if not name:
+            continue
+        path = secret_path(name, folder)
+        try:
+            text = path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "it is not UTF-8 text"
+            absent = isinstance(error, FileNotFoundError)
+            yield Fault(place, f"there is no file {path}" if absent else f"{path} cannot be read ({why})")
+            continue
+        if not text or not text.isprintable() or set(text) & set(";,=&#"):
+            yield Fault(place, f"{path} holds no usable password: 1 to 6 printable characters without ;,=&#")
 
 
 def _warnings(config: Config, folder: Path) -> Iterator[Fault]:
@@ -337,10 +363,39 @@ def _warnings(config: Config, folder: Path) -> Iterator[Fault]:
     for u, uplink in enumerate(config.uplink):
         if uplink.realtime_seconds < 30:
             yield Fault(f"uplink[{u}].realtime_seconds", "the standard's shortest interval is 30")
-        password = getattr(uplink, "password_file", "")
-        path = secret_path(password, folder)
-        if password and path.is_file() and path.stat().st_mode & 0o077:
-            yield Fault(f"uplink[{u}].password_file", f"{path} can be read by others; chmod 600 it")
+        yield from _secret_warnings(f"uplink[{u}]", uplink, folder)
+        yield from _silent_parameters(f"uplink[{u}]", uplink, config, folder)
     for b, bus in enumerate(config.bus):
         if not Path(bus.port).exists():
             yield Fault(f"bus[{b}].port", f"{bus.port} is not there now; the station will wait for it")
+
+
+def _secret_warnings(place: str, uplink: UplinkSettings, folder: Path) -> Iterator[Fault]:
+    name = getattr(uplink, "password_file", "")
+    path = secret_path(name, folder)
+    if not name or not os.access(path, os.R_OK) or not path.is_file():
+        return
+    if path.stat().st_mode & 0o077:
+        yield Fault(f"{place}.password_file", f"{path} can be read by others; chmod 600 it")
+    if len(path.read_bytes().strip()) > 6:
+        yield Fault(f"{place}.password_file", f"{path} holds more than the 6 characters the standard allows")
+
+
+def _silent_parameters(place: str, uplink: UplinkSettings, config: Config, folder: Path) -> Iterator[Fault]:
+    """What is measured at a reported point and has no factor code there: kept here, never sent."""
+    spoken = getattr(uplink, "spoken", None)
+    if spoken is None:
+        return
+    dialect = spoken()
+    reported = {point.point for point in getattr(uplink, "point", ())}
+    silent: dict[str, None] = {}
+    for bus in config.bus:
+        line = Bus(bus)
+        for settings in bus.device:
+            for parameter in make_device(settings, line, (folder / "profiles",)).units:
+                point = settings.points.get(parameter, settings.point)
+                coded = getattr(catalogue()[parameter], dialect.code) or dialect.codes.get(parameter)
+                if point in reported and not coded and parameter not in getattr(uplink, "codes", {}):
+                    silent[parameter] = None
+    if silent:
+        yield Fault(f"{place}.codes", f"{', '.join(silent)}: no factor code, so not sent; give them one here if wanted")
