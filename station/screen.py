@@ -12,6 +12,12 @@ from rich.table import Table
 from station.i18n import language, t
 from station.parameters import catalogue
 
+_SILENCES = {
+    "port_lost": "silence.port",
+    "bad_reply": "silence.rubbish",
+    "exception": "silence.exception",
+    "no_reply": "silence.nothing",
+}
 GOOD, BAD, DIM = "green", "bold red", "dim"
 
 
@@ -79,12 +85,18 @@ def _devices(devices: Sequence[Mapping[str, Any]], now: datetime) -> Table:
         last = device["last_reply"]
         seconds = (now - datetime.fromisoformat(last)).total_seconds() if last else None
         good = device["answers"]
-        state = t("status.answers") if good else t("status.silent")
+        state = t("status.answers") if good else _why_silent(device)
         if not device["bus"]:
             state, good = t("status.unknown"), True
         style = GOOD if good else BAD
         table.add_row(device["name"], device["bus"], state, age(seconds), str(device["missed"]), style=style)
     return table
+
+
+def _why_silent(device: Mapping[str, Any]) -> str:
+    """No answer, and in which way: a lost port is another errand than a wrong reply."""
+    key = _SILENCES.get(device.get("reason", ""))
+    return f"{t('status.silent')}: {t(key)}" if key else t("status.silent")
 
 
 def _values(values: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> Table:

@@ -61,6 +61,7 @@ def _device(engine: Engine, name: str, now: datetime) -> dict[str, Any]:
         "answers": state.last_reply is not None and not state.failures,
         "last_reply": state.last_reply.isoformat() if state.last_reply else None,
         "missed": state.missed,
+        "reason": state.reason.name.lower() if state.failures else "",
         "error": state.error,
         "values": values,
     }

@@ -48,10 +48,10 @@ CHINESE = {
     "[[point]].latitude": "北纬,度",
     "[[bus]].name": "线路在日志和界面中的名称",
     "[[bus]].port": "设备文件,最好用 /dev/serial/by-path 链接",
-    "[[bus]].baudrate": "比特/秒",
+    "[[bus]].baudrate": "bit/s(波特率)",
     "[[bus]].parity": "无校验、偶校验或奇校验",
     "[[bus]].stopbits": "停止位",
-    "[[bus]].gap_ms": "每次询问前的静默,毫秒;不填则按仪器描述",
+    "[[bus]].gap_ms": "每次轮询前的静默时间,毫秒;不填则按仪器描述",
 }
 
 

@@ -770,6 +770,7 @@ def test_an_unforeseen_error_is_one_sentence(command: Command, monkeypatch: pyte
 def test_the_shipped_example_is_found_good_once_it_has_its_password(command: Command, tmp_path: Path) -> None:
     """Five devices, two lines, three points, one platform."""
     (tmp_path / "district.password").touch(mode=0o600)
+    (tmp_path / "district.password").write_text("123456")
     (tmp_path / "station.toml").write_text(EXAMPLE.read_text(encoding="utf-8"), encoding="utf-8")
     done = command("check", tmp_path / "station.toml")
     assert done.code == 0

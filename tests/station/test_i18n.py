@@ -27,6 +27,7 @@ WORDLESS = {"status.unknown", "status.error", "emulate.record", "emulate.step"}
 MADE = {
     "age.": ["seconds", "minutes", "hours"],
     "heading.": ["Options", "Commands", "Arguments", "Usage"],
+    "silence.": ["port", "rubbish", "exception", "nothing"],
     "kind.": ["realtime", "minute", "hour", "day"],
     "gap.": ["off", "clock", "not_measured", "owed", "refused", "parked", "dropped"],
     "mark.": [mark.name for mark in Mark],

@@ -88,6 +88,7 @@ def test_the_installed_station_checks_the_shipped_example(site: Path, tmp_path: 
     """It finds profiles and catalogue beside itself."""
     shutil.copy(site / "station" / "example" / "station.toml", tmp_path)
     (tmp_path / "district.password").touch(mode=0o600)
+    (tmp_path / "district.password").write_text("123456")
     done = installed(site, "check", tmp_path / "station.toml")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1] == (
