@@ -168,12 +168,14 @@ class Periods:
         rule = catalogue()[parameter].averaging
         device = readings[-1].device
         task = self._tasks.get(device)
+        # Rounded down: an interval that does not divide the minute gives now one reading more, now one less.
+        expected = max(1, int(60 // task.settings.poll_seconds)) if task else len(readings)
         return average.close(
             parameter,
             rule,
             [Input(r.value, r.mark) for r in sorted(readings, key=lambda r: r.time)],
-            expected_inputs=0,  # a minute is judged by what was read; missed polls show in its share
-            expected=max(1, round(60 / task.settings.poll_seconds)) if task else len(readings),
+            expected_inputs=expected,  # a reading that was due and is not there is no normal one
+            expected=expected,
             strict=st in WATER,
             before=self._store.last_value(device, parameter, start) if rule is Averaging.SUM else None,
         )

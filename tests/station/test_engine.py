@@ -19,7 +19,7 @@ DAY = timedelta(days=1)
 
 
 def test_a_minute_becomes_an_average_and_a_message_in_one_commit(rig: Rig) -> None:
-    """At 00:01:02 the minute that began at 00:00 is closed; it held the readings of its second half."""
+    """At 00:01:02 the minute that began at 00:00 is closed; it held the readings of its second half alone."""
     rig.run(33)
     (report,) = rig.engine.store.averages(Kind.MINUTE, MIDNIGHT, MIDNIGHT + DAY)
     assert report.start == MIDNIGHT
@@ -27,7 +27,7 @@ def test_a_minute_becomes_an_average_and_a_message_in_one_commit(rig: Rig) -> No
         ("pm10", 60.0, 6, 12),
         ("pm25", 35.0, 6, 12),
     ]
-    assert rig.texts("MINUTE") == ["MINUTE site pm10=60N pm25=35N"]
+    assert rig.texts("MINUTE") == ["MINUTE site pm10=60D pm25=35D"]  # half of what was due: no normal minute
 
 
 def test_real_time_data_go_out_at_every_interval(rig: Rig) -> None:
@@ -188,7 +188,7 @@ def test_periods_that_a_crash_left_open_are_closed_at_the_next_start(rig: Rig) -
     rig.run(3)
     starts = [r.start for r in rig.engine.store.averages(Kind.MINUTE, MIDNIGHT, MIDNIGHT + DAY)]
     assert starts == [MIDNIGHT]
-    assert rig.texts("MINUTE") == ["MINUTE site pm10=60N pm25=35N"]
+    assert rig.texts("MINUTE") == ["MINUTE site pm10=60D pm25=35D"]
 
 
 def test_no_period_is_closed_twice_over_restarts(rig: Rig) -> None:
