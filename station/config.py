@@ -223,9 +223,10 @@ def load(path: Path, *, secrets: bool = True) -> Loaded:
         pass  # what could be built was checked; every fault is in the list
     else:
         config = _with_whole_ports(config, path.resolve().parent)
-        faults += _cross_faults(config, path.parent)
+        units: dict[str, Mapping[str, str]] = {}  # what each device delivers
+        faults += _cross_faults(config, path.parent, units)
         faults += _secret_faults(config, path.parent) if secrets else ()
-        warnings += () if faults else _warnings(config, path.parent)
+        warnings += () if faults else _warnings(config, path.parent, units)
     lines = locate(text)
     if config is None or faults:
         faults.sort(key=lambda fault: line_of(fault.path, lines) or 0)
@@ -244,7 +245,7 @@ def _worded(path: Path, fault: Fault, lines: Mapping[str, int]) -> str:
     return f"{place}: {fault.path}: {fault.text}"
 
 
-def _cross_faults(config: Config, folder: Path) -> Iterator[Fault]:
+def _cross_faults(config: Config, folder: Path, units_of: dict[str, Mapping[str, str]]) -> Iterator[Fault]:
     """What only shows when tables are held against each other, and against profiles and files."""
     try:
         parse_zone(config.station.timezone)
@@ -269,7 +270,7 @@ def _cross_faults(config: Config, folder: Path) -> Iterator[Fault]:
             if unit_id is not None and unit_id in units:
                 yield Fault(f"{place}.unit_id", f"{unit_id} is already {units[unit_id]} on this bus")
             units.setdefault(unit_id, f'"{device.name}"')
-            yield from _device_faults(place, device, line, folder, points, owners)
+            yield from _device_faults(place, device, line, folder, points, owners, units_of)
     for u, uplink in enumerate(config.uplink):
         yield from _uplink_faults(f"uplink[{u}]", uplink, points, folder)
 
@@ -291,6 +292,7 @@ def _device_faults(
     folder: Path,
     points: Mapping[str, PointSettings],
     owners: dict[tuple[str, str], str],
+    units_of: dict[str, Mapping[str, str]],
 ) -> Iterator[Fault]:
     try:
         device = make_device(settings, line, (folder / "profiles",))
@@ -298,6 +300,7 @@ def _device_faults(
         for text in str(error).splitlines():
             yield Fault(place, text)
         return
+    units_of[settings.name] = device.units
     if settings.poll_seconds < device.poll_minimum_seconds:
         yield Fault(
             f"{place}.poll_seconds",
@@ -355,7 +358,7 @@ def _secret_faults(config: Config, folder: Path) -> Iterator[Fault]:
             yield Fault(place, f"{path} holds no usable password: 1 to 6 printable characters without ;,=&#")
 
 
-def _warnings(config: Config, folder: Path) -> Iterator[Fault]:
+def _warnings(config: Config, folder: Path, units_of: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
     for name in RetentionSettings.__dataclass_fields__:
         days = getattr(config.retention, name)
         if days < LEGAL_DAYS:
@@ -364,7 +367,7 @@ def _warnings(config: Config, folder: Path) -> Iterator[Fault]:
         if uplink.realtime_seconds < 30:
             yield Fault(f"uplink[{u}].realtime_seconds", "the standard's shortest interval is 30")
         yield from _secret_warnings(f"uplink[{u}]", uplink, folder)
-        yield from _silent_parameters(f"uplink[{u}]", uplink, config, folder)
+        yield from _silent_parameters(f"uplink[{u}]", uplink, config, units_of)
     for b, bus in enumerate(config.bus):
         if not Path(bus.port).exists():
             yield Fault(f"bus[{b}].port", f"{bus.port} is not there now; the station will wait for it")
@@ -381,7 +384,9 @@ def _secret_warnings(place: str, uplink: UplinkSettings, folder: Path) -> Iterat
         yield Fault(f"{place}.password_file", f"{path} holds more than the 6 characters the standard allows")
 
 
-def _silent_parameters(place: str, uplink: UplinkSettings, config: Config, folder: Path) -> Iterator[Fault]:
+def _silent_parameters(
+    place: str, uplink: UplinkSettings, config: Config, units_of: Mapping[str, Mapping[str, str]]
+) -> Iterator[Fault]:
     """What is measured at a reported point and has no factor code there: kept here, never sent."""
     spoken = getattr(uplink, "spoken", None)
     if spoken is None:
@@ -389,13 +394,11 @@ def _silent_parameters(place: str, uplink: UplinkSettings, config: Config, folde
     dialect = spoken()
     reported = {point.point for point in getattr(uplink, "point", ())}
     silent: dict[str, None] = {}
-    for bus in config.bus:
-        line = Bus(bus)
-        for settings in bus.device:
-            for parameter in make_device(settings, line, (folder / "profiles",)).units:
-                point = settings.points.get(parameter, settings.point)
-                coded = getattr(catalogue()[parameter], dialect.code) or dialect.codes.get(parameter)
-                if point in reported and not coded and parameter not in getattr(uplink, "codes", {}):
-                    silent[parameter] = None
+    for settings in (device for bus in config.bus for device in bus.device):
+        for parameter in units_of[settings.name]:
+            point = settings.points.get(parameter, settings.point)
+            coded = getattr(catalogue()[parameter], dialect.code) or dialect.codes.get(parameter)
+            if point in reported and not coded and parameter not in getattr(uplink, "codes", {}):
+                silent[parameter] = None
     if silent:
         yield Fault(f"{place}.codes", f"{', '.join(silent)}: no factor code, so not sent; give them one here if wanted")

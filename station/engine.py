@@ -246,10 +246,12 @@ class Engine:
     # -- running
 
     def start(self) -> None:
-        """Start the threads."""
-        for thread in (*self.pollers, *self.senders):
-            thread.start()
+        """Start the threads; the station is ready when it measures, whether or not a platform is there."""
+        for poller in self.pollers:
+            poller.start()
         notify("READY=1")
+        for sender in self.senders:
+            sender.start()
 
     def run(self) -> None:
         """Tick until stopped, then make everything durable."""

@@ -24,7 +24,6 @@ from uplink.hj212.dialects import DIALECTS, ENDS, VARIANTS, Dialect, Habits, ada
 from uplink.hj212.frame import DIGITS_LIMIT, SEGMENT_LIMIT
 from uplink.hj212.keys import KeyRing
 from uplink.hj212.messages import Wording, conversion, units_like
-from uplink.hj212.session import Session
 from uplink.hj212.sm4 import FORMS
 from uplink.hj212.tap import Tap
 from uplink.hj212.voice import Guard, Terms, Timing
@@ -221,6 +220,8 @@ class Hj212Uplink:
 
     def run(self, outbox: Outbox, commands: Commands, stop: Event) -> None:
         """Connect and serve until *stop*; raise LinkDown when that fails."""
+        from uplink.hj212.session import Session  # what a connection needs comes with the first one
+
         password, ring = self._password(), self._ring()
         try:
             connection = self._connect(outbox, stop)

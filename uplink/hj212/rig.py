@@ -145,7 +145,7 @@ class Step:
     data: str = ""
     pw: str | None = None
     fault: str = ""  # of emulator.FAULTS; "none" heals
-    uploads: int = 0  # wait until so many more were kept
+    uploads: int = 0  # wait until so many more were kept than the steps before asked for
     wait: float = 0.0  # seconds to wait before the next step
     seconds: float = 10.0  # how long an answer or the uploads may take
     expect: Mapping[str, Any] = field(default_factory=dict)  # accepted, result, records, data
@@ -204,19 +204,21 @@ def _step(path: Path, index: int, row: Mapping[str, Any]) -> Step:
 
 def run_script(platform: Platform, steps: Sequence[Step]) -> Verdict:
     """Do *steps* one after another on a running *platform*."""
-    said = [Said(step.name, list(_done(platform, step))) for step in steps]
+    said, counted = [], 0
+    for step in steps:
+        counted += step.uploads
+        said.append(Said(step.name, list(_done(platform, step, counted))))
     return Verdict(said, platform.summary())
 
 
-def _done(platform: Platform, step: Step) -> Iterator[str]:
+def _done(platform: Platform, step: Step, uploads: int) -> Iterator[str]:
+    """The faults of *step*; *uploads* is how many are due since the platform began, so that none can come too early."""
     if step.fault:
         platform.fault(None if step.fault == "none" else step.fault)
     if step.cn:
         yield from _commanded(platform, step)
-    elif step.uploads:
-        before = platform.summary()["records"]
-        if not platform.wait_until(lambda: platform.summary()["records"] >= before + step.uploads, step.seconds):
-            yield f"not {step.uploads} uploads within {step.seconds:g} s"
+    elif step.uploads and not platform.wait_until(lambda: platform.summary()["records"] >= uploads, step.seconds):
+        yield f"not {step.uploads} uploads within {step.seconds:g} s"
     time.sleep(step.wait)
 
 
