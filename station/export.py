@@ -89,15 +89,24 @@ def _averages(db: Database, kind: Kind, zone: tzinfo, limits: tuple[int, int]) -
                 "start": _local(row["start_ms"], zone),
                 "point": row["point"],
                 **_names(one.parameter),
-                "average": one.mean,
-                "minimum": one.minimum,
-                "maximum": one.maximum,
+                "average": _plain(one.mean),
+                "minimum": _plain(one.minimum),
+                "maximum": _plain(one.maximum),
                 "mark": one.mark.name,
                 "valid": one.valid,
                 "total": one.total,
                 "valid_share": round(one.share, 4),
                 "version": row["version"],
             }
+
+
+def _plain(value: float | None) -> float | None:
+    """*value* without the tail that binary arithmetic leaves behind; the store keeps every digit.
+
+    >>> _plain(3.7000000000000006), _plain(None)
+    (3.7, None)
+    """
+    return None if value is None else float(f"{value:.12g}")
 
 
 def _names(parameter: str) -> dict[str, str]:
