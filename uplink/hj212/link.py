@@ -96,6 +96,8 @@ class Hj212Settings(UplinkSettings):
         """Place and sentence of everything wrong that single values do not show."""
         if not self.host.strip():
             yield "host", "is empty"
+        elif not _is_host(self.host):
+            yield "host", f'"{ascii(self.host)[1:-1]}" is no name or address of a host'
         if not self.point:
             yield "point", "no point is reported: an [[uplink.point]] table is needed"
         for index, point in enumerate(self.point):
@@ -258,7 +260,11 @@ class Hj212Uplink:
         """An open connection, or None when *stop* came first."""
         reason = "the name has no address"
         for family, kind, protocol, _, address in self._addresses(outbox, stop):
-            connection = socket.socket(family, kind, protocol)
+            try:
+                connection = socket.socket(family, kind, protocol)
+            except OSError as error:  # no descriptor left, or a family this kernel does not have
+                reason = socket_words(error.errno or 0)
+                continue
             try:
                 reason = self._open(connection, address, outbox, stop)
             except BaseException:
@@ -314,10 +320,21 @@ class Hj212Uplink:
         return self._terms.place
 
 
+def _is_host(text: str) -> bool:
+    """Whether *text* can be a host: no spaces or controls, and no label that a resolver would stumble over.
+
+    >>> [_is_host(text) for text in ("10.0.0.1", "::1", "city.gov.cn.", "city..gov.cn", "a b", "x" * 64)]
+    [True, True, True, False, False, False]
+    """
+    if not text.isprintable() or " " in text:
+        return False
+    return ":" in text or all(0 < len(label) < 64 for label in text.removesuffix(".").split("."))
+
+
 def _look_up(host: str, port: int, found: list[Any]) -> None:
     try:
         found.extend(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-    except OSError:  # the caller says that there is no address
+    except (OSError, UnicodeError):  # the caller says that there is no address
         return
 
 
