@@ -274,7 +274,8 @@ class Engine:
         with self._commit_done:
             target = self._commits_begun + 1
             self.hurry()
-            return self._commit_done.wait_for(lambda: self._commits >= target, patience)
+            # A commit that had begun may have answered our hurry with a batch taken too early: ask again behind it.
+            return self._commit_done.wait_for(lambda: self._commits >= target or self.hurry(), patience)
 
     def change(self, platform: str, values: Mapping[str, str], who: str, done: Callable[[str], None]) -> None:
         """From another thread: have settings of *platform* remembered and in force with a commit made at once."""
@@ -284,10 +285,11 @@ class Engine:
         self._changes.append(Change(platform, values, who, done))
         self.hurry()
 
-    def hurry(self) -> None:
-        """Ask for a commit at once; from any thread."""
+    def hurry(self) -> bool:
+        """Ask for a commit at once; from any thread.  Never true: nothing is committed yet."""
         self.recorder.urgent = True
         self._wake.set()
+        return False
 
     def note(self, code: str, *, urgent: bool = False, **arguments: object) -> None:
         """Record an event; an urgent one is committed at once."""

@@ -149,7 +149,7 @@ class PlatformOutbox:
         reader: Callable[[], Any],
         *,
         now: Callable[[], datetime],
-        urgent: Callable[[], None] = lambda: None,
+        urgent: Callable[[], object] = lambda: None,
         beat: Callable[[], None] = lambda: None,
         backlog_kinds: Iterable[Kind] = tuple(Kind),
         horizon_seconds: float = 75.0,

@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -27,8 +26,6 @@ from station.store import Store, check_folder
 log = logging.getLogger(__name__)
 
 EX_SOFTWARE, EX_INTERRUPTED = 70, 130
-COMMIT_PATIENCE = 5.0  # seconds a tool waits for what it asked to be committed
-COMMIT_TURN = 0.05
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -86,12 +83,7 @@ def verbs(engine: Engine) -> dict[str, Any]:
         return status.read_device(engine, str(request.get("device", "")))
 
     def commit(request: Mapping[str, Any]) -> Any:
-        engine.hurry()
-        end = time.monotonic() + COMMIT_PATIENCE
-        while engine.recorder.urgent and time.monotonic() < end:
-            time.sleep(COMMIT_TURN)
-        time.sleep(COMMIT_TURN)  # the batch was taken; its transaction has begun by now, and ends before the query
-        engine.store.query("SELECT 1")
+        engine.committed()
         return {"error": engine.store_error}
 
     def resend(request: Mapping[str, Any]) -> Any:
