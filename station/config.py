@@ -69,6 +69,9 @@ class RetentionSettings:
     averages_days: int = setting(LEGAL_DAYS, low=1, high=36500, text="days averages are kept")
     messages_days: int = setting(LEGAL_DAYS, low=1, high=36500, text="days reported texts are kept")
     events_days: int = setting(LEGAL_DAYS, low=1, high=36500, text="days events are kept")
+    records_days: int = setting(
+        LEGAL_DAYS, low=1, high=36500, text="days records of checks, exposures and line statistics are kept"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from drivers.emulator import FAULTS, EmulatedBus, EmulatedUnit, emulated_bus
+from drivers.emulated import FAULTS, EmulatedUnit
+from drivers.emulator import EmulatedBus, emulated_bus
 from drivers.replay import CsvReplay
 from station.config import Loaded
 from station.i18n import t

@@ -22,7 +22,7 @@ from drivers.bus import Bus
 from station.clock import EPOCH, Clock, boot_id, floor_to, from_ms, period_length, period_start, to_ms, trust
 from station.commands import ClockSetter, CommandDesk, Terms
 from station.config import BusConfig, Loaded, resolve
-from station.model import Average, Kind, Mark, Reading, Reason, Report, StoreError
+from station.model import Average, Kind, Mark, Reading, Reason, Record, Report, StoreError
 from station.outbox import Depth, PlatformOutbox, sqlite_reader
 from station.parameters import catalogue
 from station.periods import Periods
@@ -297,6 +297,12 @@ class Engine:
         if urgent:
             self._wake.set()
 
+    def keep(self, record: Record, *, urgent: bool = False) -> None:
+        """Keep *record* with the next commit, an urgent one at once; from any thread."""
+        self.recorder.record(record, urgent=urgent)
+        if urgent:
+            self._wake.set()
+
     def _pause(self) -> float:
         return 0.05 if self.recorder.urgent else TURN / 4
 
@@ -368,6 +374,7 @@ class Engine:
                     self.store.add_clock(self.clock.monotonic(), now, trust())
                 self.store.add_missed(batch.misses)
                 self.store.add_events(batch.events)
+                self.store.add_records(batch.records)
                 messages = list(self._power_on()) if power_on else []
                 pins = Counter(row[0] for row in messages)
                 candidates = self._young + batch.readings

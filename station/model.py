@@ -243,6 +243,22 @@ class Command:
     issued: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Something found, done or counted that is no reading: a check, an exposure, an hour of a line's statistics.
+
+    *kind* says what *body* holds (values that JSON can carry, in the station's own words); *point* and *device*
+    are "" where it belongs to none.  Kept once, never changed: what is learnt later is a record of its own.
+    """
+
+    kind: str
+    at: datetime
+    body: Mapping[str, Any]
+    point: str = ""
+    device: str = ""
+    id: int = 0  # given by the store
+
+
 class Outcome(enum.Enum):
     """How a command ended."""
 

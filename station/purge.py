@@ -73,6 +73,7 @@ class Purge:
             ("missed", keep.readings_days),
             ("average", keep.averages_days),
             ("event", keep.events_days),
+            ("record", keep.records_days),
         ):
             yield table, now - timedelta(days=days), ALL_IDS
         before = now - timedelta(days=keep.messages_days)

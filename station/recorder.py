@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Lock
 
-from station.model import Reading, Reason
+from station.model import Reading, Reason, Record
 from station.store import Event, Miss
 
 MOST_PENDING = 50_000  # readings kept in memory while the disk refuses writes; older ones are dropped, counted
@@ -20,6 +20,7 @@ class Batch:
     readings: list[Reading] = field(default_factory=list)
     misses: list[Miss] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -72,6 +73,12 @@ class Recorder:
             self._batch.events.append(Event(at, code, arguments))
             self.urgent = self.urgent or urgent
 
+    def record(self, record: Record, *, urgent: bool = False) -> None:
+        """Keep *record*; an *urgent* one is committed at once."""
+        with self._lock:
+            self._batch.records.append(record)
+            self.urgent = self.urgent or urgent
+
     def state(self, device: str) -> DeviceState:
         """How *device* is doing; written by its bus thread alone."""
         return self.devices.setdefault(device, DeviceState())
@@ -91,6 +98,7 @@ class Recorder:
             batch.readings += self._batch.readings
             batch.misses += self._batch.misses
             batch.events += self._batch.events
+            batch.records += self._batch.records
             self._batch = batch
             self._bound()
 

@@ -19,9 +19,21 @@ from threading import RLock
 from typing import Any
 
 from station.clock import from_ms, to_ms
-from station.model import Average, Command, Kind, Mark, Message, Reading, Reason, Report, StoreError, StoreVersionError
+from station.model import (
+    Average,
+    Command,
+    Kind,
+    Mark,
+    Message,
+    Reading,
+    Reason,
+    Record,
+    Report,
+    StoreError,
+    StoreVersionError,
+)
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 PAGE_SIZE = 1024  # measured with the whole flow: tests/bench/bench_store.py prints both sizes
 PURGE_CHUNK = 5000
 MOST_SEEN = 1024  # identities of commands kept for each platform
@@ -60,6 +72,9 @@ CREATE TABLE seen(id INTEGER PRIMARY KEY, platform TEXT NOT NULL, point TEXT NOT
   subject TEXT NOT NULL, identity TEXT NOT NULL, issued_ms INTEGER, at_ms INTEGER NOT NULL);
 CREATE TABLE tick(hour INTEGER PRIMARY KEY, reading INTEGER NOT NULL, average INTEGER NOT NULL);
 CREATE TABLE event(id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, code TEXT NOT NULL, arguments TEXT NOT NULL);
+CREATE TABLE record(id INTEGER PRIMARY KEY, kind TEXT NOT NULL, at_ms INTEGER NOT NULL, point TEXT NOT NULL,
+  device TEXT NOT NULL, body TEXT NOT NULL);
+CREATE INDEX record_kind ON record(kind, at_ms);
 """
 
 Query = Callable[[str, Sequence[Any]], Sequence[Any]]
@@ -305,6 +320,27 @@ class Store:
             [(to_ms(e.at), e.code, json.dumps(dict(e.arguments), ensure_ascii=False, default=str)) for e in events],
         )
 
+    def add_records(self, records: Iterable[Record]) -> None:
+        """Inside a transaction: append *records*."""
+        self._connection.executemany(
+            "INSERT INTO record(kind, at_ms, point, device, body) VALUES (?, ?, ?, ?, ?)",
+            [(r.kind, to_ms(r.at), r.point, r.device, json.dumps(dict(r.body), ensure_ascii=False)) for r in records],
+        )
+
+    def records(
+        self, kind: str, start: datetime, end: datetime, *, point: str | None = None, device: str | None = None
+    ) -> list[Record]:
+        """Records of *kind* with start <= at < end, oldest first, of one *point* or *device* where named."""
+        chosen = {"point": point, "device": device}
+        wanted = {column: value for column, value in chosen.items() if value is not None}
+        rows = self.query(
+            "SELECT id, at_ms, point, device, body FROM record WHERE kind = ? AND at_ms >= ? AND at_ms < ?"
+            + "".join(f" AND {column} = ?" for column in wanted)
+            + " ORDER BY at_ms, id",
+            (kind, to_ms(start), to_ms(end), *wanted.values()),
+        )
+        return [Record(kind, from_ms(at), json.loads(body), where, who, one) for one, at, where, who, body in rows]
+
     def readings(self, start: datetime, end: datetime, after_id: int = 0) -> list[Reading]:
         """Readings with start <= time < end among those with id > *after_id*, in the order stored."""
         rows = self.query(
@@ -543,7 +579,7 @@ class Store:
         scan stops at the first young row; rows dated after *now* (by a clock that was wrong) stay and
         stop nothing.
         """
-        column = {"reading": "at_ms", "event": "at_ms", "missed": "last_ms"}.get(table, "start_ms")
+        column = {"reading": "at_ms", "event": "at_ms", "record": "at_ms", "missed": "last_ms"}.get(table, "start_ms")
         limit, last, count = to_ms(before), None, 0
         with self.transaction() as db:
             rows = db.execute(

@@ -41,6 +41,7 @@ CHINESE = {
     "[retention].averages_days": "均值保留天数",
     "[retention].messages_days": "上报原文保留天数",
     "[retention].events_days": "事件保留天数",
+    "[retention].records_days": "核查、暴露和线路统计等记录的保留天数",
     "[[point]].code": "短代码,站内唯一",
     "[[point]].name": "点位在界面中的名称",
     "[[point]].st": "HJ 212 系统编码,如 21 地表水、22 环境空气、39 工地扬尘",

@@ -24,7 +24,8 @@ import serial
 
 from drivers.base import BusSettings, DeviceException
 from drivers.bus import Bus
-from drivers.emulator import EmulatedBus, EmulatedUnit, LineStatistics
+from drivers.emulated import EmulatedUnit
+from drivers.emulator import EmulatedBus, LineStatistics
 from drivers.profile import Profile, parse
 from drivers.registers import Request, plan_reads
 

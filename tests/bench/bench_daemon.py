@@ -29,7 +29,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from drivers.emulator import EmulatedBus, EmulatedUnit
+from drivers.emulated import EmulatedUnit
+from drivers.emulator import EmulatedBus
 from drivers.line import Line
 from drivers.profile import load
 from tests.bench.rig import command, factors, write_profile, write_station

@@ -8,7 +8,7 @@ import pytest
 
 from drivers.base import BadReply, DeviceError, DeviceException, NoReply, ProfileError
 from drivers.bus import Bus
-from drivers.emulator import EmulatedUnit
+from drivers.emulated import EmulatedUnit
 from drivers.line import crc16
 from drivers.modbus import ModbusDevice, ModbusSettings
 from drivers.profile import Action, Profile, load, parse

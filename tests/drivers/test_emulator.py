@@ -9,7 +9,8 @@ import pytest
 from drivers import modbus
 from drivers.base import BadReply, BusSettings, DeviceException, NoReply, PortLost, ProfileError
 from drivers.bus import Bus
-from drivers.emulator import FAULTS, EmulatedBus, EmulatedUnit, emulated_bus
+from drivers.emulated import FAULTS, EmulatedUnit
+from drivers.emulator import EmulatedBus, emulated_bus
 from drivers.line import crc16, read_request
 from drivers.modbus import ModbusDevice
 from drivers.profile import SHIPPED, load, parse

@@ -2,7 +2,7 @@
 
 import pytest
 
-from drivers.emulator import EmulatedUnit
+from drivers.emulated import EmulatedUnit
 from drivers.line import Line, bits_per_character, crc16, read_request
 from drivers.profile import SHIPPED, Frame, Profile, load, parse
 from drivers.registers import decode, plan_reads

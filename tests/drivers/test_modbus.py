@@ -7,7 +7,7 @@ import pytest
 from drivers import modbus
 from drivers.base import BadReply, DeviceException, NoReply, ProfileError
 from drivers.bus import Bus
-from drivers.emulator import EmulatedUnit
+from drivers.emulated import EmulatedUnit
 from drivers.line import Line, read_request
 from drivers.modbus import ModbusDevice
 from drivers.profile import load

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import drivers
-from drivers.emulator import FAULTS, EmulatedUnit
+from drivers.emulated import FAULTS, EmulatedUnit
 from drivers.line import Line, read_request
 from drivers.profile import KEYS, SHIPPED, load, parse
 from station.config import load as load_config

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import station
-from drivers.emulator import EmulatedUnit
+from drivers.emulated import EmulatedUnit
 from drivers.line import read_request
 from drivers.profile import load
 from drivers.replay import Column, CsvReplay

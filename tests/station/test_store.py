@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from station.model import Average, Kind, Mark, Reading, Reason, Report, StoreError, StoreVersionError
+from station.model import Average, Kind, Mark, Reading, Reason, Record, Report, StoreError, StoreVersionError
 from station.recorder import Recorder
 from station.store import PAGE_SIZE, SCHEMA_VERSION, Event, Series, Store, connect, pack_mark, unpack_mark
 
@@ -50,7 +50,7 @@ def test_a_newer_file_is_refused_and_left_alone(tmp_path: Path) -> None:
         newer.execute(f"PRAGMA user_version={SCHEMA_VERSION + 1}")
     newer.close()
     before = path.read_bytes()
-    with pytest.raises(StoreVersionError, match=r"was written by a newer version \(schema 3, this one knows 2\)"):
+    with pytest.raises(StoreVersionError, match=r"was written by a newer version \(schema 4, this one knows 3\)"):
         Store.open(path)
     assert path.read_bytes() == before
 
@@ -226,3 +226,21 @@ def test_a_second_start_finds_its_series_and_boot_again(store: Store, tmp_path: 
         other.register(SERIES.values())
     assert len(other.query("SELECT id FROM series")) == 2 * len(first)
     other.close()
+
+
+def test_a_record_is_kept_as_it_was_made_and_found_by_kind_point_and_device(store: Store) -> None:
+    def later(seconds: float) -> datetime:
+        return START + timedelta(seconds=seconds)
+
+    made = [
+        Record("exposure", START, {"jar": 3, "mass_mg": 12.5, "note": "雨后"}, point="site"),
+        Record("line", later(60), {"requests": 720}, device="dust"),
+        Record("exposure", later(120), {"jar": 4}, point="yard"),
+    ]
+    with store.transaction():
+        store.add_records(made)
+    found = store.records("exposure", START, later(120))
+    assert [(r.body, r.point, r.at) for r in found] == [(made[0].body, "site", START)]
+    assert [r.body for r in store.records("exposure", START, later(121), point="yard")] == [{"jar": 4}]
+    assert [r.device for r in store.records("line", START, later(61), device="dust")] == ["dust"]
+    assert store.records("line", START, later(61), device="meter") == []
