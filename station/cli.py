@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from station import i18n
+from station.cli_decode import decode
 from station.cli_hj212 import frame
 from station.cli_uplink import gaps, provision, resend, uplink
 from station.i18n import t
@@ -438,7 +439,7 @@ def demo(seconds: int, outage: int, standard: str, keep: Path | None, as_json: b
     return run_demo(seconds, outage, standard, keep, as_json=as_json)
 
 
-for command in (frame, gaps, resend, uplink, provision):
+for command in (frame, gaps, resend, uplink, provision, decode):
     cli.add_command(command)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from drivers.captured import FAULTS
 from drivers.modbus import ModbusSettings
 from station import i18n
 from station.config import BusConfig, PointSettings, RetentionSettings, StationSettings
@@ -80,6 +81,14 @@ def device_keys() -> Iterator[str]:
         yield f"| `{one.name}` | {default} | {one.metadata['text']}{_bounds(one)} |"
 
 
+def decode_faults() -> Iterator[str]:
+    """What `station decode` calls what is wrong, as a Markdown table."""
+    yield "| fault | what it says |"
+    yield "| --- | --- |"
+    for name, text in FAULTS.items():
+        yield f"| `{name}` | {text} |"
+
+
 def _shown(value: Any) -> str:
     if value in (None, "", ()) or value is MISSING:
         return ""
@@ -120,7 +129,7 @@ def _commands(group: click.Group, path: str) -> Iterator[str]:
 def blocks(file: str) -> dict[str, str]:
     """Every generated block of *file* by its name."""
     if file not in LINKS:
-        return {"device-keys": "\n".join(device_keys())}
+        return {"device-keys": "\n".join(device_keys()), "decode-faults": "\n".join(decode_faults())}
     language = "zh" if ".zh." in file else "en"
     return {
         "keys": "\n".join([*keys(language), "", LINKS[file]]),

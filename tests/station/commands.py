@@ -13,6 +13,9 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import pytest
+
+from station import cli, i18n
 from station.config import load
 from station.control import ControlRefused, NotRunning, ask
 from tests.station.conftest import CONFIG
@@ -67,6 +70,27 @@ def station(*words: object, timeout: float = 30, **more: Any) -> Done:
         stdin=subprocess.DEVNULL, **more,
     )  # fmt: skip
     return Done(done.returncode, done.stdout, done.stderr)
+
+
+class Here:
+    """`station` with words in this process, in English unless told otherwise: as `command` of test_cli.py does."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+        self._patch, self._capture = monkeypatch, capfd
+        for name in ("LC_ALL", "LC_MESSAGES", "STATION_CONFIG"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("LANG", "C.UTF-8")
+
+    def __call__(self, *words: object) -> Done:
+        """Run it; how it ended."""
+        self._patch.setattr(sys, "argv", ["station", *map(str, words)])
+        try:
+            with pytest.raises(SystemExit) as ended:
+                cli.main()
+        finally:
+            i18n.use("en")
+        out, err = self._capture.readouterr()
+        return Done(int(ended.value.code or 0), out, err)
 
 
 class Served:

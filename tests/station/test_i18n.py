@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from drivers.captured import FAULTS
 from station import i18n, screen
 from station.i18n import LANGUAGES, t, texts
 from station.model import Mark
@@ -30,6 +31,7 @@ MADE = {
     "silence.": ["port", "rubbish", "exception", "nothing"],
     "kind.": ["realtime", "minute", "hour", "day"],
     "gap.": ["off", "clock", "not_measured", "owed", "refused", "parked", "dropped"],
+    "fault.": [name.replace("-N", "").replace("-", "_") for name in FAULTS],
     "mark.": [mark.name for mark in Mark],
     "demo.": ["readings", "records", "sent", "acknowledged", "resupplied", "duplicates", "lost"],
 }

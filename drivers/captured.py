@@ -1,0 +1,236 @@
+"""What a captured exchange means: every fault of its frames by name, else the values as the driver would take them."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from drivers.frames import ALONE, EXCEPTION_BIT, READS, SHORTEST, WRITES, is_sound, reply_length, request_length
+from drivers.line import TABLE, crc16
+from drivers.profile import Profile
+from drivers.registers import Place, Register, Request, Status, marked, samples_and_conditions
+from station.model import Mark, Reason
+
+# Every name a fault can have, and what it says.  drivers/README.md lists them, station/locale words them.
+FAULTS = {
+    "hex": "not pairs of hexadecimal digits",
+    "length": "bytes are missing, or there are too many",
+    "crc": "the CRC at the end is not that of the bytes before it",
+    "unit": "another unit answered than was asked, or than --unit names",
+    "function": "the reply is to another function",
+    "echo": "the reply is the request over again: the adapter hears itself, and the instrument said nothing",
+    "byte-count": "the reply carries another number of bytes than was asked for",
+    "confirmation": "the instrument confirms another write than was sent",
+    "exception-N": "the instrument refuses, with Modbus exception N",
+    "function-not-in-profile": "the profile's instrument does not know this function",
+    "address-not-in-profile": "no register of the profile is among those read or written",
+    "alone": "a request without a reply, or a reply without a request (in a log)",
+    "split-value": "only a part of a value was read: it needs all its registers in one read",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong with an exchange; *figures* fill in its sentence."""
+
+    name: str
+    figures: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """What the *register* at an address says: a *parameter* of the profile, or (None) its bare number.
+
+    A bare number that nothing is known of has no *mark*.
+    """
+
+    parameter: str | None
+    register: int
+    value: float | str | None
+    unit: str = ""
+    mark: str = Mark.N.name
+    reason: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The value for programs."""
+        name = {"parameter": self.parameter} if self.parameter is not None else {"register": self.register}
+        return {**name, "value": self.value, "unit": self.unit, "mark": self.mark}
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What became of an exchange; it has *values* only when it has no *faults*.
+
+    *layouts* names the variants that fit and disagree; the registers in question are then bare numbers.
+    """
+
+    faults: tuple[Fault, ...]
+    values: tuple[Value, ...] = ()
+    layouts: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether the exchange can be believed."""
+        return not self.faults
+
+    def as_dict(self) -> dict[str, Any]:
+        """The meaning for programs."""
+        names = list(dict.fromkeys(fault.name for fault in self.faults))
+        return {"ok": self.ok, "faults": names, "values": [value.as_dict() for value in self.values]}
+
+
+def meaning(
+    profile: Profile,
+    request: bytes,
+    response: bytes,
+    time: datetime,
+    *,
+    unit_id: int | None = None,
+    variant: str | None = None,
+) -> Meaning:
+    """What *response*, the reply to *request*, says of the instrument that *profile* describes.
+
+    Without a *variant* of a profile that has several, those that cannot be believed (a value outside its range)
+    are left aside; what the rest disagree about is given as bare numbers, for nobody can tell which is right.
+    """
+    if len(response) > len(request) >= SHORTEST and response.startswith(request):
+        response = response[len(request) :]  # the adapter's echo stands before the reply
+    faults = tuple(_frame_faults(request, response, unit_id))
+    if faults:
+        return Meaning(faults)
+    found = {name: _content(chosen, request, response, time) for name, chosen in _layouts(profile, variant)}
+    fitting = {name: one for name, one in found.items() if one.ok} or found
+    fitting = {name: one for name, one in fitting.items() if not _doubtful(one)} or fitting
+    if len(fitting) == 1 or not all(one.ok for one in fitting.values()):
+        return next(iter(fitting.values()))
+    return _agreed(fitting, int.from_bytes(request[2:4], "big"), response[3:-2])
+
+
+def _layouts(profile: Profile, variant: str | None) -> list[tuple[str, Profile]]:
+    if variant is not None or profile.default_variant is not None or not profile.variants:
+        return [(variant or "", profile.chosen(variant))]
+    return [(one.name, profile.chosen(one.name)) for one in profile.variants]
+
+
+def _agreed(found: Mapping[str, Meaning], first: int, data: bytes) -> Meaning:
+    """What the layouts in *found* have in common, and the bare registers where they differ."""
+    claims: dict[str | int, set[Value]] = {}
+    for value in (value for one in found.values() for value in one.values):
+        claims.setdefault(value.parameter or value.register, set()).add(value)
+    agreed = [next(iter(values)) for values in claims.values() if len(values) == 1]
+    disputed = {value.register for values in claims.values() if len(values) > 1 for value in values}
+    words = struct.unpack(f">{len(data) // 2}H", data[: len(data) // 2 * 2])
+    bare = [Value(None, at, words[at - first], mark="") for at in disputed if 0 <= at - first < len(words)]
+    values = tuple(sorted([*agreed, *bare], key=lambda value: value.register))
+    return Meaning((), values, tuple(found) if bare else ())
+
+
+def _doubtful(one: Meaning) -> bool:
+    return any(value.reason in (Reason.ABOVE_RANGE.name, Reason.BELOW_RANGE.name) for value in one.values)
+
+
+# -- the frames
+
+
+def _frame_faults(request: bytes, response: bytes, unit_id: int | None) -> Iterator[Fault]:
+    if is_sound(request) and response == request and request[1] in READS:
+        yield Fault("echo", {})
+        return
+    whole = [*_unsound("request", request, request_length(request))]
+    whole += _unsound("response", response, reply_length(response))
+    yield from whole
+    if whole:
+        return  # what a broken frame says beyond that is nothing
+    asked = unit_id if unit_id is not None else request[0]
+    for frame, unit in (("request", request[0]), ("response", response[0])):
+        if unit != asked and not (frame == "response" and request[0] >= ALONE and unit_id is None):
+            yield Fault("unit", {"frame": frame, "unit": unit, "wanted": asked})
+    function = request[1]
+    if response[1] & ~EXCEPTION_BIT != function:
+        yield Fault("function", {"function": response[1], "wanted": function})
+    elif response[1] & EXCEPTION_BIT:
+        yield Fault(f"exception-{response[2]}", {"code": response[2]})
+    elif function in READS:
+        yield from _read_faults(request, response)
+    elif function in WRITES and response[2:6] != request[2:6]:
+        yield Fault(
+            "confirmation", {"confirmed": response[2:6].hex(" ").upper(), "sent": request[2:6].hex(" ").upper()}
+        )
+
+
+def _unsound(name: str, frame: bytes, stated: int | None) -> Iterator[Fault]:
+    wanted = max(SHORTEST, stated or 0)
+    if len(frame) < SHORTEST or (stated is not None and len(frame) != stated):
+        yield Fault("length", {"frame": name, "count": len(frame), "wanted": wanted})
+    if len(frame) >= SHORTEST and not is_sound(frame):
+        right = crc16(frame[:-2]).hex(" ").upper()
+        yield Fault("crc", {"frame": name, "crc": frame[-2:].hex(" ").upper(), "right": right})
+
+
+def _read_faults(request: bytes, response: bytes) -> Iterator[Fault]:
+    count = int.from_bytes(request[4:6], "big")
+    wanted = (count + 7) // 8 if request[1] in (1, 2) else 2 * count
+    if response[2] != wanted:
+        yield Fault("byte-count", {"count": response[2], "wanted": wanted})
+
+
+# -- what they carry
+
+
+def _content(profile: Profile, request: bytes, response: bytes, time: datetime) -> Meaning:
+    function, address = request[1], int.from_bytes(request[2:4], "big")
+    if any(request[1:-2] == bytes((action.function,)) + action.body for action in profile.actions):
+        return Meaning(())
+    if function in TABLE:
+        return _read(profile, TABLE[function], address, response[3:-2], time)
+    if function in (6, 16):
+        data = request[4:6] if function == 6 else request[7:-2]
+        return _read(profile, "holding", address, data, time, written=True)
+    return Meaning((Fault("function-not-in-profile", {"function": function}),))
+
+
+def _read(profile: Profile, table: str, address: int, data: bytes, time: datetime, *, written: bool = False) -> Meaning:
+    """The values in *data*, registers of *table* from *address* on; what is *written* elsewhere goes word by word."""
+    end = address + len(data) // 2
+    places = [place for place in (*profile.registers, *profile.status) if place.table == table]
+    touched = [place for place in places if place.address < end and place.end > address]
+    whole = sorted((p for p in touched if p.address >= address and p.end <= end), key=lambda p: (p.address, p.end))
+    if not whole and written:
+        words = struct.unpack(f">{len(data) // 2}H", data)
+        return Meaning((), tuple(Value(None, at, word, mark="") for at, word in enumerate(words, address)))
+    if not whole and data:
+        tables = {place.table for place in profile.registers if place.address < end and place.end > address}
+        name = "split-value" if touched else "address-not-in-profile"
+        figures = {"table": table, "first": address, "last": end - 1, "elsewhere": ", ".join(sorted(tables - {table}))}
+        return Meaning((Fault(name, figures),))
+    return Meaning((), tuple(_values(Request(table, address, end - address, tuple(whole)), data, time)))
+
+
+def _values(request: Request, data: bytes, time: datetime) -> Iterator[Value]:
+    found, conditions = samples_and_conditions(request, data, time)
+    samples = {sample.parameter: sample for sample in marked(found, conditions)}
+    said: set[int] = set()
+    for place, raw in zip(request.places, request.raws(data), strict=True):
+        if isinstance(place, Register) and place.type == "ascii":
+            yield Value(
+                place.parameter, place.address, raw.decode("ascii", "backslashreplace").strip("\0 "), place.unit
+            )
+        elif isinstance(place, Register):
+            sample = samples[place.parameter]
+            reason = sample.reason.name if sample.reason else ""
+            yield Value(place.parameter, place.address, sample.value, place.unit, sample.mark.name, reason)
+        elif isinstance(place, Status) and place.address not in said:
+            said.add(place.address)
+            yield _status(place, raw, [one for one in conditions if one.address == place.address])
+
+
+def _status(place: Place, raw: int, conditions: Sequence[Status]) -> Value:
+    worst = max((condition.mark for condition in conditions), default=Mark.N)
+    return Value(None, place.address, raw, "", worst.name, _reasons(conditions))
+
+
+def _reasons(conditions: Iterable[Status]) -> str:
+    return "; ".join(dict.fromkeys(condition.reason for condition in conditions))
