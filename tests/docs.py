@@ -12,6 +12,7 @@ import click
 
 from drivers.captured import FAULTS
 from drivers.modbus import ModbusSettings
+from drivers.profile import SHIPPED, Profile, load
 from station import i18n
 from station.config import BusConfig, PointSettings, RetentionSettings, StationSettings
 from station.texts import Option
@@ -29,7 +30,7 @@ LINKS = {
     "README.zh.md": "`[[bus.device]]` 的键见 [drivers/README.md](drivers/README.md),"
     "`[[uplink]]` 的键见 [uplink/hj212/README.md](uplink/hj212/README.md)。",
 }
-FILES = (*LINKS, "drivers/README.md")
+FILES = (*LINKS, "drivers/README.md", "hardware/README.md")
 REQUIRED = {"en": "required", "zh": "必填"}
 CHINESE = {
     "[station].name": "监测站在界面和报告中的名称",
@@ -89,6 +90,39 @@ def decode_faults() -> Iterator[str]:
         yield f"| `{name}` | {text} |"
 
 
+def shipped() -> list[Profile]:
+    """The profiles that ship, by name."""
+    return [load(path.stem) for path in sorted(SHIPPED.glob("*.toml"))]
+
+
+def profiles() -> Iterator[str]:
+    """The profiles that ship as a Markdown table."""
+    yield "| profile | instrument | parameters | serial | grade |"
+    yield "| --- | --- | --- | --- | --- |"
+    for one in shipped():
+        layouts = (one, *one.variants)
+        measured = dict.fromkeys(r.parameter for p in layouts for r in p.registers if r.type != "ascii")
+        variants = [f"`{v.name}`{' (default)' * (v.name == one.default_variant)}" for v in one.variants]
+        values = ", ".join(f"`{parameter}`" for parameter in measured)
+        choice = f"; variants {', '.join(variants)}" if variants else ""
+        yield f"| `{one.name}` | {one.maker} {one.title} | {values}{choice} | {_serial(one)} | {one.grade} |"
+
+
+def line_settings() -> Iterator[str]:
+    """How the instruments come, by what a line must be set to, as a Markdown table."""
+    yield "| as it comes | instruments, each with its address |"
+    yield "| --- | --- |"
+    lines: dict[tuple[int, str], list[str]] = {}
+    for one in shipped():
+        lines.setdefault((one.baudrate, _serial(one)), []).append(f"`{one.name}` {one.unit_id}")
+    for (_, serial), names in sorted(lines.items()):
+        yield f"| {serial} | {', '.join(names)} |"
+
+
+def _serial(profile: Profile) -> str:
+    return f"{profile.baudrate} 8{profile.parity}{profile.stopbits}"
+
+
 def _shown(value: Any) -> str:
     if value in (None, "", ()) or value is MISSING:
         return ""
@@ -128,8 +162,11 @@ def _commands(group: click.Group, path: str) -> Iterator[str]:
 
 def blocks(file: str) -> dict[str, str]:
     """Every generated block of *file* by its name."""
-    if file not in LINKS:
-        return {"device-keys": "\n".join(device_keys()), "decode-faults": "\n".join(decode_faults())}
+    if file == "hardware/README.md":
+        return {"line-settings": "\n".join(line_settings())}
+    if file == "drivers/README.md":
+        made = {"device-keys": device_keys(), "decode-faults": decode_faults(), "profiles": profiles()}
+        return {name: "\n".join(rows) for name, rows in made.items()}
     language = "zh" if ".zh." in file else "en"
     return {
         "keys": "\n".join([*keys(language), "", LINKS[file]]),

@@ -21,8 +21,10 @@ FRAMES = [pytest.param(p, f, id=f"{p.name}-{f.variant}-{f.request[:6].hex()}") f
 
 
 def planned(profile: Profile):
+    """What is sent for all parameters, for who the instrument is, and for each parameter taken alone."""
     line = Line(profile.baudrate, bits_per_character(profile.parity, profile.stopbits))
-    return [*profile.plan(line), *profile.plan_identity(line)]
+    alone = [request for parameter in profile.parameters for request in profile.plan(line, [parameter])]
+    return [*profile.plan(line), *profile.plan_identity(line), *alone]
 
 
 def request_of(profile: Profile, frame: Frame):
@@ -51,6 +53,16 @@ def test_every_read_of_a_shipped_profile_has_its_frame(profile):
     line = Line(profile.baudrate, bits_per_character(profile.parity, profile.stopbits))
     for r in profile.plan(line):
         assert read_request(profile.unit_id, r.table, r.address, r.count) in shown
+
+
+@pytest.mark.parametrize("profile", LAYOUTS, ids=lambda p: p.name)
+def test_every_value_of_a_shipped_profile_is_in_one_of_its_frames(profile):
+    assert {parameter for frame in profile.frames for parameter in frame.values} == set(profile.parameters)
+
+
+def test_there_are_profiles_for_two_dozen_instruments():
+    assert len(NAMES) >= 24
+    assert {param.values[0].name for param in FRAMES} == set(NAMES)
 
 
 def test_the_printed_request_of_the_renke_station():
