@@ -20,6 +20,7 @@ import click
 
 from station import i18n
 from station.cli_decode import decode
+from station.cli_dustfall import dustfall
 from station.cli_hj212 import frame
 from station.cli_uplink import gaps, provision, resend, uplink
 from station.i18n import t
@@ -439,7 +440,15 @@ def demo(seconds: int, outage: int, standard: str, keep: Path | None, as_json: b
     return run_demo(seconds, outage, standard, keep, as_json=as_json)
 
 
-for command in (frame, gaps, resend, uplink, provision, decode):
+for command in (
+    frame,
+    gaps,
+    resend,
+    uplink,
+    provision,
+    decode,
+    dustfall,
+):
     cli.add_command(command)
 
 

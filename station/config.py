@@ -75,6 +75,15 @@ class RetentionSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DustfallSettings:
+    """The [dustfall] table: what dust-fall by hand is held against."""
+
+    target: float = setting(
+        4.5, low=0.1, high=1000, text="the township's target: monthly mean below so many t/(km²·30d)"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PointSettings:
     """One [[point]] table: a measuring point (点位, 排口)."""
 
@@ -100,6 +109,7 @@ class Config:
 
     station: StationSettings
     retention: RetentionSettings = field(default_factory=RetentionSettings)
+    dustfall: DustfallSettings = field(default_factory=DustfallSettings)
     point: tuple[PointSettings, ...]
     bus: tuple[BusConfig, ...] = ()
     uplink: tuple[UplinkSettings, ...] = field(default=(), metadata={"pick": _pick(UPLINKS, "protocol", "hj212")})

@@ -139,6 +139,16 @@ def show_samples(samples: Sequence[Mapping[str, Any]]) -> None:
     console().print(table)
 
 
+def show_rows(columns: Sequence[tuple[str, str]], rows: Sequence[Mapping[str, str]]) -> None:
+    """A plain table: *columns* are (key, heading), every row has the keys."""
+    table = Table(box=None, pad_edge=False, header_style=DIM)
+    for _, heading in columns:
+        table.add_column(heading)
+    for row in rows:
+        table.add_row(*(row[key] for key, _ in columns))
+    console().print(table)
+
+
 def _name(parameter: str) -> str:
     known = catalogue().get(parameter)
     return known.name(language()) if known else parameter

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
+from threading import Lock
 from typing import IO, Any
 
 from station import status
@@ -57,7 +58,7 @@ def run(loaded: Loaded) -> None:
         log.warning("%s", warning)
     check_folder(loaded.data_folder)
     with ExitStack() as stack:
-        stack.enter_context(_lock(loaded.data_folder))
+        stack.enter_context(own_folder(loaded.data_folder))
         control = ControlServer(loaded.control_socket)  # whatever can be refused is, before anything is written
         stack.callback(control.close)
         engine = Engine(loaded, Store.open(loaded.database), SystemClock())
@@ -119,7 +120,24 @@ def verbs(engine: Engine) -> dict[str, Any]:
             "rows": [{**asdict(row), "kind": row.kind.name.lower()} for row in ledger.completeness(*asked)],
         }
 
+    one_entry = Lock()  # two technicians at once: the second is checked against what the first has entered
+
+    def enter(request: Mapping[str, Any]) -> Any:
+        """Keep an entry of the field book, committed when this returns."""
+        from station.fieldbook import enter_dustfall
+
+        with one_entry:
+            points = [point.code for point in engine.config.point]
+            made = enter_dustfall(
+                engine.store, engine.keep, request.get("fields") or {}, points, engine.clock.now(), engine.loaded.zone
+            )
+            engine.note("dustfall", urgent=True, do=made.body["do"], name=made.body["name"], user=made.body["user"])
+            if not engine.committed():
+                raise StoreError(engine.store_error or "the station did not commit in time; see station dustfall list")
+        return dict(made.body)
+
     return {
+        "dustfall": enter,
         "status": lambda request: status.live(engine),
         "read": read,
         "commit": commit,
@@ -139,7 +157,7 @@ def _moment(request: Mapping[str, Any], name: str) -> datetime:
     return moment
 
 
-def _lock(folder: Path) -> IO[str]:
+def own_folder(folder: Path) -> IO[str]:
     """Own *folder* for as long as the file is open; the kernel lets go when the process ends."""
     path = folder / "station.lock"
     try:

@@ -14,13 +14,14 @@ from drivers.captured import FAULTS
 from drivers.modbus import ModbusSettings
 from drivers.profile import SHIPPED, Profile, load
 from station import i18n
-from station.config import BusConfig, PointSettings, RetentionSettings, StationSettings
+from station.config import BusConfig, DustfallSettings, PointSettings, RetentionSettings, StationSettings
 from station.texts import Option
 
 ROOT = Path(__file__).parents[1]
 TABLES = {
     "station": StationSettings,
     "retention": RetentionSettings,
+    "dustfall": DustfallSettings,
     "[point]": PointSettings,
     "[bus]": BusConfig,
 }
@@ -44,6 +45,7 @@ CHINESE = {
     "[retention].messages_days": "上报原文保留天数",
     "[retention].events_days": "事件保留天数",
     "[retention].records_days": "核查、暴露和线路统计等记录的保留天数",
+    "[dustfall].target": "镇级目标:月均降尘量低于此值,t/(km²·30d)",
     "[[point]].code": "短代码,站内唯一",
     "[[point]].name": "点位在界面中的名称",
     "[[point]].st": "HJ 212 系统编码,如 21 地表水、22 环境空气、39 工地扬尘",
