@@ -2,4 +2,5 @@
 
 DRIVERS = {
     "modbus": "drivers.modbus:ModbusDevice",
+    "stream": "drivers.stream:StreamDevice",
 }

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from station.model import Reason, Sample, StationError, setting
 
@@ -83,6 +83,8 @@ class BusSettings:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceSettings:
     """The keys every [[bus.device]] table has; a driver's Settings adds its own."""
+
+    alone: ClassVar[bool] = False  # whether nothing else can be on its line
 
     name: str = setting(text="what the instrument is called in logs and on screens")
     driver: str = setting("modbus", text="which driver speaks to it (drivers/__init__.py)")

@@ -38,6 +38,7 @@ EXCEPTION_BIT = 0x80
 WRITES = (6, 16)  # their replies repeat the request's first bytes, and have no byte count
 STALLED_SECONDS = 0.05  # no byte for so long inside a frame: the rest will not come (USB adapters hold 16 ms)
 LATEST_SECONDS = 0.25  # a unit that missed its worst time is left alone for at least so long
+MOST_AT_ONCE = 4096  # bytes taken from a stream in one go
 NOISE_SECONDS = 1.0  # a line that does not fall silent for so long is not waited for
 
 
@@ -141,6 +142,22 @@ class Bus:
             # The reply is the request over again, so this may have been an adapter's echo, and the reply yet to come.
             self._wire.keep_quiet(profile.timeout_seconds(self.line, action))
 
+    def listen(self, patience: float) -> bytes:
+        """What came on a line that belongs to one instrument; waits up to *patience* seconds for the first byte."""
+        wire = self._opened()
+        try:
+            return wire.listen(patience)
+        except (OSError, termios.error) as error:
+            raise self._lost(error) from error
+
+    def say(self, request: bytes) -> None:
+        """Send *request* on a line that belongs to one instrument; what had come before is dropped."""
+        wire = self._opened()
+        try:
+            wire.say(request)
+        except (OSError, termios.error) as error:
+            raise self._lost(error) from error
+
     def close(self) -> None:
         """Let go of the port; the next read opens it again."""
         wire, self._wire = self._wire, None
@@ -172,9 +189,13 @@ class Bus:
         except minimalmodbus.ModbusException as error:
             raise self._failed(unit_id, error, request, timeout, statistics) from error
         except (OSError, termios.error) as error:
-            self.close()
-            raise PortLost(f"{self.settings.port}: the port is lost: {_cause(error)}") from error
+            raise self._lost(error) from error
         return payload
+
+    def _lost(self, error: OSError | termios.error) -> PortLost:
+        """The port let go of, and why."""
+        self.close()
+        return PortLost(f"{self.settings.port}: the port is lost: {_cause(error)}")
 
     def _gap(self, profile: Profile) -> float:
         gap_ms = profile.gap_ms if self.settings.gap_ms is None else self.settings.gap_ms
@@ -279,6 +300,19 @@ class _Wire:
         """Send nothing until *seconds* after the last request, for its reply may still come; returns when."""
         self._blocked_until = self._sent_at + seconds
         return self._blocked_until
+
+    def listen(self, patience: float) -> bytes:
+        """What has come, at most MOST_AT_ONCE bytes of it; waits up to *patience* seconds for the first."""
+        if self._port.timeout != patience:
+            self._port.timeout = patience
+        first = bytes(self._port.read(1))
+        waiting = min(self._port.in_waiting, MOST_AT_ONCE - 1) if first else 0
+        return first + bytes(self._port.read(waiting)) if waiting else first
+
+    def say(self, request: bytes) -> None:
+        """Drop what has come and send *request*."""
+        self._port.reset_input_buffer()
+        self._port.write(request)
 
     # -- the port minimalmodbus sees
 

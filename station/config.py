@@ -237,9 +237,10 @@ def load(path: Path, *, secrets: bool = True) -> Loaded:
     else:
         config = _with_whole_ports(config, path.resolve().parent)
         units: dict[str, Mapping[str, str]] = {}  # what each device delivers
-        faults += _cross_faults(config, path.parent, units)
+        hints: list[Fault] = []
+        faults += _cross_faults(config, path.parent, units, hints)
         faults += _secret_faults(config, path.parent) if secrets else ()
-        warnings += () if faults else _warnings(config, path.parent, units)
+        warnings += () if faults else [*hints, *_warnings(config, path.parent, units)]
     lines = locate(text)
     if config is None or faults:
         faults.sort(key=lambda fault: line_of(fault.path, lines) or 0)
@@ -258,8 +259,13 @@ def _worded(path: Path, fault: Fault, lines: Mapping[str, int]) -> str:
     return f"{place}: {fault.path}: {fault.text}"
 
 
-def _cross_faults(config: Config, folder: Path, units_of: dict[str, Mapping[str, str]]) -> Iterator[Fault]:
-    """What only shows when tables are held against each other, and against profiles and files."""
+def _cross_faults(
+    config: Config, folder: Path, units_of: dict[str, Mapping[str, str]], hints: list[Fault]
+) -> Iterator[Fault]:
+    """What only shows when tables are held against each other, and against profiles and files.
+
+    What each device delivers is put into *units_of*, what is no fault and yet unusual into *hints*.
+    """
     try:
         parse_zone(config.station.timezone)
     except ValueError as error:
@@ -274,6 +280,7 @@ def _cross_faults(config: Config, folder: Path, units_of: dict[str, Mapping[str,
     names: dict[str, str] = {}
     for b, bus in enumerate(config.bus):
         line, units = Bus(bus), dict[Any, str]()
+        yield from _crowded(f"bus[{b}]", bus)
         for d, device in enumerate(bus.device):
             place = f"bus[{b}].device[{d}]"
             if device.name in names:
@@ -283,9 +290,18 @@ def _cross_faults(config: Config, folder: Path, units_of: dict[str, Mapping[str,
             if unit_id is not None and unit_id in units:
                 yield Fault(f"{place}.unit_id", f"{unit_id} is already {units[unit_id]} on this bus")
             units.setdefault(unit_id, f'"{device.name}"')
-            yield from _device_faults(place, device, line, folder, points, owners, units_of)
+            yield from _device_faults(place, device, line, folder, points, owners, units_of, hints)
     for u, uplink in enumerate(config.uplink):
         yield from _uplink_faults(f"uplink[{u}]", uplink, points, folder)
+
+
+def _crowded(place: str, bus: BusConfig) -> Iterator[Fault]:
+    """An instrument that talks by itself, on a line with others."""
+    for d, device in enumerate(bus.device):
+        if device.alone and len(bus.device) > 1:
+            others = ", ".join(f'"{other.name}"' for other in bus.device if other is not device)
+            yield Fault(f"{place}.device[{d}]", f'"{device.name}" needs a line of its own, {others} cannot share it')
+            return
 
 
 def _twice(*groups: tuple[str, Sequence[Any], str]) -> Iterator[Fault]:
@@ -306,6 +322,7 @@ def _device_faults(
     points: Mapping[str, PointSettings],
     owners: dict[tuple[str, str], str],
     units_of: dict[str, Mapping[str, str]],
+    hints: list[Fault],
 ) -> Iterator[Fault]:
     try:
         device = make_device(settings, line, (folder / "profiles",))
@@ -314,6 +331,7 @@ def _device_faults(
             yield Fault(place, text)
         return
     units_of[settings.name] = device.units
+    hints += [Fault(place, text) for text in getattr(device, "hints", ())]
     if settings.poll_seconds < device.poll_minimum_seconds:
         yield Fault(
             f"{place}.poll_seconds",
