@@ -31,6 +31,8 @@ class EmulatedUnit:
     does not answer where it has none.
     """
 
+    faults = FAULTS
+
     def __init__(
         self,
         profile: Profile,

@@ -46,8 +46,8 @@ class StreamDevice:
     def __init__(
         self, settings: StreamSettings, bus: Bus, folders: Sequence[Path], now: Callable[[], datetime]
     ) -> None:
-        self._format = _format(settings)
-        self._fields = _fields(settings, self._format)
+        self._format = format_of(settings)
+        self._fields = chosen_fields(settings, self._format)
         self.name = settings.name
         self.parameters = tuple(field.parameter for field in self._fields)
         self.units: Mapping[str, str] = {field.parameter: field.unit for field in self._fields}
@@ -169,7 +169,8 @@ def _sample(field: Field, record: Record, time: datetime) -> Sample:
     return Sample(field.parameter, time, value, mark, reason)
 
 
-def _format(settings: StreamSettings) -> Format:
+def format_of(settings: StreamSettings) -> Format:
+    """How the instrument of *settings* writes; raise ProfileError when there is none of its name."""
     try:
         return FORMATS[settings.profile]
     except KeyError:
@@ -177,7 +178,7 @@ def _format(settings: StreamSettings) -> Format:
         raise ProfileError(f"there is no stream instrument {settings.profile!r}{hint}") from None
 
 
-def _fields(settings: StreamSettings, form: Format) -> list[Field]:
+def chosen_fields(settings: StreamSettings, form: Format) -> list[Field]:
     """The fields taken, the nameless one under the parameter the variant gives it."""
     if settings.variant not in (form.variants or (None,)):
         known = f"variant is one of {', '.join(form.variants)}" if form.variants else "it has no variants"

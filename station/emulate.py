@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from drivers.emulated import FAULTS, EmulatedUnit
+from drivers.emulated import EmulatedUnit
+from drivers.emulated_stream import EmulatedInstrument, emulated_stream
 from drivers.emulator import EmulatedBus, emulated_bus
 from drivers.replay import CsvReplay
 from station.config import Loaded
@@ -50,7 +51,7 @@ class Lines:
     """Every emulated line of a configuration, by bus name, and its units by device name."""
 
     buses: dict[str, EmulatedBus] = field(default_factory=dict)
-    units: dict[str, EmulatedUnit] = field(default_factory=dict)
+    units: dict[str, EmulatedUnit | EmulatedInstrument] = field(default_factory=dict)
 
     def set_fault(self, device: str, fault: str) -> None:
         """Let *device* fail in the way named *fault*, or recover with "none"."""
@@ -59,10 +60,10 @@ class Lines:
             raise WrongArgument(f'there is no device "{device}"; known: {", ".join(self.units)}')
         if fault == "none":
             unit.recover()
-        elif fault in FAULTS:
+        elif fault in unit.faults:
             unit.fail(fault)
         else:
-            raise WrongArgument(f'there is no fault "{fault}"; known: none, {", ".join(FAULTS)}')
+            raise WrongArgument(f'there is no fault "{fault}"; known: none, {", ".join(unit.faults)}')
 
 
 @contextlib.contextmanager
@@ -78,6 +79,11 @@ def lines(loaded: Loaded, replays: Mapping[str, Replay], links: Path | None = No
             link = _link(Path(bus.port) if links is None else links / bus.name.replace("/", "_"))
             values = {d.name: replays[d.name].values() for d in bus.device if d.name in replays}
             settings: Sequence[Any] = bus.device
+            if settings and settings[0].alone:
+                stream = emulated_stream(bus, settings[0], values.get(settings[0].name), link=link)
+                found.buses[bus.name] = stack.enter_context(stream)
+                found.units[settings[0].name] = stream.instrument
+                continue
             emulated = emulated_bus(bus, settings, loaded.profile_folders, values, link=link)
             found.buses[bus.name] = stack.enter_context(emulated)
             found.units |= {d.name: emulated.units[d.unit_id] for d in settings}

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
 import click
 
+from drivers.base import DeviceSettings
 from drivers.captured import FAULTS
 from drivers.modbus import ModbusSettings
 from drivers.profile import SHIPPED, Profile, load
+from drivers.records import FORMATS
+from drivers.stream import StreamSettings
 from station import i18n
 from station.config import BusConfig, DustfallSettings, PointSettings, RetentionSettings, StationSettings
 from station.texts import Option
@@ -78,7 +81,34 @@ def device_keys() -> Iterator[str]:
     """The keys of an instrument as a Markdown table."""
     yield "| key of `[[bus.device]]` | default | meaning |"
     yield "| --- | --- | --- |"
-    for one in fields(ModbusSettings):
+    yield from _key_rows(fields(ModbusSettings))
+
+
+def stream_keys() -> Iterator[str]:
+    """The keys an instrument alone on its line has beside those of every instrument."""
+    common = {one.name for one in fields(DeviceSettings)}
+    yield "| key of `[[bus.device]]` with `driver = \"stream\"` | default | meaning |"
+    yield "| --- | --- | --- |"
+    yield from _key_rows(one for one in fields(StreamSettings) if one.name not in common)
+
+
+def streams() -> Iterator[str]:
+    """The stream instruments as a Markdown table."""
+    yield "| profile | instrument | parameters | serial | a record | grade |"
+    yield "| --- | --- | --- | --- | --- | --- |"
+    for name, form in FORMATS.items():
+        measured = [f"`{f.parameter}`" for f in form.fields if f.parameter and f.parameter not in form.optional]
+        if form.variants:
+            measured.insert(0, f"variant {' or '.join(f'`{v}`' for v in form.variants)}")
+        measured += [f"`{parameter}` if asked for" for parameter in form.optional]
+        pace = "when asked" if form.ask else f"every {form.every_seconds:g} s"
+        serial = f"{form.baudrate} 8{form.parity}{form.stopbits}"
+        title = f"{form.maker} {form.title}"
+        yield f"| `{name}` | {title} | {', '.join(measured)} | {serial} | {pace} | {form.grade}. {form.source} |"
+
+
+def _key_rows(ones: Iterable[Any]) -> Iterator[str]:
+    for one in ones:
         required = one.default is MISSING and one.default_factory is MISSING
         default = REQUIRED["en"] if required else _shown(one.default)
         yield f"| `{one.name}` | {default} | {one.metadata['text']}{_bounds(one)} |"
@@ -167,7 +197,13 @@ def blocks(file: str) -> dict[str, str]:
     if file == "hardware/README.md":
         return {"line-settings": "\n".join(line_settings())}
     if file == "drivers/README.md":
-        made = {"device-keys": device_keys(), "decode-faults": decode_faults(), "profiles": profiles()}
+        made = {
+            "device-keys": device_keys(),
+            "stream-keys": stream_keys(),
+            "decode-faults": decode_faults(),
+            "profiles": profiles(),
+            "streams": streams(),
+        }
         return {name: "\n".join(rows) for name, rows in made.items()}
     language = "zh" if ".zh." in file else "en"
     return {

@@ -7,8 +7,10 @@ import pytest
 
 import drivers
 from drivers.emulated import FAULTS, EmulatedUnit
+from drivers.emulated_stream import FAULTS as STREAM_FAULTS
 from drivers.line import Line, read_request
 from drivers.profile import KEYS, SHIPPED, load, parse
+from drivers.records import FORMATS
 from station.config import load as load_config
 from station.parameters import catalogue
 
@@ -36,8 +38,16 @@ def test_every_toml_block_loads_and_reads_its_examples(block):
         assert register.unit == catalogue()[register.parameter].unit
 
 
+def test_the_stream_instrument_in_station_toml_loads(tmp_path):
+    (block,) = [block for block in ALL_BLOCKS if block.startswith("[[bus]]") and "stream" in block]
+    point = '[[point]]\ncode = "site"\nname = "site"\nst = "39"\n'
+    (tmp_path / "station.toml").write_text(f'[station]\nname = "s"\ndata_folder = "d"\n{point}{block}')
+    (device,) = load_config(tmp_path / "station.toml").config.bus[0].device
+    assert (device.driver, device.profile, device.variant) == ("stream", "metone-es642", "pm10")
+
+
 def test_the_instrument_in_station_toml_loads(tmp_path):
-    (block,) = [block for block in ALL_BLOCKS if block.startswith("[[bus]]")]
+    (block,) = [block for block in ALL_BLOCKS if block.startswith("[[bus]]") and "stream" not in block]
     points = "".join(f'[[point]]\ncode = "{c}"\nname = "{c}"\nst = "21"\n' for c in ("river", "weir"))
     (tmp_path / "station.toml").write_text(f'[station]\nname = "s"\ndata_folder = "d"\n{points}{block}')
     (device,) = load_config(tmp_path / "station.toml").config.bus[0].device
@@ -73,6 +83,14 @@ def test_every_shipped_profile_is_in_the_table():
         assert all(f"`{variant.name}`" in row for variant in profile.variants)
         assert f"| {profile.baudrate} 8{profile.parity}{profile.stopbits} | {profile.grade} |" in row
         assert f"{profile.maker} {profile.title}" in row
+
+
+def test_every_stream_instrument_is_in_the_table():
+    assert list(rows("Stream instruments that ship")) == list(FORMATS)
+
+
+def test_every_fault_of_the_emulated_streams_is_in_the_table():
+    assert {name: row.split(" | ")[1].rstrip(" |") for name, row in rows("Emulated streams").items()} == STREAM_FAULTS
 
 
 def test_every_fault_of_the_emulator_is_in_the_table():

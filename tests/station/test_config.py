@@ -218,3 +218,42 @@ def test_a_zone_is_an_offset(text: str) -> None:
     """The station's legal time has no daylight saving, so an offset says it all."""
     with pytest.raises(ValueError, match="is not an offset"):
         parse_zone(text)
+
+
+STREAM = """
+[[bus]]
+name = "gate"
+port = "gate"
+baudrate = 19200
+[[bus.device]]
+name = "gate"
+driver = "stream"
+profile = "plantower-pms5003"
+parameters = ["pm1"]
+point = "power"
+"""
+
+
+def test_an_instrument_that_talks_by_itself_needs_a_line_of_its_own(folder: Path) -> None:
+    """One sentence, at the instrument it is about."""
+    path = example(folder)
+    path.write_text(path.read_text() + STREAM + """
+[[bus.device]]
+name = "other"
+profile = "acrel-adl400"
+unit_id = 1
+point = "river"
+""", encoding="utf-8")  # fmt: skip
+    number = line(path, 'driver = "stream"') - 2
+    assert faults(path) == [
+        f'station.toml:{number}: bus[2].device[0]: "gate" needs a line of its own, "other" cannot share it'
+    ]
+
+
+def test_a_speed_unlike_the_maker_s_is_mentioned_and_no_fault(folder: Path) -> None:
+    """The technician may have changed it in the instrument, too."""
+    path = example(folder)
+    path.write_text(path.read_text() + STREAM, encoding="utf-8")
+    assert [w.partition("bus[2]")[2] for w in load(path).warnings if "shipped" in w] == [
+        ".device[0]: the line is set to 19200 8N1, the instrument is shipped with 9600 8N1"
+    ]

@@ -1,0 +1,52 @@
+"""`station emulate bus` serves instruments that have a line to themselves, too."""
+
+from pathlib import Path
+
+import pytest
+
+from drivers.base import NoReply
+from drivers.bus import Bus
+from station.config import load
+from station.emulate import Replay, lines
+from station.model import WrongArgument
+
+CONFIG = """
+[station]
+name = "streams"
+data_folder = "data"
+
+[[point]]
+code = "site"
+name = "Site"
+st = "39"
+
+[[bus]]
+name = "balance"
+port = "balance"
+
+[[bus.device]]
+name = "jar"
+driver = "stream"
+profile = "mtsics-balance"
+point = "site"
+"""
+
+
+def test_a_replayed_balance_is_served_and_can_fail(tmp_path: Path) -> None:
+    """At the configured port, with values of a CSV file, faults switched by name."""
+    (tmp_path / "station.toml").write_text(CONFIG)
+    (tmp_path / "jar.csv").write_text("time,collector_mass\n2026-06-01T00:00:00Z,1042.3817\n")
+    loaded = load(tmp_path / "station.toml")
+    (bus,) = loaded.config.bus
+    with lines(loaded, {"jar": Replay(tmp_path / "jar.csv")}) as found:
+        line = Bus(bus)
+        (jar,) = loaded.devices(bus, line)
+        assert [s.value for s in jar.read()] == [1042.3817]
+        found.set_fault("jar", "silent")
+        with pytest.raises(NoReply):
+            jar.read()
+        with pytest.raises(WrongArgument, match=r'^there is no fault "exception"; known: none, silent, late, noise'):
+            found.set_fault("jar", "exception")
+        found.set_fault("jar", "none")
+        assert [s.value for s in jar.read()] == [1042.3817]
+        line.close()
