@@ -13,10 +13,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
-from station.model import Reason, Sample, StationError, setting
+from station.model import Reason, Sample, StationError, dataclass, field, setting
 
 
 class DriverError(StationError):

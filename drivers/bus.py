@@ -9,7 +9,6 @@ import termios
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +19,7 @@ from drivers.base import BadReply, BusSettings, DeviceError, DeviceException, No
 from drivers.line import OVERHEAD_BYTES, REQUEST_BYTES, Line, bits_per_character, crc16
 from drivers.profile import Action, Profile
 from drivers.registers import Request
+from station.model import dataclass, replace
 
 log = logging.getLogger(__name__)
 

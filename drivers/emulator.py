@@ -12,7 +12,6 @@ import threading
 import time
 import tty
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -22,6 +21,7 @@ from drivers.emulated import DEVICE_FAILURE, WRITE_MANY, EmulatedUnit, Values, n
 from drivers.line import TABLE, Line, bits_per_character, crc16
 from drivers.profile import load
 from drivers.registers import MOST_REGISTERS, Request
+from station.model import dataclass
 
 LATE_SECONDS = 0.03  # how long after the master's time-out a late reply begins
 STALE_SECONDS = 0.25  # half a request older than this is noise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from station.model import dataclass
 
 REQUEST_BYTES = 8  # unit, function, address, count, CRC: every read request
 OVERHEAD_BYTES = 5  # unit, function, byte count, CRC: what a reply carries beside its registers

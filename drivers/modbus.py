@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from drivers.base import DeviceError, DeviceException, DeviceSettings, DriverErr
 from drivers.bus import Bus
 from drivers.profile import Profile, Status, load
 from drivers.registers import marked, samples_and_conditions
-from station.model import Mark, Reason, Sample, did_you_mean, setting
+from station.model import Mark, Reason, Sample, dataclass, did_you_mean, replace, setting
 
 log = logging.getLogger(__name__)
 

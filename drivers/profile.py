@@ -9,7 +9,6 @@ import math
 import struct
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from drivers.registers import (
     encode,
     plan_reads,
 )
-from station.model import Mark, did_you_mean
+from station.model import Mark, dataclass, did_you_mean, fields, replace
 
 __all__ = [
     "Action",

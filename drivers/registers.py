@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
 from drivers.line import FUNCTION, OVERHEAD_BYTES, Line
-from station.model import Mark, Reason, Sample
+from station.model import Mark, Reason, Sample, dataclass, field, replace
 
 MOST_REGISTERS = 125  # in one read (Modbus application protocol V1.1b3, 6.3)
 

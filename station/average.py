@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
 
-from station.model import Average, Averaging, Mark
+from station.model import Average, Averaging, Mark, dataclass, replace
 
 NORMAL_SHARE = 0.75  # HJ 212-2017 table 8 as digested: gas, 75 % normal inputs give N, else D
 

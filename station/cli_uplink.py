@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from station.i18n import t
-from station.model import StationError, StoreError, WrongArgument
+from station.model import StationError, StoreError, WrongArgument, asdict
 from station.texts import Command, Group, config_option, json_option, lang_option, option
 
 if TYPE_CHECKING:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import chain, pairwise
 from threading import Lock
 from typing import TYPE_CHECKING, Protocol
 
 from station.clock import trust
-from station.model import Command, Kind, Outcome, Result, StationError, StoreError
+from station.model import Command, Kind, Outcome, Result, StationError, StoreError, dataclass, field
 from station.parameters import catalogue
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, timezone
 from importlib import import_module
 from pathlib import Path
@@ -20,7 +19,7 @@ from drivers import DRIVERS
 from drivers.base import BusSettings, Device, DeviceSettings, DriverError
 from drivers.bus import Bus
 from station.loader import Fault, Unusable, build, line_of, locate
-from station.model import ConfigError, did_you_mean, setting
+from station.model import ConfigError, dataclass, did_you_mean, field, fields, replace, setting
 from station.parameters import catalogue
 from uplink import UPLINKS
 from uplink.base import UplinkSettings
@@ -390,7 +389,7 @@ def _secret_faults(config: Config, folder: Path) -> Iterator[Fault]:
 
 
 def _warnings(config: Config, folder: Path, units_of: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
-    for name in RetentionSettings.__dataclass_fields__:
+    for name in (one.name for one in fields(RetentionSettings)):
         days = getattr(config.retention, name)
         if days < LEGAL_DAYS:
             yield Fault(f"retention.{name}", f"{days} days are less than the 5 years Order 820 asks for")

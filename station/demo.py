@@ -17,14 +17,13 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from station.config import Loaded, load
 from station.control import ControlRefused, NotRunning, ask
 from station.i18n import language, t
-from station.model import Kind, StationError, WrongArgument
+from station.model import Kind, StationError, WrongArgument, asdict, dataclass, field
 from station.store import connect
 from uplink.hj212.emulator import Platform, Record
 from uplink.hj212.messages import UPLOADS
@@ -50,7 +49,7 @@ class DemoFailed(StationError):
     exit_code = 69
 
 
-@dataclass
+@dataclass(slots=True)
 class Summary:
     """What the demo ends with; *missing* says what should have been there."""
 

@@ -6,7 +6,6 @@ import contextlib
 import io
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -16,7 +15,7 @@ from drivers.emulator import EmulatedBus, emulated_bus
 from drivers.replay import CsvReplay
 from station.config import Loaded
 from station.i18n import t
-from station.model import ConfigError, StationError, WrongArgument
+from station.model import ConfigError, StationError, WrongArgument, dataclass, field
 
 if TYPE_CHECKING:
     from uplink.hj212.emulator import Platform

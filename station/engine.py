@@ -11,7 +11,6 @@ import logging
 import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from math import lcm
 from threading import Condition, Event
@@ -22,7 +21,7 @@ from drivers.bus import Bus
 from station.clock import EPOCH, Clock, boot_id, floor_to, from_ms, period_length, period_start, to_ms, trust
 from station.commands import ClockSetter, CommandDesk, Terms
 from station.config import BusConfig, Loaded, resolve
-from station.model import Average, Kind, Mark, Reading, Reason, Record, Report, StoreError
+from station.model import Average, Kind, Mark, Reading, Reason, Record, Report, StoreError, asdict, dataclass
 from station.outbox import Depth, PlatformOutbox, sqlite_reader
 from station.parameters import catalogue
 from station.periods import Periods

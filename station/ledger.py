@@ -13,13 +13,12 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta, tzinfo
 from itertools import groupby, pairwise
 from typing import Any
 
 from station.clock import from_ms, to_ms
-from station.model import Kind, Mark, WrongArgument
+from station.model import Kind, Mark, WrongArgument, asdict, dataclass, fields
 from station.outbox import SLACK_MS, Span, State, without
 from station.store import Store, find_message, later_versions, unpack_averages
 

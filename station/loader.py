@@ -9,11 +9,10 @@ from __future__ import annotations
 import re
 import types
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from functools import cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from station.model import did_you_mean
+from station.model import MISSING, Field, dataclass, did_you_mean, fields, is_dataclass
 
 _WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 _KINDS = {str: "text", int: "a whole number", float: "a number", bool: "true/false", list: "a list", dict: "a table"}

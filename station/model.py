@@ -1,6 +1,6 @@
 """The shared words: what is sampled, marked, averaged, reported and commanded, and what can go wrong.
 
-Standard library only, imported by everything and importing nothing of ours.
+Standard library only, imported by everything and importing nothing of ours but how value classes are made.
 
 Our errors:
 
@@ -17,9 +17,20 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # ours are used as the standard's are
+    from dataclasses import MISSING as MISSING
+    from dataclasses import Field as Field
+    from dataclasses import asdict as asdict
+    from dataclasses import dataclass as dataclass
+    from dataclasses import field as field
+    from dataclasses import fields as fields
+    from dataclasses import is_dataclass as is_dataclass
+    from dataclasses import replace as replace
+else:
+    from station.values import MISSING, Field, asdict, dataclass, field, fields, is_dataclass, replace  # noqa: F401 (handed on: CONTRIBUTING.md says why)
 
 
 class StationError(Exception):

@@ -18,13 +18,12 @@ import select
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from threading import Condition, RLock
 from typing import Any
 
 from station.clock import from_ms, to_ms
-from station.model import Kind, Lane, Message
+from station.model import Kind, Lane, Message, dataclass, replace
 from station.store import SEQUENCE_BITS, Store, find_message, later_versions, message_of
 
 log = logging.getLogger(__name__)

@@ -10,14 +10,13 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta, tzinfo
 
 from station import average
 from station.average import Input
 from station.clock import period_length, period_start
 from station.config import PointSettings
-from station.model import Average, Averaging, Kind, Reading, Report
+from station.model import Average, Averaging, Kind, Reading, Report, replace
 from station.parameters import catalogue
 from station.poller import Task
 from station.store import Store

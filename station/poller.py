@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
 
@@ -12,7 +11,7 @@ from drivers.base import Device, DeviceException, DeviceSettings, DriverError, N
 from station import calibrate, qc
 from station.calibrate import IDENTITY, Coefficients
 from station.clock import Clock
-from station.model import Reason, Sample
+from station.model import Reason, Sample, dataclass, field
 from station.recorder import Recorder
 
 log = logging.getLogger(__name__)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
-from station.model import Mark, Reading, Reason
+from station.model import Mark, Reading, Reason, replace
 
 Limits = tuple[float, float]  # lowest and highest believable value, inclusive
 

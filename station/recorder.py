@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Lock
 
-from station.model import Reading, Reason, Record
+from station.model import Reading, Reason, Record, dataclass, field
 from station.store import Event, Miss
 
 MOST_PENDING = 50_000  # readings kept in memory while the disk refuses writes; older ones are dropped, counted

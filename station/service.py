@@ -10,7 +10,6 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from threading import Lock
@@ -21,7 +20,7 @@ from station.clock import SystemClock
 from station.config import Loaded, load
 from station.control import ControlServer
 from station.engine import Engine
-from station.model import AlreadyRunning, Kind, StationError, StoreError, WrongArgument
+from station.model import AlreadyRunning, Kind, StationError, StoreError, WrongArgument, asdict
 from station.store import Store, check_folder
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,6 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from threading import RLock
@@ -31,6 +30,7 @@ from station.model import (
     Report,
     StoreError,
     StoreVersionError,
+    dataclass,
 )
 
 SCHEMA_VERSION = 3

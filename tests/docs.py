@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from drivers.records import FORMATS
 from drivers.stream import StreamSettings
 from station import i18n
 from station.config import BusConfig, DustfallSettings, PointSettings, RetentionSettings, StationSettings
+from station.model import MISSING, fields
 from station.texts import Option
 
 ROOT = Path(__file__).parents[1]

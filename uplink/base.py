@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from pathlib import Path
 from threading import Event
 from typing import Protocol
 
-from station.model import Command, Lane, Message, Parameter, Report, Result, StationError, setting
+from station.model import Command, Lane, Message, Parameter, Report, Result, StationError, dataclass, setting
 
 
 class UplinkError(StationError):

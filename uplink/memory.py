@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import select
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from threading import Lock
 
-from station.model import Command, Kind, Lane, Message, Outcome, Result
+from station.model import Command, Kind, Lane, Message, Outcome, Result, dataclass, field, replace
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -13,9 +13,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
+
+from station.model import replace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 

@@ -23,9 +23,10 @@ import multiprocessing
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
+
+from station.model import dataclass, replace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from drivers.base import BadReply, DeviceError, DeviceException, NoReply, ProfileError
@@ -12,6 +10,7 @@ from drivers.emulated import EmulatedUnit
 from drivers.line import crc16
 from drivers.modbus import ModbusDevice, ModbusSettings
 from drivers.profile import Action, Profile, load, parse
+from station.model import replace
 from tests.drivers.fakes import NOON, THERMOMETER, FakePort, FakeTime, bus_with
 
 ACTIONS = """

@@ -15,6 +15,7 @@ from drivers.bus import Bus, open_port
 from drivers.line import crc16
 from drivers.profile import Profile
 from drivers.registers import Request, decode
+from station.model import replace
 from tests.drivers import fakes
 from tests.drivers.fakes import NOON, FakePort, FakeTime, bus_with, thermometer
 
@@ -125,7 +126,7 @@ def test_the_line_is_silent_for_3_5_characters_after_a_timeout():
 
 
 def test_the_profiles_gap_is_kept_unless_the_bus_has_its_own():
-    profile = thermometer().__class__(**{f: getattr(PROFILE, f) for f in PROFILE.__dataclass_fields__} | {"gap_ms": 80})
+    profile = replace(PROFILE, gap_ms=80)
     for gap_ms, wanted in ((None, 0.08), (0, SILENCE), (10, 0.01)):
         bus, port = line((0.02, REPLY), gap_ms=gap_ms)
         read(bus, profile)

@@ -6,7 +6,6 @@ import itertools
 import json
 import random
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import pytest
 
 from drivers.base import BadReply, NoReply
 from station.commands import INSTRUMENT_SECONDS, MOST_REFUSALS, VERBS
-from station.model import Command, Outcome, Result
+from station.model import Command, Outcome, Result, replace
 from station.store import MOST_SEEN
 from tests.station.conftest import CONFIG, START, Rig
 from uplink.base import ALLOWABLE

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 
 from station.clock import from_ms, to_ms
 from station.ledger import GRACE_MS, Gap, Row, completeness, gaps, kept, monthly, roll_up
-from station.model import Command, Kind, Lane, Mark, Outcome, Result, WrongArgument
+from station.model import Command, Kind, Lane, Mark, Outcome, Result, WrongArgument, replace
 from station.outbox import MOST_REFUSALS
 from tests.station.conftest import CONFIG, START, Rig
 

@@ -4,7 +4,6 @@ import re
 import subprocess
 import sys
 import tomllib
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 import uplink.hj212
 from station.commands import VERBS
 from station.loader import Unusable, build
+from station.model import fields
 from station.parameters import catalogue
 from tests.uplink.test_dialogues import dialogue_test
 from uplink.hj212.dialects import DIALECTS, VARIANTS, Habits

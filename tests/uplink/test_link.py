@@ -5,13 +5,12 @@ import random
 import socket
 import time
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from threading import Event, Thread
 
 import pytest
 
-from station.model import ConfigError, Kind, Lane, Outcome, Report, Result
+from station.model import ConfigError, Kind, Lane, Outcome, Report, Result, replace
 from station.parameters import catalogue
 from tests.uplink.judge import judge
 from uplink.base import LinkDown, NotAcknowledged

@@ -1,6 +1,5 @@
 """What messages say: exact texts, units and rounding, splitting, and tables that agree with each other."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import ROUND_HALF_EVEN, Decimal
 
@@ -8,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from station.model import Average, ConfigError, Kind, Mark, Outcome, Report
+from station.model import Average, ConfigError, Kind, Mark, Outcome, Report, replace
 from station.parameters import catalogue
 from uplink.hj212.dialects import DIALECTS, VARIANTS, Habits, adapted, dialect
 from uplink.hj212.frame import FrameTooLong, factors

@@ -8,10 +8,9 @@ platform no table foresees is served without code.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
-from station.model import Kind, Mark, did_you_mean, setting
+from station.model import Kind, Mark, dataclass, did_you_mean, field, fields, replace, setting
 from uplink.hj212.frame import ANSWER_BIT, CRC_VARIANTS, SPLIT_BIT, VERSION_SHIFT
 
 ENDS = ("start", "end")

@@ -17,13 +17,13 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from threading import Event, Thread
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
 
+from station.model import dataclass, field, replace
 from uplink.base import UplinkError
 from uplink.hj212.frame import (
     ANSWER_BIT,

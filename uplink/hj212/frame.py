@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Protocol
 
+from station.model import dataclass, field
 from uplink.base import UplinkError
 
 HEADER = b"##"

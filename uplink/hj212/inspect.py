@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
-from station.model import Parameter
+from station.model import Parameter, asdict, dataclass, field
 from uplink.hj212.frame import (
     FIELDS,
     HEADER,

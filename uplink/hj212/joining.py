@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import replace
 
+from station.model import replace
 from uplink.hj212.frame import SPLIT_BIT, Segment, fence
 from uplink.hj212.messages import field_of
 

@@ -14,11 +14,10 @@ import select
 import socket
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from threading import Event, Thread
 from typing import Any
 
-from station.model import ConfigError, Kind, Parameter, Report, did_you_mean, setting
+from station.model import ConfigError, Kind, Parameter, Report, dataclass, did_you_mean, field, replace, setting
 from uplink.base import Commands, Context, LinkDown, NotAcknowledged, Outbox, UplinkSettings
 from uplink.hj212.dialects import DIALECTS, ENDS, VARIANTS, Dialect, Habits, adapted, dialect
 from uplink.hj212.frame import DIGITS_LIMIT, SEGMENT_LIMIT

@@ -10,11 +10,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from typing import NamedTuple
 
-from station.model import Average, ConfigError, Kind, Mark, Outcome, Parameter, Report
+from station.model import Average, ConfigError, Kind, Mark, Outcome, Parameter, Report, dataclass
 from uplink.hj212.dialects import Dialect
 from uplink.hj212.frame import (
     CP_LIMIT,

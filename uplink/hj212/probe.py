@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import socket
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 
+from station.model import dataclass
 from uplink.base import LinkDown, NotAcknowledged
 from uplink.hj212.messages import field_of
 from uplink.hj212.provision import Talk

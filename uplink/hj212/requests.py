@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from threading import Lock
 
-from station.model import Command, Outcome, Result
+from station.model import Command, Outcome, Result, dataclass
 from uplink.base import Commands
 from uplink.hj212.frame import ANSWER_BIT, FrameTooLong, Segment
 from uplink.hj212.keys import parse_key, weakness

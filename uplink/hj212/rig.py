@@ -8,13 +8,12 @@ from __future__ import annotations
 import time
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
-from station.model import WrongArgument, did_you_mean
+from station.model import WrongArgument, asdict, dataclass, did_you_mean, field, fields
 from uplink.hj212.frame import ANSWER_BIT, Segment
 from uplink.hj212.messages import ACCEPTED, COMMANDS, EXE_RTN, INTERACTION, QN_RTN, field_of, moment
 
@@ -194,11 +193,10 @@ def read_script(path: Path) -> list[Step]:
 
 
 def _step(path: Path, index: int, row: Mapping[str, Any]) -> Step:
+    known = [one.name for one in fields(Step)]
     for key in row:
-        if key not in Step.__dataclass_fields__:
-            raise WrongArgument(
-                f"{path}: step[{index}].{key}: unknown key{did_you_mean(key, Step.__dataclass_fields__)}"
-            )
+        if key not in known:
+            raise WrongArgument(f"{path}: step[{index}].{key}: unknown key{did_you_mean(key, known)}")
     return Step(**{"name": row.get("cn") or row.get("fault") or "wait", **row})
 
 

@@ -8,10 +8,10 @@ import sys
 import termios
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from socket import socket
 from threading import Event
 
+from station.model import dataclass
 from uplink.base import Commands, LinkDown, NotAcknowledged, Outbox
 from uplink.hj212.frame import CHUNK, FrameError, FrameReader, Segment
 from uplink.hj212.joining import Joiner

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 
-from station.model import Lane, Message, StationError
+from station.model import Lane, Message, StationError, dataclass, field
 from uplink.base import NotAcknowledged, Outbox
 from uplink.hj212.frame import FrameTooLong, Segment
 from uplink.hj212.messages import ACCEPTED, RESUPPLIED, UPLOADS, field_of, split

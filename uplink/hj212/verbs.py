@@ -7,11 +7,10 @@ projects that map its appendix (B).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 from typing import NamedTuple
 
-from station.model import Kind
+from station.model import Kind, dataclass, field
 from uplink.hj212.frame import pairs
 from uplink.hj212.messages import PERIODS, Wording, timestamp
 

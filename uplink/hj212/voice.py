@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Protocol
 
+from station.model import dataclass
 from uplink.base import Context, Outbox
 from uplink.hj212.dialects import Dialect
 from uplink.hj212.frame import Segment, encode, fence
