@@ -240,7 +240,7 @@ def load(path: Path, *, secrets: bool = True) -> Loaded:
         faults += _cross_faults(config, path.parent, units, hints)
         faults += _secret_faults(config, path.parent) if secrets else ()
         warnings += () if faults else [*hints, *_warnings(config, path.parent, units)]
-    lines = locate(text)
+    lines = locate(text) if faults or warnings else {}
     if config is None or faults:
         faults.sort(key=lambda fault: line_of(fault.path, lines) or 0)
         raise ConfigError("\n".join(_worded(path, fault, lines) for fault in faults))

@@ -7,8 +7,13 @@ import sys
 
 
 def main() -> None:
-    """Run `station run --config FILE` directly, any other words through station.cli."""
+    """Run `station run --config FILE` and `station --version` directly, any other words through station.cli."""
     words = sys.argv[1:]
+    if words == ["--version"]:
+        from station.version import VERSION
+
+        print(f"station, version {VERSION}")
+        return
     if len(words) == 3 and words[:2] == ["run", "--config"]:
         gc.disable()  # until all is loaded: nothing of it is garbage (station/service.py switches it on)
         from station.service import main as run

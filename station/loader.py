@@ -157,8 +157,8 @@ def _kind(value: Any) -> str:
     return _KINDS.get(type(value), f"a {type(value).__name__}")
 
 
-_HEADER = re.compile(r"^\s*(\[\[?)\s*([^\]]+?)\s*\]\]?")
-_KEY = re.compile(r"""^\s*("[^"]*"|'[^']*'|[A-Za-z0-9_-]+)\s*(?:=|\.)""")
+_HEADER = r"^\s*(\[\[?)\s*([^\]]+?)\s*\]\]?"
+_KEY = r"""^\s*("[^"]*"|'[^']*'|[A-Za-z0-9_-]+)\s*(?:=|\.)"""
 
 
 def locate(text: str) -> dict[str, int]:
@@ -171,7 +171,7 @@ def locate(text: str) -> dict[str, int]:
     counts: dict[str, int] = {}
     prefix = ""
     for number, line in enumerate(text.splitlines(), 1):
-        if header := _HEADER.match(line):
+        if header := re.match(_HEADER, line):
             prefix = ""
             parts = [part.strip().strip("\"'") for part in header[2].split(".")]
             for part in parts[:-1]:
@@ -181,7 +181,7 @@ def locate(text: str) -> dict[str, int]:
                 counts[prefix] = counts.get(prefix, 0) + 1
                 prefix = _indexed(prefix, counts)
             lines.setdefault(prefix, number)
-        elif key := _KEY.match(line):
+        elif key := re.match(_KEY, line):
             lines.setdefault(_join(prefix, key[1].strip("\"'")), number)
     return lines
 

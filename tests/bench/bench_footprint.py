@@ -7,7 +7,8 @@ Instruments and platform are emulated in processes of their own.
     VmRSS, VmHWM   of the daemon after --seconds, and the private part of VmRSS (RssAnon)
     modules        in sys.modules when it stops, of a second start
     cold start     user and system time of the process until it says READY=1 on NOTIFY_SOCKET, against
-                   `python -c pass`, in turn; by the kernel's nanoseconds (/proc/PID/task/*/schedstat)
+                   `python -c pass`, in turn; by the kernel's nanoseconds (/proc/PID/task/*/schedstat);
+                   and the same of `station --version`
 
 All of them run in a virtual environment made for the purpose, as an installed wheel would: without the
 import hooks of an editable install, which would make each start of Python dearer and the ratio better,
@@ -107,10 +108,10 @@ def until_ready(python: Python, path: Path) -> float:
     return spent
 
 
-def bare(python: Python) -> float:
-    """CPU seconds of `python -c pass`."""
+def whole(python: Python, *words: str) -> float:
+    """CPU seconds of a process that ends by itself."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    python.start("-c", "pass").communicate()
+    python.start(*words).communicate()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
@@ -121,13 +122,15 @@ def spread(values: list[float], unit: str = "") -> str:
 
 
 def cold_start(python: Python, path: Path, rounds: int) -> None:
-    """Print CPU until ready against `python -c pass`."""
-    bare(python)
-    pairs = [(until_ready(python, path), bare(python)) for _ in range(rounds)]
+    """Print CPU until ready, and of `station --version`, against `python -c pass`."""
+    whole(python, "-c", "pass")
+    pairs = [(until_ready(python, path), whole(python, "-c", "pass")) for _ in range(rounds)]
     print(f"{f'cold start, {rounds} pairs':36}{'min':>8}{'median':>9}{'max':>9}")
     print(f"{'  until READY=1, CPU':36}{spread([1000 * ours for ours, _ in pairs], 'ms')}")
     print(f"{'  python -c pass, CPU':36}{spread([1000 * theirs for _, theirs in pairs], 'ms')}")
     print(f"{'  ratio':36}{spread([ours / theirs for ours, theirs in pairs], 'x')}")
+    versions = [whole(python, "-c", STATION, "--version") / whole(python, "-c", "pass") for _ in range(rounds)]
+    print(f"{'  station --version, ratio':36}{spread(versions, 'x')}")
 
 
 def memory(python: Python, path: Path, seconds: float) -> None:

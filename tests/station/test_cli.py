@@ -686,6 +686,7 @@ def test_the_language_follows_the_environment(
 def test_the_version_is_told(command: Command) -> None:
     """As the package has it."""
     assert command("--version").out == f"station, version {VERSION}\n"
+    assert station("--version").out == f"station, version {VERSION}\n"  # answered without click
 
 
 ODD = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,7 @@ from station.clock import to_ms
 from station.model import Kind, Lane, Mark, Reading, Reason, Report, Sample
 from station.status import orphans
 from station.store import connect
-from tests.station.conftest import START, Rig
+from tests.station.conftest import CONFIG, START, Rig
 
 MIDNIGHT = datetime(2026, 3, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -49,6 +50,24 @@ def test_only_normal_readings_enter_a_mean(rig: Rig) -> None:
     reports = rig.engine.store.averages(Kind.MINUTE, MIDNIGHT, MIDNIGHT + DAY)
     pm25 = next(a for a in reports[-1].averages if a.parameter == "pm25")
     assert (pm25.mean, pm25.maximum, pm25.valid, pm25.total, pm25.mark) == (36.8, 37.0, 10, 12, Mark.N)
+
+
+def test_a_device_with_a_calibration_a_range_and_another_point_is_measured(tmp_path: Path) -> None:
+    """What the loader hands out for such tables is read-only mappings; the start once failed on them."""
+    more = """parameters = ["pm25", "pm10"]
+calibration = { pm25 = [2.0, 1.0] }
+range = { pm10 = [0, 50] }
+points = { pm10 = "gate" }
+"""
+    gate = '[[point]]\ncode = "gate"\nname = "Gate"\nst = "39"\n\n[[bus]]'
+    rig = Rig(tmp_path, CONFIG.replace('parameters = ["pm25", "pm10"]', more).replace("[[bus]]", gate, 1))
+    rig.run(6)
+    rig.engine.commit()
+    found = {r.parameter: r for r in rig.engine.store.readings(START, START + DAY)}
+    rig.engine.shut_down()
+
+    assert (found["pm25"].raw, found["pm25"].value, found["pm25"].point, found["pm25"].mark) == (35, 71, "site", Mark.N)
+    assert (found["pm10"].value, found["pm10"].point, found["pm10"].mark) == (60, "gate", Mark.T)
 
 
 def test_a_missed_poll_is_tried_again_at_once_and_counted(rig: Rig) -> None:

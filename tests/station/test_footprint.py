@@ -61,7 +61,7 @@ drivers drivers.base drivers.bus drivers.line drivers.modbus drivers.profile dri
 station station.average station.calibrate station.clock station.commands station.config station.control station.engine
 station.entry station.loader station.model station.outbox station.parameters station.periods station.poller
 station.purge station.qc station.recorder station.sender station.service station.status station.store
-station.version station.watchdog
+station.values station.version station.watchdog
 uplink uplink.base uplink.hj212 uplink.hj212.dialects uplink.hj212.frame uplink.hj212.joining uplink.hj212.keys
 uplink.hj212.link uplink.hj212.messages uplink.hj212.requests uplink.hj212.session uplink.hj212.sm4 uplink.hj212.tap
 uplink.hj212.uploads uplink.hj212.verbs uplink.hj212.voice
@@ -69,7 +69,7 @@ uplink.hj212.uploads uplink.hj212.verbs uplink.hj212.voice
 
 HEAVY = (
     "click", "rich", "requests", "urllib3", "gpiozero", "sqlite_utils", "cryptography", "ssl", "hashlib",
-    "asyncio", "cattrs", "difflib", "importlib.metadata",
+    "asyncio", "cattrs", "dataclasses", "difflib", "importlib.metadata", "inspect",
 )  # fmt: skip
 
 # `python -X importtime` would not show what importlib.import_module loads: drivers and uplinks.

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from station.clock import to_ms
+from station.config import load
 from station.model import Command, Kind, Lane, Message, Outcome, Result
 from station.outbox import FETCH, PlatformOutbox
 from station.store import Store, connect, find_message
@@ -69,6 +70,7 @@ def test_the_digits_recalled_are_those_first_sent(tmp_path: Path) -> None:
     rig.engine.shut_down()
     path = rig.folder / "station.toml"
     path.write_text(CONFIG.replace('parameters = ["pm25", "pm10"]', "calibration = { pm25 = [2.0, 1.0] }"))
+    rig.loaded = load(path)
     rig.engine = rig.start()
     minutes = [m for m in sent if m.kind is Kind.MINUTE]
     result = ask(rig, "minute", minutes[0].start, minutes[-1].start)
