@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +11,7 @@ from drivers.frames import ALONE, EXCEPTION_BIT, READS, SHORTEST, WRITES, is_sou
 from drivers.line import TABLE, crc16
 from drivers.profile import Profile
 from drivers.registers import Place, Register, Request, Status, marked, samples_and_conditions
-from station.model import Mark, Reason
+from station.model import Mark, Reason, dataclass
 
 # Every name a fault can have, and what it says.  drivers/README.md lists them, station/locale words them.
 FAULTS = {

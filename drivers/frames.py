@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from drivers.line import OVERHEAD_BYTES, REQUEST_BYTES, crc16
+from station.model import dataclass
 
 SHORTEST, LONGEST = 4, 256  # bytes of a frame (Modbus over serial line V1.02, 2.5.1)
 EXCEPTION_BIT = 0x80

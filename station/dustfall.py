@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, tzinfo
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
-from station.model import Record, WrongArgument, did_you_mean
+from station.model import Record, WrongArgument, dataclass, did_you_mean, field, replace
 
 KIND = "dustfall"
 DETECTION_LIMIT = 0.3  # t/(km²·30d), HJ 1221-2021 clause 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 
 from station import dustfall
 from station.dustfall import Book, read_book
-from station.model import Record, WrongArgument
+from station.model import Record, WrongArgument, replace
 from station.parameters import catalogue
 
 ZONE = timezone(timedelta(hours=8))
