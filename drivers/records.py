@@ -7,9 +7,8 @@ which parameter.  What no document settles is said in its *source*; grades as in
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
-from station.model import Mark
+from station.model import Mark, dataclass
 
 MOST_HELD = 4096  # bytes kept while a record is not complete; older ones are dropped
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import ClassVar
 from drivers.base import BadReply, DeviceError, DeviceSettings, NoReply, ProfileError
 from drivers.bus import Bus, Statistics
 from drivers.records import FORMATS, MOST_HELD, Field, Format, Record, Records, es642
-from station.model import Mark, Reason, Sample, did_you_mean, setting
+from station.model import Mark, Reason, Sample, dataclass, did_you_mean, setting
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,8 @@ loads `inspect` for it; a station needs some fifty classes before it is ready.  
 __init__, which is worth compiling, is compiled when the first instance is made.
 
 `station.model` hands these out under the standard's names; a type checker is shown the standard's own.
-What is left out: order, unsafe_hash, weakref_slot, InitVar, ClassVar, and classes without slots.
+What is left out: order, unsafe_hash, weakref_slot, InitVar, and classes without slots.  Annotations are texts
+(`from __future__ import annotations`).
 """
 
 from __future__ import annotations
@@ -73,6 +74,8 @@ def _made(cls: type[T], frozen: bool, kw_only: bool, eq: bool) -> type[T]:
         inherited |= base.__dict__.get(FIELDS, {})
     own: dict[str, Field] = {}
     for name, hint in body.get("__annotations__", {}).items():
+        if hint.startswith("ClassVar["):
+            continue
         given = body.pop(name, MISSING)
         own[name] = one = given if isinstance(given, Field) else field(default=given)
         one.name, one.type, one.kw_only = name, hint, kw_only

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib import import_module
 from types import MappingProxyType, ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -40,11 +40,13 @@ def shapes(made_by: ModuleType) -> dict[str, type[Any]]:
 
     @dataclass(frozen=True, slots=True, kw_only=True)
     class Base:
+        alone: ClassVar[bool] = False
         first: int = 1
         second: tuple[int, ...] = ()
 
     @dataclass(frozen=True, slots=True, kw_only=True)
     class Derived(Base):
+        alone: ClassVar[bool] = True
         needed: str
         first: int = 2
 
@@ -140,6 +142,7 @@ def test_values_are_equal_by_what_counts_and_hash_alike(made):
     assert made["Plain"]("a", nan) == made["Plain"]("a", nan)
     assert made["Base"](first=2) != made["Derived"](needed="n")
     assert one != ("a", 1.0)
+    assert (made["Base"].alone, made["Derived"](needed="n").alone) == (False, True)
     assert made["Empty"]() == made["Empty"]()
     assert made["Same"](1) != made["Same"](1)
     assert len({made["Same"](1), made["Same"](1)}) == 2
