@@ -1,0 +1,79 @@
+"""The profiles that ship, each as an instrument on a line: what it measures, what it says of itself."""
+
+from datetime import timedelta
+
+import pytest
+
+from drivers.base import BusSettings
+from drivers.bus import Bus
+from drivers.emulated import EmulatedUnit
+from drivers.modbus import ModbusDevice, ModbusSettings
+from drivers.profile import SHIPPED, Profile, load
+from station.model import Mark, Reason, Sample
+from tests.drivers.fakes import NOON, FakePort, FakeTime
+
+LAYOUTS = [
+    pytest.param(profile, variant, id=f"{profile.name}-{variant}" if variant else profile.name)
+    for profile in map(load, sorted(path.stem for path in SHIPPED.glob("*.toml")))
+    for variant in [v.name for v in profile.variants] or [None]
+]
+
+
+class OnALine:
+    """The instrument of *profile* as it comes, emulated, with the driver at the other end of a line set to suit it."""
+
+    def __init__(self, profile: Profile, variant: str | None) -> None:
+        self.unit, self.time = EmulatedUnit(profile, variant=variant), FakeTime()
+        settings = BusSettings(
+            name="test",
+            port="/dev/ttyUSB0",
+            baudrate=profile.baudrate,
+            parity=profile.parity,
+            stopbits=profile.stopbits,
+        )
+        bus = Bus(settings, lambda _: self.port, self.time.monotonic, self.time.sleep)
+        self.port = FakePort(self.time, self.answer, bus.line.character)
+        self.device = ModbusDevice(
+            ModbusSettings(name="it", point="p", profile=profile.name, unit_id=profile.unit_id, variant=variant),
+            bus,
+            (),
+            lambda: NOON + timedelta(seconds=self.time.now),
+        )
+
+    def answer(self, request: bytes) -> list[tuple[float, bytes]]:
+        reply = self.unit.answer(request)
+        return [] if reply is None else [(self.unit.profile.reply_delay_ms / 1000, reply)]
+
+    def read(self) -> dict[str, Sample]:
+        return {sample.parameter: sample for sample in self.device.read()}
+
+
+@pytest.mark.parametrize(("profile", "variant"), LAYOUTS)
+def test_a_shipped_instrument_measures_its_examples_and_finds_no_fault(profile, variant):
+    line = OnALine(profile, variant)
+    samples = line.read()
+    examples = {r.parameter: r.example for r in line.unit.profile.registers if r.parameter in line.device.parameters}
+    assert {parameter: sample.value for parameter, sample in samples.items()} == pytest.approx(examples)
+    assert {sample.mark for sample in samples.values()} == {Mark.N}
+    assert line.device.conditions == ()
+
+
+@pytest.mark.parametrize(("profile", "variant"), LAYOUTS)
+def test_what_a_shipped_instrument_says_of_itself_marks_what_it_concerns(profile, variant):
+    for status in OnALine(profile, variant).unit.profile.status:
+        line = OnALine(profile, variant)
+        line.unit.report(status.reason)
+        samples = line.read()
+        assert status.reason in line.device.conditions
+        for parameter, sample in samples.items():
+            assert sample.mark >= (status.mark if status.concerns(parameter) else Mark.N)
+
+
+@pytest.mark.parametrize(("profile", "variant"), LAYOUTS)
+def test_the_no_value_words_of_a_shipped_instrument_are_no_values(profile, variant):
+    line = OnALine(profile, variant)
+    worded = [r.parameter for r in line.unit.profile.registers if r.no_value]
+    line.unit.values = dict.fromkeys(worded)
+    samples = line.read()
+    assert {samples[parameter].value for parameter in worded} <= {None}
+    assert {samples[parameter].reason for parameter in worded} <= {Reason.NO_VALUE}
