@@ -95,18 +95,21 @@ class ControlServer:
             client.settimeout(PATIENCE)
             try:
                 line = _read_line(client, LONGEST_REQUEST)  # read first: closing on unread bytes loses the answer
+                uid = _peer(client)
                 if _may_ask(client):
-                    reply = self._carry_out(line)
+                    reply = self._carry_out(line, uid)
                 else:
                     reply = {"ok": False, "error": "this user may not ask; join the station's group"}
                 client.sendall(json.dumps(reply, default=str).encode() + b"\n")
             except OSError:
                 return  # the client went away
 
-    def _carry_out(self, line: bytes) -> dict[str, Any]:
+    def _carry_out(self, line: bytes, uid: int) -> dict[str, Any]:
         try:
             request = json.loads(line)
             verb = self._verbs[request["do"]]
+            if "user" in request:
+                request["user"] = uid  # as the kernel knows, whatever the client wrote
         except (ValueError, KeyError, TypeError, RecursionError):
             return {"ok": False, "error": f"not a request; known: {', '.join(self._verbs)}"}
         try:
@@ -162,6 +165,11 @@ def _read_line(sock: socket.socket, limit: int) -> bytes:
             break
         data += more
     return bytes(data)
+
+
+def _peer(client: socket.socket) -> int:
+    uid: int = struct.unpack("iii", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
+    return uid
 
 
 def _may_ask(client: socket.socket) -> bool:

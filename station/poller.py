@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
@@ -18,6 +19,7 @@ log = logging.getLogger(__name__)
 
 LONGEST_BACKOFF = 60.0  # seconds between two probes of a unit that does not answer
 PORT_RETRY = 2.0  # seconds between two tries to open a port that is not there
+LOAN_SHARE = 10  # a line that is never idle is lent for one part in so many
 TURN = 1.0  # seconds a poller sleeps at most before it shows that it lives
 
 
@@ -69,6 +71,7 @@ class Poller(Thread):
         self.tasks = [Task(device, settings, start) for device, settings in devices]
         self._recorder, self._clock, self._stopping, self._beat, self._close = recorder, clock, stop, beat, close
         self._errands: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._loans: deque[tuple[Callable[[], None], float, float]] = deque()  # errand, its seconds, asked for when
         self._port_error: PortLost | None = None
         self._port_again = 0.0  # when the port is tried again
         self.failed: BaseException | None = None
@@ -88,6 +91,9 @@ class Poller(Thread):
         self._beat()
         task = min(self.tasks, key=lambda t: t.due, default=None)
         wait = TURN if task is None else task.due - self._clock.monotonic()
+        if self._loans and self._may_lend(wait if task else float("inf")):
+            self._loans.popleft()[0]()
+            return
         try:
             errand = self._errands.get(timeout=min(wait, TURN)) if wait > 0 else self._errands.get_nowait()
         except Empty:
@@ -100,6 +106,19 @@ class Poller(Thread):
     def submit(self, errand: Callable[[], None]) -> None:
         """Have *errand* done by this bus's thread, between two polls."""
         self._errands.put(errand)
+
+    def lend(self, errand: Callable[[], None], seconds: float) -> None:
+        """Have *errand*, which takes *seconds* at most, done where no poll has to wait for it.
+
+        On a line that is never idle for so long it is done all the same, but such errands together take
+        one part in LOAN_SHARE of the time, so that nobody loses the cadence.
+        """
+        self._loans.append((errand, seconds, self._clock.monotonic()))
+        self._errands.put(None)
+
+    def _may_lend(self, wait: float) -> bool:
+        _, seconds, since = self._loans[0]
+        return wait >= seconds or self._clock.monotonic() - since >= LOAN_SHARE * seconds
 
     def wake(self) -> None:
         """End the present wait, so that a stop is seen at once."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from threading import Event
+from typing import Any
 
 from drivers.base import BadReply, DeviceSettings, PortLost
 from station.clock import ManualClock
 from station.model import Reason
-from station.poller import Poller
+from station.poller import Poller, Task
 from station.recorder import Recorder
 from tests.station.conftest import FakeInstrument
 
@@ -104,3 +105,74 @@ def test_no_retry_holds_up_a_stop() -> None:
     line.stop.set()
     line.poller.poll(line.poller.tasks[0])
     assert line.instruments[0].asked == 1
+
+
+class PacedLine(Line):
+    """The same line, on which every poll takes *poll* seconds and somebody scans in steps of *step* seconds."""
+
+    def __init__(self, poll: float, step: float) -> None:
+        super().__init__()
+        self.step, self.scanned, self.late = step, 0, list[float]()
+        for instrument, task in zip(self.instruments, self.poller.tasks, strict=True):
+            instrument.read = self._paced(instrument.read, poll, task)  # type: ignore[method-assign]
+
+    def _paced(self, read: Any, poll: float, task: Task) -> Any:
+        def paced() -> Any:
+            self.late.append(self.clock.monotonic() - (task.due - task.settings.poll_seconds))
+            self.clock.advance(poll)
+            return read()
+
+        return paced
+
+    def scan(self) -> None:
+        """Ask for the line, and again as soon as it was had: one short errand after the other."""
+        self.poller.lend(self._one_try, self.step)
+
+    def _one_try(self) -> None:
+        self.clock.advance(self.step)
+        self.scanned += 1
+        self.scan()
+
+    def go_on(self, seconds: float) -> list[int]:
+        """Turn until *seconds* have passed, waiting as the thread would; how often each instrument was read."""
+        end = self.clock.monotonic() + seconds
+        while self.clock.monotonic() < end:
+            due = min(task.due for task in self.poller.tasks)
+            loan = self.poller._loans[0][2] + 10 * self.step if self.poller._loans else due
+            if self.poller._loans and due - self.clock.monotonic() < self.step:
+                self.clock.advance(max(0.0, min(due, loan) - self.clock.monotonic()))
+            elif not self.poller._loans:
+                if due >= end:
+                    break
+                self.clock.advance(max(0.0, due - self.clock.monotonic()))
+            self.poller.turn()
+        return [instrument.asked for instrument in self.instruments]
+
+
+def test_a_scan_takes_the_pauses_of_the_line_and_no_poll_waits_for_it() -> None:
+    """Ten minutes, three instruments every 5 s, a scan in steps of 0.3 s: as many polls as without it, none later."""
+    alone, scanned = PacedLine(0.2, 0.3), PacedLine(0.2, 0.3)
+    scanned.scan()
+    assert scanned.go_on(598) == alone.go_on(598) == [120, 120, 120]
+    assert scanned.scanned > 1500  # the pauses together are 528 s
+    assert max(scanned.late) <= max(alone.late) + 1e-6
+
+
+def test_on_a_line_without_pauses_a_scan_takes_a_tenth_of_the_time_and_goes_on() -> None:
+    """Polls of 1.8 s each, three every 5 s: nothing is ever idle, yet nobody starves."""
+    alone, scanned = PacedLine(1.8, 0.3), PacedLine(1.8, 0.3)
+    scanned.scan()
+    without, polls = sum(alone.go_on(600)), sum(scanned.go_on(600))
+    assert polls >= 0.88 * without
+    assert 100 <= scanned.scanned <= 210
+
+
+def test_on_an_empty_line_a_scan_never_waits() -> None:
+    """A line that is configured and has no instrument yet."""
+    line = Line()
+    line.poller.tasks.clear()
+    done: list[int] = []
+    for number in range(5):
+        line.poller.lend(lambda number=number: done.append(number), 0.5)  # type: ignore[misc]
+        line.poller.turn()
+    assert done == [0, 1, 2, 3, 4]
