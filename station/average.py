@@ -122,14 +122,19 @@ def _vector(values: Sequence[float], before: float | None) -> float:
     return math.degrees(math.atan2(east, north)) % 360 % 360  # a hair below 0 would round to 360
 
 
-def _energy(values: Sequence[float], before: float | None) -> float:
-    """Equivalent level of sound levels in dB: 10·lg of the mean of 10^(L/10).
+def leq(levels: Sequence[float]) -> float:
+    """Equivalent level of sound *levels* in dB over equal times: 10·lg of the mean of 10^(L/10) (GB 3096-2008, 3).
 
-    >>> round(_energy([60.0, 70.0], None), 2)
-    67.4
+    >>> round(leq([60.0, 70.0]), 3)
+    67.404
     """
-    loudest = max(values)  # taken out of the sum, so that no level is too high for it
-    return loudest + 10 * math.log10(math.fsum(10 ** ((v - loudest) / 10) for v in values) / len(values))
+    loudest = max(levels)  # taken out of the sum, so that no level is too high for it
+    return loudest + 10 * math.log10(math.fsum(10 ** ((v - loudest) / 10) for v in levels) / len(levels))
+
+
+def _energy(values: Sequence[float], before: float | None) -> float:
+    """Equivalent level."""
+    return leq(values)
 
 
 def _increments(values: Sequence[float], before: float | None) -> float:
