@@ -105,7 +105,10 @@ class DeviceSettings:
 
 
 class Device(Protocol):
-    """An instrument on a bus."""
+    """An instrument on a bus.
+
+    One that has nothing new at every poll says its own pace in *every_seconds*, and brings no samples between.
+    """
 
     name: str
     units: Mapping[str, str]  # unit of each parameter it delivers

@@ -482,7 +482,7 @@ class Engine:
 
     def _patience(self, device: str, interval: float) -> float:
         """How long *device* may be silent before its values are no longer current, in seconds."""
-        return max(interval, STALE_POLLS * self.tasks[device].settings.poll_seconds)
+        return max(interval, STALE_POLLS * self.tasks[device].pace_seconds)
 
     def _power_on(self) -> Iterable[tuple[int, Kind, str, datetime, int, str]]:
         for sender in self.senders:

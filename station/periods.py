@@ -43,6 +43,11 @@ class Periods:
         started: datetime,
     ) -> None:
         self._store, self._points, self._zone, self._tasks = store, points, zone, tasks
+        self._paces = {
+            (task.point(parameter), parameter): task.pace_seconds
+            for task in tasks.values()
+            for parameter in task.device.units
+        }
         self._floors: deque[tuple[datetime, int]] = deque(maxlen=256)
         self.next = {kind: self._first(kind, started) for kind in KINDS}
 
@@ -125,7 +130,6 @@ class Periods:
 
     def rolled(self, kind: Kind, below: Kind, start: datetime, length: timedelta) -> list[Report]:
         """The report of each point over *length* from *start*, from its averages of *below*."""
-        due = length // period_length(below)
         reports = []
         for point in self._points:
             parts: dict[str, list[Average]] = {}
@@ -136,13 +140,23 @@ class Periods:
                     parts.setdefault(one.parameter, []).append(one)
             averages = [
                 average.roll_up(
-                    parameter, catalogue()[parameter].averaging, some, expected_inputs=due, strict=point.st in WATER
+                    parameter,
+                    catalogue()[parameter].averaging,
+                    some,
+                    expected_inputs=self._due(below, length, point.code, parameter),
+                    strict=point.st in WATER,
                 )
                 for parameter, some in sorted(parts.items())
             ]
             if averages:
                 reports.append(Report(kind, point.code, start, tuple(averages), version if kind is below else 1))
         return reports
+
+    def _due(self, below: Kind, length: timedelta, point: str, parameter: str) -> int:
+        """How many periods of *below* in *length* have a value: not every one where the instrument is slower."""
+        whole = length // period_length(below)
+        slow = self._paces.get((point, parameter), 0.0)
+        return min(whole, max(1, int(length.total_seconds() // slow))) if slow else whole
 
     def _minute(self, start: datetime) -> list[Report]:
         found: dict[str, dict[str, list[Reading]]] = {}
@@ -168,7 +182,7 @@ class Periods:
         device = readings[-1].device
         task = self._tasks.get(device)
         # Rounded down: an interval that does not divide the minute gives now one reading more, now one less.
-        expected = max(1, int(60 // task.settings.poll_seconds)) if task else len(readings)
+        expected = max(1, int(60 // task.pace_seconds)) if task else len(readings)
         return average.close(
             parameter,
             rule,

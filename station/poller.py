@@ -34,6 +34,11 @@ class Task:
     failures: int = 0  # polls in a row without any reply
     faulty: bool = False  # the last poll gave nothing, or not everything
 
+    @property
+    def pace_seconds(self) -> float:
+        """Seconds from one value to the next: the poll interval, or the instrument's own pace if that is slower."""
+        return max(self.settings.poll_seconds, getattr(self.device, "every_seconds", 0.0))
+
     def point(self, parameter: str) -> str:
         """The measuring point *parameter* belongs to."""
         return self.settings.points.get(parameter, self.settings.point)

@@ -26,6 +26,7 @@ class FakeInstrument:
     """Shows what it is told to show; counts how often it was asked."""
 
     poll_minimum_seconds = 0.0
+    every_seconds = 0.0
 
     def __init__(self, name: str, clock: ManualClock, **units: str) -> None:
         self.name, self.units = name, units
@@ -40,6 +41,10 @@ class FakeInstrument:
     def show(self, mark: Mark = Mark.N, reason: Reason = Reason.NONE, **values: float | None) -> None:
         """Measure these *values* from now on."""
         self._shown |= {parameter: (value, mark, reason) for parameter, value in values.items()}
+
+    def show_nothing(self) -> None:
+        """Answer, and have no new value."""
+        self._shown = {}
 
     def go_silent(self, times: int = 1 << 30, error: DriverError | None = None) -> None:
         """Do not answer (or fail with *error*) the next *times* times."""

@@ -40,6 +40,21 @@ def test_real_time_data_go_out_at_every_interval(rig: Rig) -> None:
     assert rig.texts("REALTIME") == ["REALTIME site pm10=60N pm25=36N", "REALTIME site pm10=60N pm25=37N"]
 
 
+def test_an_instrument_slower_than_its_polls_is_neither_silent_nor_incomplete(rig: Rig) -> None:
+    """One value in a quarter of an hour, asked for every 5 s: its hour has the four that were due."""
+    rig.instrument.every_seconds = 900.0
+    rig.restart()
+    for value in (10.0, 20.0, 30.0, 40.0):
+        rig.instrument.show(pm25=value, pm10=value)
+        rig.run(1)
+        rig.instrument.show_nothing()
+        rig.run(899)
+    rig.run(33)
+    assert {text.rpartition("pm25=")[2] for text in rig.texts("REALTIME")} == {"10N", "20N", "30N", "40N"}
+    (hour,) = rig.engine.store.averages(Kind.HOUR, MIDNIGHT, MIDNIGHT + DAY)
+    assert [(a.mean, a.mark, a.valid, a.expected) for a in hour.averages] == [(25.0, Mark.N, 4, 4)] * 2
+
+
 def test_only_normal_readings_enter_a_mean(rig: Rig) -> None:
     """A reading above its range is kept and marked, and left out."""
     rig.run(31.0)
