@@ -3,4 +3,5 @@
 DRIVERS = {
     "modbus": "drivers.modbus:ModbusDevice",
     "stream": "drivers.stream:StreamDevice",
+    "bam1020": "drivers.bam1020:Bam1020",
 }

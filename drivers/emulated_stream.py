@@ -5,9 +5,10 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from drivers.bam1020 import REPLY_SECONDS, BamSettings, factor, offset
 from drivers.base import BusSettings
 from drivers.emulated import Values
 from drivers.emulator import LATE_SECONDS, EmulatedBus
@@ -77,21 +78,11 @@ WRITERS: Mapping[str, Callable[[Raw, bool], bytes]] = {
 }
 
 
-class EmulatedInstrument:
-    """What talks: its records follow *values*, by parameter; what they leave out comes from the examples.
-
-    A value of None is one the instrument does not have: it then says nothing, a balance that it is not stable.
-    """
+class _Faulty:
+    """Something that can be told to fail."""
 
     faults = FAULTS
-
-    def __init__(self, settings: StreamSettings, values: Values | Callable[[], Values] | None = None) -> None:
-        self.format: Format = format_of(settings)
-        self.values: Values | Callable[[], Values] = {} if values is None else values
-        self.fault: str | None = None
-        self.done: list[str] = []  # the orders it was given
-        self._fields = chosen_fields(settings, self.format)
-        self._write = WRITERS[settings.profile]
+    fault: str | None = None
 
     def fail(self, fault: str) -> None:
         """Show *fault*, one of FAULTS, until recover."""
@@ -102,6 +93,24 @@ class EmulatedInstrument:
     def recover(self) -> None:
         """Talk properly again."""
         self.fault = None
+
+
+class EmulatedInstrument(_Faulty):
+    """What talks: its records follow *values*, by parameter; what they leave out comes from the examples.
+
+    A value of None is one the instrument does not have: it then says nothing, a balance that it is not stable.
+    """
+
+    def __init__(self, settings: StreamSettings, values: Values | Callable[[], Values] | None = None) -> None:
+        self.format: Format = format_of(settings)
+        self.values: Values | Callable[[], Values] = {} if values is None else values
+        self.done: list[str] = []  # the orders it was given
+        self.every_seconds = 0.0 if self.format.ask else self.format.every_seconds
+        self.reply_seconds = self.format.reply_seconds
+        orders = (self.format.orders or {}).values()
+        self.questions = tuple(filter(None, (self.format.ask, *(order.sent for order in orders))))
+        self._fields = chosen_fields(settings, self.format)
+        self._write = WRITERS[settings.profile]
 
     def record(self) -> bytes | None:
         """The present record, or None where the instrument would say nothing."""
@@ -127,12 +136,51 @@ class EmulatedInstrument:
         return None
 
 
+class EmulatedBam(_Faulty):
+    """A BAM-1020: a record for the last full hour, from *values* by parameter, and the header of the columns."""
+
+    every_seconds = 0.0
+    reply_seconds = REPLY_SECONDS
+    questions = (b"\x1bQCH\r", b"\x1bQC\r", b"\x1bQH\r", b"\x1bQ\r")
+
+    def __init__(
+        self,
+        settings: BamSettings,
+        values: Values | Callable[[], Values] | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.values: Values | Callable[[], Values] = {} if values is None else values
+        self._settings, self._now = settings, now
+
+    def record(self) -> bytes | None:
+        """The last full hour's record."""
+        values = self.values() if callable(self.values) else self.values
+        words = [self._stamp()]
+        for parameter in self._settings.columns:
+            value = values.get(parameter, 20.0)
+            missing = value is None or self.fault == "status"
+            words.append(" " * 7 if missing else f"{(value or 0.0) / factor(self._settings, parameter):7.3f}")
+        return ",".join(words).encode() + b"\r\n"
+
+    def answer(self, request: bytes) -> bytes | None:
+        """The header, or the record."""
+        if request in (b"\x1bQCH\r", b"\x1bQH\r"):
+            return ",".join([self._settings.time_column, *self._settings.columns.values()]).encode() + b"\r\n"
+        return self.record()
+
+    def _stamp(self) -> str:
+        hour = self._now().astimezone(offset(self._settings.timezone)).replace(minute=0, second=0, microsecond=0)
+        if self._settings.stamp == "start":
+            hour -= timedelta(hours=1)
+        return hour.strftime(self._settings.time_format)
+
+
 class EmulatedStream(EmulatedBus):
     """One instrument behind the pseudo-terminal at *path*, at its own pace; *every_seconds* replaces that pace."""
 
     def __init__(
         self,
-        instrument: EmulatedInstrument,
+        instrument: EmulatedInstrument | EmulatedBam,
         baudrate: int = 9600,
         bits: int = 10,
         *,
@@ -143,7 +191,7 @@ class EmulatedStream(EmulatedBus):
     ) -> None:
         super().__init__(baudrate, bits, (), pace=pace, chunk=8, link=link, seed=seed)
         self.instrument = instrument
-        self._every = instrument.format.every_seconds if every_seconds is None else every_seconds
+        self._every = instrument.every_seconds if every_seconds is None else every_seconds
         self._next_at = 0.0
 
     def talk(self) -> None:
@@ -158,7 +206,7 @@ class EmulatedStream(EmulatedBus):
 
     def _plan(self, at: float) -> None:
         """The next record is due *at*; an empty piece wakes the thread then."""
-        if not self.instrument.format.ask:
+        if self._every:
             self._next_at = at
             self._order += 1
             heapq.heappush(self._pending, (at, self._order, b""))
@@ -187,19 +235,17 @@ class EmulatedStream(EmulatedBus):
 
     def _receive(self, data: bytes, now: float) -> None:
         self._received = (self._received + data)[-COMMANDS_HELD:]
-        form = self.instrument.format
-        asked = [form.ask, *(order.sent for order in (form.orders or {}).values())]
-        for request in filter(None, asked):
-            while (at := self._received.find(request)) >= 0:
-                self._received = self._received[at + len(request) :]
-                self.statistics.requests += 1
-                late = form.reply_seconds + LATE_SECONDS if self.instrument.fault == "late" else 0.0
-                self._send(self.instrument.answer(request), now + late)
+        while begun := [(at, q) for q in self.instrument.questions if (at := self._received.find(q)) >= 0]:
+            at, question = min(begun)
+            self._received = self._received[at + len(question) :]
+            self.statistics.requests += 1
+            late = self.instrument.reply_seconds + LATE_SECONDS if self.instrument.fault == "late" else 0.0
+            self._send(self.instrument.answer(question), now + late)
 
 
 def emulated_stream(
     settings: BusSettings,
-    device: StreamSettings,
+    device: StreamSettings | BamSettings,
     values: Values | Callable[[], Values] | None = None,
     *,
     link: Path | None = None,
@@ -207,4 +253,5 @@ def emulated_stream(
 ) -> EmulatedStream:
     """The line of *settings* with *device* on it; *values* holds a replay."""
     bits = bits_per_character(settings.parity, settings.stopbits)
-    return EmulatedStream(EmulatedInstrument(device, values), settings.baudrate, bits, link=link, pace=pace)
+    instrument = EmulatedBam(device, values) if isinstance(device, BamSettings) else EmulatedInstrument(device, values)
+    return EmulatedStream(instrument, settings.baudrate, bits, link=link, pace=pace)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from drivers.emulated import EmulatedUnit
-from drivers.emulated_stream import EmulatedInstrument, emulated_stream
+from drivers.emulated_stream import EmulatedBam, EmulatedInstrument, emulated_stream
 from drivers.emulator import EmulatedBus, emulated_bus
 from drivers.replay import CsvReplay
 from station.config import Loaded
@@ -50,7 +50,7 @@ class Lines:
     """Every emulated line of a configuration, by bus name, and its units by device name."""
 
     buses: dict[str, EmulatedBus] = field(default_factory=dict)
-    units: dict[str, EmulatedUnit | EmulatedInstrument] = field(default_factory=dict)
+    units: dict[str, EmulatedUnit | EmulatedInstrument | EmulatedBam] = field(default_factory=dict)
 
     def set_fault(self, device: str, fault: str) -> None:
         """Let *device* fail in the way named *fault*, or recover with "none"."""

@@ -41,6 +41,7 @@ TURN = 1.0  # the main thread comes round at least this often
 STEP_SECONDS = 2.0  # a wall clock that moves this far against the monotonic one was stepped
 RETRY_SECONDS = 10.0  # after a commit that failed
 STOP_SECONDS = 7.0  # all threads together; the last commit still has to fit into ten
+RESUMED = timedelta(days=2)  # how far back an instrument's last result is looked for at the start
 STALE_POLLS = 2  # a slow instrument counts as silent after this many of its own intervals
 
 
@@ -187,6 +188,10 @@ class Engine:
             self.store.add_clock(self.clock.monotonic(), self.clock.now(), trust())
             self.store.register(self.series.values())
             self._register_schedules()
+        for name, task in self.tasks.items():
+            # An instrument that repeats its last result until the next is told which one is stored.
+            if (resume := getattr(task.device, "resume", None)) is not None:
+                resume(self.store.last_time(name, self.started - RESUMED))
         self.periods = Periods(self.store, self.config.point, self._zone, self.tasks, self.started)
         self._next_realtime = self._realtime_after(self.started)
         self._minute_plans = {sender.outbox.name: self._minute_plan(sender) for sender in self.senders}

@@ -363,6 +363,15 @@ class Store:
         )
         return rows[0][0] if rows else None
 
+    def last_time(self, device: str, since: datetime) -> datetime | None:
+        """The time of the newest value of *device* among what was stored after *since*."""
+        rows = self.query(
+            "SELECT max(at_ms) FROM reading WHERE id > ? AND raw IS NOT NULL"
+            " AND series IN (SELECT id FROM series WHERE device = ?)",
+            (self.reading_floor(since), device),
+        )
+        return from_ms(rows[0][0]) if rows[0][0] is not None else None
+
     def _reading(self, series: int, at_ms: int, raw: float | None, value: float | None, packed: int) -> Reading:
         one = self.series(series)
         mark, reason = unpack_mark(packed)

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from drivers.bam1020 import BamSettings
 from drivers.base import DeviceSettings
 from drivers.captured import FAULTS
 from drivers.modbus import ModbusSettings
@@ -84,12 +85,12 @@ def device_keys() -> Iterator[str]:
     yield from _key_rows(fields(ModbusSettings))
 
 
-def stream_keys() -> Iterator[str]:
-    """The keys an instrument alone on its line has beside those of every instrument."""
+def own_keys(driver: str, settings: type[DeviceSettings]) -> Iterator[str]:
+    """The keys an instrument of *driver* has beside those of every instrument."""
     common = {one.name for one in fields(DeviceSettings)}
-    yield "| key of `[[bus.device]]` with `driver = \"stream\"` | default | meaning |"
+    yield f"| key of `[[bus.device]]` with `driver = \"{driver}\"` | default | meaning |"
     yield "| --- | --- | --- |"
-    yield from _key_rows(one for one in fields(StreamSettings) if one.name not in common)
+    yield from _key_rows(one for one in fields(settings) if one.name not in common)
 
 
 def streams() -> Iterator[str]:
@@ -199,7 +200,8 @@ def blocks(file: str) -> dict[str, str]:
     if file == "drivers/README.md":
         made = {
             "device-keys": device_keys(),
-            "stream-keys": stream_keys(),
+            "stream-keys": own_keys("stream", StreamSettings),
+            "bam-keys": own_keys("bam1020", BamSettings),
             "decode-faults": decode_faults(),
             "profiles": profiles(),
             "streams": streams(),

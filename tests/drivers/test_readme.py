@@ -39,15 +39,23 @@ def test_every_toml_block_loads_and_reads_its_examples(block):
 
 
 def test_the_stream_instrument_in_station_toml_loads(tmp_path):
-    (block,) = [block for block in ALL_BLOCKS if block.startswith("[[bus]]") and "stream" in block]
+    (block,) = [block for block in ALL_BLOCKS if block.startswith("[[bus]]") and '"stream"' in block]
     point = '[[point]]\ncode = "site"\nname = "site"\nst = "39"\n'
     (tmp_path / "station.toml").write_text(f'[station]\nname = "s"\ndata_folder = "d"\n{point}{block}')
     (device,) = load_config(tmp_path / "station.toml").config.bus[0].device
     assert (device.driver, device.profile, device.variant) == ("stream", "metone-es642", "pm10")
 
 
+def test_the_bam_in_station_toml_loads(tmp_path):
+    (block,) = [block for block in ALL_BLOCKS if block.startswith("[[bus]]") and '"bam1020"' in block]
+    point = '[[point]]\ncode = "site"\nname = "site"\nst = "39"\n'
+    (tmp_path / "station.toml").write_text(f'[station]\nname = "s"\ndata_folder = "d"\n{point}{block}')
+    (device,) = load_config(tmp_path / "station.toml").config.bus[0].device
+    assert dict(device.columns) == {"pm10": "Conc(mg/m3)"}
+
+
 def test_the_instrument_in_station_toml_loads(tmp_path):
-    (block,) = [block for block in ALL_BLOCKS if block.startswith("[[bus]]") and "stream" not in block]
+    (block,) = [block for block in ALL_BLOCKS if block.startswith("[[bus]]") and "driver" not in block]
     points = "".join(f'[[point]]\ncode = "{c}"\nname = "{c}"\nst = "21"\n' for c in ("river", "weir"))
     (tmp_path / "station.toml").write_text(f'[station]\nname = "s"\ndata_folder = "d"\n{points}{block}')
     (device,) = load_config(tmp_path / "station.toml").config.bus[0].device

@@ -55,6 +55,17 @@ def test_an_instrument_slower_than_its_polls_is_neither_silent_nor_incomplete(ri
     assert [(a.mean, a.mark, a.valid, a.expected) for a in hour.averages] == [(25.0, Mark.N, 4, 4)] * 2
 
 
+def test_an_instrument_that_repeats_its_last_result_is_told_at_the_start_which_is_stored(rig: Rig) -> None:
+    """So that a restart delivers nothing for the second time."""
+    resumed: list[datetime | None] = []
+    rig.instrument.resume = resumed.append
+    rig.restart()
+    rig.run(12)
+    rig.engine.commit()
+    rig.restart()
+    assert resumed == [None, START + timedelta(seconds=10)]
+
+
 def test_only_normal_readings_enter_a_mean(rig: Rig) -> None:
     """A reading above its range is kept and marked, and left out."""
     rig.run(31.0)
