@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import ClassVar
@@ -19,7 +18,7 @@ from drivers.base import BadReply, DeviceError, DeviceSettings, NoReply, Profile
 from drivers.bus import Bus
 from drivers.records import MOST_HELD, NotARecord, number
 from drivers.stream import ONLY_UNIT
-from station.model import Mark, Reason, Sample, did_you_mean, setting
+from station.model import Mark, Reason, Sample, dataclass, did_you_mean, field, setting
 
 BAUDRATE = 9600  # as shipped (recalled, D)
 REPLY_SECONDS = 3.0
@@ -134,7 +133,7 @@ class Bam1020:
                 words = [word.strip() for word in line.split(",")]
                 if count in (0, len(words)):
                     return words
-        if not held:
+        if not held.strip():  # the end of the answer before may come late
             self._bus.statistics[ONLY_UNIT].timeouts += 1
             raise NoReply(
                 f"{self._bus.settings.port}: no answer of {self.name} to ESC {command} in {REPLY_SECONDS:g} s"
