@@ -4,10 +4,12 @@
   * ProfileError           a device profile contradicts itself
   * PortError
     * PortLost             the serial port cannot be opened, or vanished
+      * LineStuck          bytes come without end, or another master speaks without pause
   * DeviceError
     * NoReply              nothing came back in time
     * BadReply             bytes came back that are not the answer
     * DeviceException      the instrument answered with a Modbus exception
+      * DeviceBusy         it is at work and wants to be asked again later
 """
 
 from __future__ import annotations
@@ -42,6 +44,14 @@ class PortError(DriverError, OSError):
 class PortLost(PortError):
     """Error raised when a serial port cannot be opened, or vanished while in use."""
 
+    event = "port_lost"
+
+
+class LineStuck(PortLost):
+    """Error raised when a line does not fall silent, so that nobody on it can be asked anything."""
+
+    event = "line_stuck"
+
 
 class DeviceError(DriverError):
     """Base of what goes wrong with one instrument while its line works."""
@@ -65,6 +75,10 @@ class DeviceException(DeviceError):
     reason = Reason.EXCEPTION
 
 
+class DeviceBusy(DeviceException):
+    """Error raised when an instrument is at work and wants to be asked again later: codes 5 and 6."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BusSettings:
     """One [[bus]] table of station.toml: a serial line and how it is spoken on."""
@@ -76,6 +90,11 @@ class BusSettings:
     stopbits: int = setting(1, choices=(1, 2), text="stop bits")
     gap_ms: float | None = setting(
         None, low=0, high=1000, text="silence before each request, ms; without it the profile's own"
+    )
+    rs485: str = setting(
+        "hardware",
+        choices=("hardware", "kernel"),
+        text="what switches the transmitter: the adapter, or the UART's driver",
     )
 
 

@@ -1,24 +1,33 @@
-"""One serial line: the port, the silence between frames, and what is asked and answered on it."""
+"""One serial line: the silence between frames, what is asked and answered on it, and what is none of the two."""
 
 from __future__ import annotations
 
 import logging
-import os
 import struct
 import termios
 import time
 from collections import defaultdict
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import minimalmodbus  # type: ignore[import-untyped]
-import serial
 
-from drivers.base import BadReply, BusSettings, DeviceError, DeviceException, NoReply, PortLost
-from drivers.line import OVERHEAD_BYTES, REQUEST_BYTES, Line, bits_per_character, crc16
+from drivers import port as ports
+from drivers.base import (
+    BadReply,
+    BusSettings,
+    DeviceBusy,
+    DeviceError,
+    DeviceException,
+    LineStuck,
+    NoReply,
+    PortLost,
+)
+from drivers.line import OVERHEAD_BYTES, REQUEST_BYTES, Line, crc16, frames_in, is_request
+from drivers.port import Port, Speed, open_port
 from drivers.profile import Action, Profile
 from drivers.registers import Request
+from drivers.statistics import Statistics
 from station.model import dataclass, replace
 
 log = logging.getLogger(__name__)
@@ -30,77 +39,51 @@ EXCEPTIONS = {  # Modbus application protocol V1.1b3, 7
     4: "device failure",
     5: "acknowledged, still at work",
     6: "device busy",
+    7: "negative acknowledge",
     8: "memory parity error",
     10: "gateway path unavailable",
     11: "gateway target does not answer",
 }
+BUSY = (5, 6)
 EXCEPTION_BIT = 0x80
 WRITES = (6, 16)  # their replies repeat the request's first bytes, and have no byte count
 STALLED_SECONDS = 0.05  # no byte for so long inside a frame: the rest will not come (USB adapters hold 16 ms)
-LATEST_SECONDS = 0.25  # a unit that missed its worst time is left alone for at least so long
+LATEST_SECONDS = 0.25  # a unit that missed its worst time and cannot be asked otherwise is left alone for so long more
 MOST_AT_ONCE = 4096  # bytes taken from a stream in one go
-NOISE_SECONDS = 1.0  # a line that does not fall silent for so long is not waited for
-
-
-class Port(Protocol):
-    """What is used of a serial port: pyserial's, a fake, or a mock."""
-
-    timeout: float | None
-
-    @property
-    def in_waiting(self) -> int: ...
-
-    def read(self, size: int = 1, /) -> bytes: ...
-
-    def write(self, data: bytes, /) -> Any: ...
-
-    def reset_input_buffer(self) -> None: ...
-
-    def close(self) -> None: ...
+NOISE_SECONDS = 1.0  # a line that does not fall silent for so long is stuck
+LONGEST_QUIET = 5.0  # seconds a line is kept quiet for one unit's sake, however slow it was seen to be
+OWED_SECONDS = 10.0  # a reply that has not come for so long will not
+SWITCH_SECONDS = 0.05  # silence on both sides of a change of speed, so that nobody hears half a character
+WIDEST = 16  # registers read along at most to give a request another length
+FOREIGN_FRAMES = 3  # sound frames nobody here asked for, until another master is spoken of
+MOST_STRAY = 300  # bytes looked into for frames at once; the longest frame has 256
+STRAY_NAP = 0.02  # seconds in which more of a stray frame may come: an adapter holds bytes for 16 ms
+MOST_CONFIRMED = 3  # replies owed, up to which a unit is asked so often that one more is its own
 
 
 @dataclass(slots=True)
-class Statistics:
-    """What one unit has been asked and how it answered, since the station started."""
+class Owed:
+    """A request that was given up; its reply is likely to come until *until*, if it comes at all."""
 
-    requests: int = 0
-    timeouts: int = 0
-    bad_replies: int = 0
-    exceptions: int = 0
-    echoes: int = 0
-    leftover_bytes: int = 0
-
-
-def open_port(settings: BusSettings) -> Port:
-    """The serial port of *settings*, for this process alone."""
-    # A pseudo-terminal takes a parity once, and refuses the next change of any setting (errno 22).
-    pseudo = str(Path(settings.port).resolve()).startswith("/dev/pts/")
-    port = serial.Serial(
-        settings.port,
-        settings.baudrate,
-        parity="N" if pseudo else settings.parity,
-        stopbits=1 if pseudo else settings.stopbits,
-        timeout=1,
-        write_timeout=2,
-        exclusive=True,
-    )
-    if not pseudo:
-        _hurry(port)
-    return port
-
-
-def _hurry(port: serial.Serial) -> None:
-    """Have the adapter hand over bytes as they come; some collect them for 16 ms, 7 % of a line at 9600 baud."""
-    try:
-        port.set_low_latency_mode(True)
-    except (ValueError, OSError, AttributeError, NotImplementedError):
-        log.info("%s: no low-latency mode; a USB adapter may delay each reply by up to 16 ms", port.name)
+    shape: tuple[int, int]  # the function and the length of the reply, which is all that tells one from another
+    sent_at: float
+    until: float
 
 
 class Bus:
     """A serial line with its one master; belongs to one thread.
 
-    The port opens at the first use, and again after it was lost.
+    The port opens at the first use, and again after it was lost; a link is followed anew each time.  *note* is
+    told what the station should remember: a code and its arguments (station.engine.Engine.note).
+
+    Whoever borrows the line between two polls asks through *read*, as instruments do, and inside *speaking* with
+    serial settings of its own; the next one to ask finds the line as the configuration has it:
+
+        with bus.speaking(Speed(19200, "E")):
+            bus.read(7, Request("holding", 0, 1, ()), profile)
+
+    *statistics* holds what each unit has been asked and answered, *owed* what it may still answer, *foreign* how
+    many sound frames were on the line that nobody here asked for.
     """
 
     def __init__(
@@ -109,34 +92,67 @@ class Bus:
         open_port: Callable[[BusSettings], Port] = open_port,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        note: Callable[..., None] = lambda code, **arguments: None,
     ) -> None:
         self.settings = settings
-        self.line = Line(settings.baudrate, bits_per_character(settings.parity, settings.stopbits))
+        self.own_speed = Speed(settings.baudrate, settings.parity, settings.stopbits)
+        self.speed, self.line = self.own_speed, self.own_speed.line
         self.statistics: defaultdict[int, Statistics] = defaultdict(Statistics)
+        self.owed: dict[int, list[Owed]] = {}
+        self.foreign = 0
         self.monotonic = monotonic
-        self._open_port, self._sleep = open_port, sleep
+        self._open_port, self._sleep, self._note = open_port, sleep, note
         self._wire: _Wire | None = None
-        self._late: dict[int, float] = {}  # until when a unit's reply to a given-up request may still come
+        self._refuses_more: set[int] = set()  # units that answer an exception when registers are read along
+        self._answers_no_probe: set[int] = set()
+
+    @contextmanager
+    def speaking(self, speed: Speed | None) -> Iterator[None]:
+        """Have what is asked inside sent with *speed* (None: the line's own); the port switches when it has to.
+
+        Between two speeds the line is silent for SWITCH_SECONDS before and after; who listens at another speed
+        hears noise and has to pass over it.
+        """
+        before = self.speed, self.line
+        if speed is not None:
+            self.speed, self.line = speed, speed.line
+        try:
+            yield
+        finally:
+            self.speed, self.line = before
+
+    def open(self) -> None:
+        """Have the port open; raise PortLost where that is not possible."""
+        self._opened()
 
     def read(self, unit_id: int, request: Request, profile: Profile) -> bytes:
         """The register bytes of *unit_id*'s reply to *request*, within the times *profile* gives.
 
         A Modbus reply does not say which registers it carries.  So after a failure the line stays quiet for as
-        long as the instrument may take, the unit itself is left alone for as long again, and is then first asked
-        something of another length, which tells a reply that is later still from the one waited for.
+        long as the unit was ever seen to take, twice, and then it is asked something of another length, which
+        tells a reply that is later still from the one waited for: some registers more where the profile has
+        them, a few less where it has not.  Where neither is possible it is asked twice, and both have to agree.
         """
-        if unit_id in self._late:
-            wait = self._late.pop(unit_id) - self.monotonic()
-            if wait > 0:
-                self._sleep(wait)
-            self._probe(unit_id, request, profile)
-        return self._exchange(unit_id, request, profile)
+        owed = self._still_owed(unit_id)
+        shapes = {one.shape for one in owed}
+        if _shape(request) not in shapes:
+            return self._exchange(unit_id, request, profile)
+        if unit_id not in self._refuses_more:
+            for wider in _wider(request, profile):
+                if _shape(wider) not in shapes:
+                    payload = self._read_along(unit_id, wider, profile)
+                    if payload is None:
+                        break
+                    first = 2 * (request.address - wider.address)
+                    return payload[first : first + 2 * request.count]
+        self._leave_alone(owed)
+        if not self.owed.get(unit_id) or self._probe(unit_id, request, profile):
+            return self._exchange(unit_id, request, profile)
+        return self._confirmed(unit_id, request, profile)
 
     def write(self, unit_id: int, action: Action, profile: Profile) -> None:
         """Have *unit_id* do *action*: write its registers, once; whoever gets no reply does not know whether it did."""
-        wait = self._late.get(unit_id, 0.0) - self.monotonic()
-        if wait > 0:
-            self._sleep(wait)
+        self._leave_alone(self._still_owed(unit_id))
         self._exchange(unit_id, action, profile)
         if action.function == 6 and self._wire is not None:
             # The reply is the request over again, so this may have been an adapter's echo, and the reply yet to come.
@@ -146,6 +162,7 @@ class Bus:
         """What came on a line that belongs to one instrument; waits up to *patience* seconds for the first byte."""
         wire = self._opened()
         try:
+            wire.speak(self.speed, self.line)
             return wire.listen(patience)
         except (OSError, termios.error) as error:
             raise self._lost(error) from error
@@ -154,6 +171,7 @@ class Bus:
         """Send *request* on a line that belongs to one instrument; what had come before is dropped."""
         wire = self._opened()
         try:
+            wire.speak(self.speed, self.line)
             wire.say(request)
         except (OSError, termios.error) as error:
             raise self._lost(error) from error
@@ -164,30 +182,113 @@ class Bus:
         if wire is not None:
             wire.close()
 
-    def _probe(self, unit_id: int, request: Request, profile: Profile) -> None:
-        if request.count == 1 and (profile.holes or not profile.bridge_gaps):
+    # -- replies that may still come
+
+    def _still_owed(self, unit_id: int) -> list[Owed]:
+        owed = self.owed.get(unit_id)
+        if not owed:
+            return []
+        now = self.monotonic()
+        owed[:] = [one for one in owed if now < one.sent_at + OWED_SECONDS]
+        return owed
+
+    def _leave_alone(self, owed: list[Owed]) -> None:
+        """Give the replies *owed* as long again to come as they were waited for, the more of them the longer."""
+        if not owed or self._wire is None:
             return
-        width = request.places[0].width if request.places else 1
-        other = next(count for count in (width, 1, 2) if count != request.count)
+        last = owed[-1]
+        patience = max(last.until - last.sent_at, LATEST_SECONDS) * 2 ** (len(owed) - 1)
+        self._wire.listen_until(last.until + min(patience, LONGEST_QUIET))
+
+    def _read_along(self, unit_id: int, wider: Request, profile: Profile) -> bytes | None:
+        """What *wider* brings, or None when the unit does not want to be asked that."""
         try:
-            self._exchange(unit_id, replace(request, count=other, places=()), profile)
-        except DeviceException:
-            return  # an answer all the same
-        except DeviceError:
-            self._late.pop(unit_id, None)  # some instruments answer only what is usual: the next try asks that
+            return self._exchange(unit_id, wider, profile)
+        except DeviceBusy:
             raise
+        except DeviceException:
+            self._refuses_more.add(unit_id)
+            return None
+
+    def _probe(self, unit_id: int, request: Request, profile: Profile) -> bool:
+        """Whether the unit has answered something of another length, after which nothing older can come."""
+        if unit_id in self._answers_no_probe or (request.count == 1 and (profile.holes or not profile.bridge_gaps)):
+            return False
+        width = request.places[0].width if request.places else 1
+        shapes = {one.shape for one in self.owed[unit_id]}
+        others = [replace(request, count=n, places=()) for n in dict.fromkeys((width, 1, 2)) if n != request.count]
+        other = next((o for o in others if _shape(o) not in shapes), None)
+        if other is None:
+            return False
+        try:
+            self._exchange(unit_id, other, profile)
+        except DeviceException:
+            pass  # an answer all the same
+        except DeviceError:
+            if not self.statistics[unit_id].late:
+                self._answers_no_probe.add(unit_id)  # some instruments answer only what is usual
+            raise
+        self._answers_no_probe.discard(unit_id)
+        self.owed.pop(unit_id, None)
+        return True
+
+    def _confirmed(self, unit_id: int, request: Request, profile: Profile) -> bytes:
+        """The answer to *request*, come once more than replies are owed: older ones would come first, and differ."""
+        owed = sum(one.shape == _shape(request) for one in self.owed[unit_id])
+        answers = set()
+        if owed <= MOST_CONFIRMED:
+            answers = {self._exchange(unit_id, request, profile) for _ in range(owed + 1)}
+        if len(answers) != 1:
+            raise BadReply(
+                f"{self.settings.port} unit {unit_id}: {request.text} cannot be told from older replies that may come"
+            )
+        self.owed.pop(unit_id, None)
+        return answers.pop()
+
+    def _heard(self, frame: bytes, at: float) -> bool:
+        """Make out a sound *frame* that was not waited for; whether it is another master's request."""
+        assert self._wire is not None
+        unit_id, shape = frame[0], (frame[1] & ~EXCEPTION_BIT, len(frame))
+        owed = self.owed.get(unit_id, [])
+        for one in owed:
+            if one.shape == shape or (frame[1] & EXCEPTION_BIT and one.shape[0] == shape[0]):
+                owed.remove(one)
+                self.statistics[unit_id].came_late(at - one.sent_at)
+                self._answers_no_probe.discard(unit_id)
+                return False
+        if frame == self._wire.request:
+            self.statistics[unit_id].echoes += 1
+            return False
+        asks = is_request(frame)
+        if not asks and unit_id in self.statistics:
+            self.statistics[unit_id].unasked += 1
+            return False
+        self.foreign += 1
+        if self.foreign == FOREIGN_FRAMES:
+            log.warning(
+                "bus %s: another master speaks on this line (%s was asked by nobody here); a line has one master",
+                self.settings.name,
+                frame.hex(" ").upper(),
+            )
+            self._note("foreign_traffic", bus=self.settings.name, frame=frame.hex(" ").upper())
+        return asks
+
+    # -- one exchange
 
     def _exchange(self, unit_id: int, request: Request | Action, profile: Profile) -> bytes:
         statistics = self.statistics[unit_id]
         timeout = profile.timeout_seconds(self.line, request)
-        where = f"{self.settings.port} unit {unit_id}"
         wire = self._opened()
         try:
-            wire.await_silence(self._gap(profile), where)
+            wire.speak(self.speed, self.line)
+            wire.await_silence(self._gap(profile), timeout, statistics)
             statistics.requests += 1
             payload = wire.command(unit_id, request, timeout, statistics)
         except minimalmodbus.ModbusException as error:
             raise self._failed(unit_id, error, request, timeout, statistics) from error
+        except LineStuck:
+            self.close()
+            raise
         except (OSError, termios.error) as error:
             raise self._lost(error) from error
         return payload
@@ -195,7 +296,7 @@ class Bus:
     def _lost(self, error: OSError | termios.error) -> PortLost:
         """The port let go of, and why."""
         self.close()
-        return PortLost(f"{self.settings.port}: the port is lost: {_cause(error)}")
+        return PortLost(f"{self.settings.port}: the port is lost: {ports.cause(error)}")
 
     def _gap(self, profile: Profile) -> float:
         gap_ms = profile.gap_ms if self.settings.gap_ms is None else self.settings.gap_ms
@@ -205,9 +306,11 @@ class Bus:
         if self._wire is None:
             try:
                 port = self._open_port(self.settings)
+            except PortLost:
+                raise
             except (OSError, termios.error, ValueError) as error:
-                raise PortLost(f"{self.settings.port}: cannot be opened: {_cause(error)}") from error
-            self._wire = _Wire(port, self.settings.port, self.line, self.monotonic, self._sleep)
+                raise PortLost(f"{self.settings.port}: cannot be opened: {ports.cause(error)}") from error
+            self._wire = _Wire(port, self.settings.port, self.own_speed, self.monotonic, self._sleep, self._heard)
         return self._wire
 
     def _failed(
@@ -215,18 +318,25 @@ class Bus:
     ) -> DeviceError:
         """The library's *error* in our words; told by the frame that came, not by the library's text."""
         assert self._wire is not None
-        frame = self._wire.frame
+        wire, frame = self._wire, self._wire.frame
         where = f"{self.settings.port} unit {unit_id}"
         if _is_exception(frame, unit_id, request.function):
-            statistics.exceptions += 1
             code = frame[2]
-            text = EXCEPTIONS.get(code, "not in the standard")
-            return DeviceException(f"{where}: exception {code} ({text}) to {request.text}")
-        self._late[unit_id] = self._wire.keep_quiet(timeout) + max(timeout, LATEST_SECONDS)
+            statistics.refused(code)
+            text = f"{where}: exception {code} ({EXCEPTIONS.get(code, 'not in the standard')}) to {request.text}"
+            if code in BUSY:
+                statistics.busy += 1
+                return DeviceBusy(text)
+            return DeviceException(text)
+        quiet = min(max(timeout, 2 * statistics.worst_ms / 1000), max(timeout, LONGEST_QUIET))
+        until = wire.keep_quiet(quiet)
+        self.owed.setdefault(unit_id, []).append(Owed(_shape(request), wire.sent_at, until))
         if not frame:
             statistics.timeouts += 1
             return NoReply(f"{where}: no reply to {request.text} within {timeout:.2g} s")
         statistics.bad_replies += 1
+        if len(frame) < OVERHEAD_BYTES or crc16(frame[:-2]) != frame[-2:]:
+            statistics.crc_errors += 1
         return BadReply(f"{where}: {frame.hex(' ').upper()} is not the reply to {request.text}")
 
 
@@ -243,15 +353,17 @@ class _Wire:
         self,
         port: Port,
         name: str,
-        line: Line,
+        speed: Speed,
         monotonic: Callable[[], float],
         sleep: Callable[[float], None],
+        heard: Callable[[bytes, float], bool],
     ) -> None:
-        self._port, self._line, self._monotonic, self._sleep = port, line, monotonic, sleep
+        self._port, self._monotonic, self._sleep, self._heard = port, monotonic, sleep, heard
+        self._speed, self._line = speed, speed.line
         self.port = name
         self.frame = b""  # the last thing that came: a reply, or what was taken for none
-        self._request = b""
-        self._timeout = self._sent_at = 0.0
+        self.request = b""  # the last one sent
+        self._timeout = self.sent_at = 0.0
         self._quiet_since = monotonic()
         self._blocked_until = 0.0
         self._statistics = Statistics()
@@ -274,37 +386,88 @@ class _Wire:
         if isinstance(request, Action):
             if payload != asked[:4]:
                 raise minimalmodbus.InvalidResponseError("something else was written")
-            return b""
-        if len(payload) != 1 + 2 * request.count or payload[0] != 2 * request.count:
+            payload = b""
+        elif len(payload) != 1 + 2 * request.count or payload[0] != 2 * request.count:
             raise minimalmodbus.InvalidResponseError("wrong byte count")
+        statistics.answered(self._quiet_since - self.sent_at)
         return payload[1:]
 
-    def await_silence(self, gap: float, where: str) -> None:
-        """Wait until nothing has been on the line for *gap* seconds; what still comes is dropped and counted."""
+    def speak(self, speed: Speed, line: Line) -> None:
+        """Change to *speed* if the port has another one, with silence before and after."""
+        if speed == self._speed:
+            return
+        self.listen_until(max(self._blocked_until, self._quiet_since + SWITCH_SECONDS))
+        ports.change_speed(self._port, self.port, speed)
+        self._speed, self._line = speed, line
+        self._quiet_since = now = self._monotonic()
+        self._blocked_until = max(self._blocked_until, now + SWITCH_SECONDS)
+
+    def await_silence(self, gap: float, patience: float, statistics: Statistics) -> None:
+        """Wait until nothing has been on the line for *gap* seconds; what still comes is looked at, dropped, counted.
+
+        Behind another master's request its reply is waited for, *patience* seconds: it could be of the length ours
+        is going to be.
+        """
         give_up = self._monotonic() + NOISE_SECONDS
         while True:
-            free_at = max(self._quiet_since + gap, self._blocked_until)
+            if self._blocked_until > self._monotonic():
+                statistics.leftover_bytes += self.listen_until(self._blocked_until)
+            free_at = self._quiet_since + gap
             now = self._monotonic()
             if free_at > now:
                 self._sleep(free_at - now)
-            stale = self._port.in_waiting
-            if not stale:
+            if not self._port.in_waiting:
                 return
-            self._statistics.leftover_bytes += stale
-            self._port.reset_input_buffer()
-            self._quiet_since = now = self._monotonic()
-            if now > max(give_up, self._blocked_until + NOISE_SECONDS):
-                raise BadReply(f"{where}: not asked, the line does not fall silent")
+            size, asked = self._take_strays(gap)
+            statistics.leftover_bytes += size
+            now = self._monotonic()
+            if now > give_up + LONGEST_QUIET or (now > give_up and now > self._blocked_until + NOISE_SECONDS):
+                raise LineStuck(f"{self.port}: the line does not fall silent, so nobody on it can be asked")
+            self._blocked_until = now + min(patience, LONGEST_QUIET) if asked else self._blocked_until
+
+    def listen_until(self, moment: float) -> int:
+        """Send nothing until *moment*, and make out what comes meanwhile; returns how many bytes that were."""
+        heard = 0
+        began = self._monotonic()
+        while (left := moment - self._monotonic()) > 0:
+            self._set_timeout(left)
+            first = bytes(self._port.read(1))
+            if not first:
+                continue  # the time is over, or a little is left
+            heard += self._take_strays(self._line.silence, first)[0]
+            if self._monotonic() > began + LONGEST_QUIET + NOISE_SECONDS:
+                break
+        return heard
+
+    def _take_strays(self, gap: float, begun: bytes = b"") -> tuple[int, bool]:
+        """Take what is on the line until it falls silent for *gap*; its length, and whether a master asks in it."""
+        data, dropped, nap = begun, 0, max(gap, STRAY_NAP)
+        if begun:
+            self._sleep(nap)
+        until = self._monotonic() + NOISE_SECONDS
+        while (waiting := self._port.in_waiting) and self._monotonic() < until:
+            room = MOST_STRAY - len(data)
+            if room > 0:
+                data += bytes(self._port.read(min(waiting, room)))
+            else:
+                dropped += waiting
+                self._port.reset_input_buffer()
+            self._sleep(nap)
+        self._quiet_since = at = self._monotonic()
+        self._port.reset_input_buffer()
+        asks = False
+        for frame in frames_in(data):
+            asks = self._heard(frame, at)
+        return len(data) + dropped, asks
 
     def keep_quiet(self, seconds: float) -> float:
         """Send nothing until *seconds* after the last request, for its reply may still come; returns when."""
-        self._blocked_until = self._sent_at + seconds
+        self._blocked_until = self.sent_at + seconds
         return self._blocked_until
 
     def listen(self, patience: float) -> bytes:
         """What has come, at most MOST_AT_ONCE bytes of it; waits up to *patience* seconds for the first."""
-        if self._port.timeout != patience:
-            self._port.timeout = patience
+        self._set_timeout(patience)
         first = bytes(self._port.read(1))
         waiting = min(self._port.in_waiting, MOST_AT_ONCE - 1) if first else 0
         return first + bytes(self._port.read(waiting)) if waiting else first
@@ -328,7 +491,7 @@ class _Wire:
 
     def write(self, request: bytes) -> None:
         """Send *request*."""
-        self._request, self._sent_at = request, self._monotonic()
+        self.request, self.sent_at = request, self._monotonic()
         self._port.write(request)
 
     def read(self, size: int) -> bytes:
@@ -336,11 +499,11 @@ class _Wire:
 
         Echoes and sound frames that answer something else are dropped, and the wait goes on.
         """
-        deadline = self._sent_at + self._timeout
+        deadline = self.sent_at + self._timeout
         patience = self._timeout
         while patience > 0:
             frame = self._first_bytes(patience)
-            if frame and frame == self._request[: len(frame)]:
+            if frame and frame in (self.request[: len(frame)], self.request[1 : len(frame) + 1]):
                 frame = self._unless_echo(frame, size)
                 if not frame:
                     patience = deadline - self._monotonic()
@@ -351,34 +514,54 @@ class _Wire:
             self.frame = frame = self._rest(frame, size)
             if self._answers(frame, size) or crc16(frame[:-2]) != frame[-2:]:
                 return frame
+            self._statistics.wrong_unit += frame[0] != self.request[0]
+            if self._heard(frame, self._monotonic()):
+                return frame  # another master asks: whatever comes next may be for it
             patience = deadline - self._monotonic()
         return b""
 
+    def _set_timeout(self, seconds: float) -> None:
+        if self._port.timeout != seconds:  # setting it costs system calls
+            self._port.timeout = seconds
+
     def _first_bytes(self, patience: float) -> bytes:
         """The first five bytes of a frame: enough to tell an exception from a reply."""
-        if self._port.timeout != patience:  # setting it costs system calls
-            self._port.timeout = patience
+        self._set_timeout(patience)
         first = bytes(self._port.read(1))
         return self._take(first, OVERHEAD_BYTES) if first else b""
 
     def _unless_echo(self, frame: bytes, size: int) -> bytes:
-        """*frame* and what followed it, or nothing if that is our own request come back from the adapter."""
+        """*frame* and what followed it, or without our own request if that came back from the adapter.
+
+        Some adapters lose a byte of it, at its beginning or its end, while they turn from sending to receiving.
+        """
+        request = self.request
+        if frame != request[: len(frame)]:  # then it is request[1:], or this had not been called
+            frame = self._take(frame, len(request) - 1)
+            if frame != request[1:]:
+                return frame
+            self._statistics.echoes += 1
+            return b""
         frame = self._take(frame, min(size, REQUEST_BYTES))
         if len(frame) == size and self._answers(frame, size) and crc16(frame[:-2]) == frame[-2:]:
             return frame
-        frame = self._take(frame, len(self._request))
-        if frame != self._request:
+        frame = self._take(frame, len(request))
+        if frame[:-1] != request[:-1] and frame != request[:-1]:
             return frame
         self._statistics.echoes += 1
-        return b""
+        kept = frame[len(request) - 1 :]
+        return b"" if kept == request[-1:] else self._take(kept, OVERHEAD_BYTES) if kept else b""
 
     def _rest(self, frame: bytes, size: int) -> bytes:
         """The whole frame that begins with *frame*, by the length it states itself."""
         if frame[1] & EXCEPTION_BIT:
             return frame
-        if frame[:2] == self._request[:2] and (frame[1] in WRITES or frame[2] == size - OVERHEAD_BYTES):
+        if frame[:2] == self.request[:2] and (frame[1] in WRITES or frame[2] == size - OVERHEAD_BYTES):
             return self._take(frame, size)
-        return self._take(frame, OVERHEAD_BYTES + frame[2])
+        whole = self._take(frame, OVERHEAD_BYTES + frame[2])
+        if len(whole) < REQUEST_BYTES and crc16(whole[:-2]) != whole[-2:]:
+            whole = self._take(whole, REQUEST_BYTES)  # it may be another master's request, which has no byte count
+        return whole
 
     def _take(self, begun: bytes, size: int) -> bytes:
         """*begun* made up to *size* bytes: sleeps while they are on the wire, stops when no more come."""
@@ -396,7 +579,7 @@ class _Wire:
 
     def _answers(self, frame: bytes, size: int) -> bool:
         """Whether *frame* has the unit, the function and the length of the reply waited for."""
-        if frame[0] != self._request[0] or frame[1] & ~EXCEPTION_BIT != self._request[1]:
+        if frame[0] != self.request[0] or frame[1] & ~EXCEPTION_BIT != self.request[1]:
             return False
         return bool(frame[1] & EXCEPTION_BIT) or len(frame) == size
 
@@ -406,7 +589,29 @@ def _is_exception(frame: bytes, unit_id: int, function: int) -> bool:
     return len(frame) == OVERHEAD_BYTES and frame[:2] == head and crc16(frame[:-2]) == frame[-2:]
 
 
-def _cause(error: BaseException) -> str:
-    """What the system said, without the repetitions pyserial adds."""
-    number = getattr(error, "errno", None) or (error.args[0] if error.args else None)
-    return os.strerror(number) if isinstance(number, int) else str(error)
+def _shape(request: Request | Action) -> tuple[int, int]:
+    return request.function, request.reply_bytes
+
+
+def _wider(request: Request, profile: Profile) -> list[Request]:
+    """*request* with a few neighbours read along that the instrument has, each of another length.
+
+    Values stay whole, holes are not touched.  Its places are those of *request*, whose bytes are cut out.
+    """
+    places = [p for p in (*profile.registers, *profile.status) if p.table == request.table]
+    end = request.address + request.count
+    spans = [(request.address, p.end) for p in sorted(places, key=lambda p: p.end) if p.end > end]
+    spans += [(p.address, end) for p in sorted(places, key=lambda p: -p.address) if p.address < request.address]
+    mapped = {a for p in places for a in range(p.address, p.end)}
+    holes = {a for first, last in profile.holes for a in range(first, last + 1)}
+    found: dict[int, Request] = {}
+    for first, stop in spans:
+        count, wanted = stop - first, set(range(first, stop))
+        if count > min(request.count + WIDEST, profile.max_registers) or count in found:
+            continue
+        if wanted & holes or not (profile.bridge_gaps or wanted <= mapped):
+            continue
+        if any(p.address < first < p.end or p.address < stop < p.end for p in places):
+            continue
+        found[count] = replace(request, address=first, count=count, places=())
+    return list(found.values())

@@ -41,6 +41,49 @@ def read_request(unit_id: int, table: str, address: int, count: int) -> bytes:
     return body + crc16(body)
 
 
+def is_request(frame: bytes) -> bool:
+    """Whether the sound *frame* has the form of a master's request; the reply to a written register has it too.
+
+    >>> is_request(read_request(1, "holding", 500, 16)), is_request(bytes.fromhex("01 03 02 56 38 7A 00 00"))
+    (True, False)
+    """
+    single = len(frame) == REQUEST_BYTES and 1 <= frame[1] <= 6 and crc16(frame[:-2]) == frame[-2:]
+    many = len(frame) > 9 and frame[1] in (15, 16) and len(frame) == 9 + frame[6]
+    return single or many
+
+
+def frames_in(data: bytes) -> list[bytes]:
+    """The frames with a sound CRC in *data*, in their order; what lies between them is passed over.
+
+    >>> [f.hex() for f in frames_in(b"?" + read_request(1, "holding", 500, 16) + bytes.fromhex("01 83 02 C0 F1"))]
+    ['010301f400100408', '018302c0f1']
+    """
+    found: list[bytes] = []
+    at = 0
+    while at + OVERHEAD_BYTES <= len(data):
+        for size in _lengths(data[at:]):
+            frame = data[at : at + size]
+            if len(frame) == size and crc16(frame[:-2]) == frame[-2:]:
+                found.append(frame)
+                at += size
+                break
+        else:
+            at += 1
+    return found
+
+
+def _lengths(data: bytes) -> tuple[int, ...]:
+    """How long the frame that begins *data* may be, by its function."""
+    function = data[1]
+    if function & 0x80:
+        return (OVERHEAD_BYTES,)
+    if function in (15, 16):
+        return (REQUEST_BYTES, *((9 + data[6],) if len(data) > 6 else ()))
+    if function in (5, 6):
+        return (REQUEST_BYTES,)
+    return OVERHEAD_BYTES + data[2], REQUEST_BYTES
+
+
 def bits_per_character(parity: str, stopbits: int) -> int:
     """Bits one byte occupies on the wire: start, eight data, parity if any, stop.
 

@@ -10,7 +10,7 @@ import serial
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drivers.base import BadReply, DeviceException, DriverError, NoReply, PortLost
+from drivers.base import BadReply, DeviceException, DriverError, LineStuck, NoReply, PortLost
 from drivers.bus import Bus, open_port
 from drivers.line import crc16
 from drivers.profile import Profile
@@ -149,9 +149,10 @@ def test_a_line_that_never_falls_silent_is_given_up():
     read(bus)
     port.put(b"\x55" * 2000)
     before = port.time.now
-    with pytest.raises(BadReply, match="does not fall silent"):
+    with pytest.raises(LineStuck, match="does not fall silent"):
         read(bus)
     assert port.time.now - before < 2
+    assert port.closed  # the next request opens it again
 
 
 def test_an_echo_of_the_request_is_dropped():
@@ -238,13 +239,14 @@ def test_a_late_reply_is_never_taken_for_the_next_one(seconds):
 
 
 def test_an_instrument_that_answers_no_probe_is_asked_as_usual_the_time_after():
-    answers = iter(([], [], [(0.02, REPLY)]))
+    answers = iter(([], [], [(0.02, REPLY)], [(0.02, REPLY)]))
     port = FakePort(FakeTime(), lambda _: next(answers))
     bus = bus_with(port, port.time)
     for _ in range(2):
         with pytest.raises(NoReply):
             read(bus)
     assert read(bus) == [21.5, 56.3]
+    assert [sent for _, sent in port.written] == [ASKED, PROBE, ASKED, ASKED]  # twice, and both agree
 
 
 @settings(max_examples=300, deadline=None)

@@ -1,0 +1,94 @@
+"""What a line's traffic looked like, unit by unit: the numbers that tell a bad cable from a slow instrument."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping
+from typing import Any
+
+BUCKETS_MS = (5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)  # upper bounds; a last bucket takes what is longer
+COUNTS = (
+    "requests",  # sent
+    "timeouts",  # nothing came
+    "bad_replies",  # something came that was not the answer, whatever was wrong with it
+    "crc_errors",  # of these: no sound frame
+    "wrong_unit",  # sound frames of another unit while this one was waited for
+    "exceptions",
+    "busy",  # of these: codes 5 and 6, to be asked again later
+    "late",  # replies that came after they had been given up
+    "unasked",  # sound replies where none was owed: two units with one address, a repeater, another master
+    "echoes",
+    "leftover_bytes",  # on the line before a request, asked for by nobody
+)
+
+
+class Statistics:
+    """What one unit has been asked and how it answered, since the station started.
+
+    *latency* counts replies by BUCKETS_MS, *codes* exceptions by code, *worst_ms* is the longest reply seen, late
+    ones included: from the first byte of the request to the last of the reply.
+    """
+
+    __slots__ = (*COUNTS, "codes", "latency", "worst_ms")
+
+    requests: int
+    timeouts: int
+    bad_replies: int
+    crc_errors: int
+    wrong_unit: int
+    exceptions: int
+    busy: int
+    late: int
+    unasked: int
+    echoes: int
+    leftover_bytes: int
+
+    def __init__(self) -> None:
+        for name in COUNTS:
+            setattr(self, name, 0)
+        self.codes: dict[int, int] = {}
+        self.latency = [0] * (len(BUCKETS_MS) + 1)
+        self.worst_ms = 0.0
+
+    def answered(self, seconds: float) -> None:
+        """Count a reply that took *seconds*."""
+        milliseconds = 1000 * seconds
+        self.latency[bisect_left(BUCKETS_MS, milliseconds)] += 1
+        self.worst_ms = max(self.worst_ms, milliseconds)
+
+    def came_late(self, seconds: float) -> None:
+        """Count a reply that came *seconds* after its request, when it had been given up."""
+        self.late += 1
+        self.worst_ms = max(self.worst_ms, 1000 * seconds)
+
+    def refused(self, code: int) -> None:
+        """Count an exception."""
+        self.exceptions += 1
+        self.codes[code] = self.codes.get(code, 0) + 1
+
+    def so_far(self) -> dict[str, Any]:
+        """Everything as plain data: counts by name, *codes*, *latency*, *worst_ms*."""
+        return {name: getattr(self, name) for name in COUNTS} | {
+            "codes": {str(code): count for code, count in sorted(self.codes.items())},
+            "latency": list(self.latency),
+            "worst_ms": round(self.worst_ms, 1),
+        }
+
+
+def since(now: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """What was added to *before* until *now*, both of Statistics.so_far; *worst_ms* stays that of the whole time.
+
+    >>> since({"requests": 5, "codes": {"2": 1}, "latency": [3, 2], "worst_ms": 9.5}, {"requests": 2})
+    {'requests': 3, 'codes': {'2': 1}, 'latency': [3, 2], 'worst_ms': 9.5}
+    """
+    added: dict[str, Any] = {}
+    for name, value in now.items():
+        known = before.get(name)
+        if isinstance(value, Mapping):
+            known = known or {}
+            added[name] = {k: n - known.get(k, 0) for k, n in value.items() if n != known.get(k, 0)}
+        elif isinstance(value, list):
+            added[name] = [n - k for n, k in zip(value, known or [0] * len(value), strict=True)]
+        else:
+            added[name] = value if name == "worst_ms" else value - (known or 0)
+    return added
