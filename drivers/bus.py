@@ -245,15 +245,18 @@ class Bus:
         self.owed.pop(unit_id, None)
         return answers.pop()
 
-    def _heard(self, frame: bytes, at: float) -> bool:
-        """Make out a sound *frame* that was not waited for; whether it is another master's request."""
+    def _heard(self, frame: bytes, at: float | None) -> bool:
+        """Make out a sound *frame* that was not waited for; whether it is another master's request.
+
+        It came *at* that moment, or (None) some time since the last request.
+        """
         assert self._wire is not None
         unit_id, shape = frame[0], (frame[1] & ~EXCEPTION_BIT, len(frame))
         owed = self.owed.get(unit_id, [])
         for one in owed:
             if one.shape == shape or (frame[1] & EXCEPTION_BIT and one.shape[0] == shape[0]):
                 owed.remove(one)
-                self.statistics[unit_id].came_late(at - one.sent_at)
+                self.statistics[unit_id].came_late(0.0 if at is None else at - one.sent_at)
                 self._answers_no_probe.discard(unit_id)
                 return False
         if frame == self._wire.request:
@@ -356,7 +359,7 @@ class _Wire:
         speed: Speed,
         monotonic: Callable[[], float],
         sleep: Callable[[float], None],
-        heard: Callable[[bytes, float], bool],
+        heard: Callable[[bytes, float | None], bool],
     ) -> None:
         self._port, self._monotonic, self._sleep, self._heard = port, monotonic, sleep, heard
         self._speed, self._line = speed, speed.line
@@ -442,6 +445,7 @@ class _Wire:
     def _take_strays(self, gap: float, begun: bytes = b"") -> tuple[int, bool]:
         """Take what is on the line until it falls silent for *gap*; its length, and whether a master asks in it."""
         data, dropped, nap = begun, 0, max(gap, STRAY_NAP)
+        at = self._monotonic() if begun else None
         if begun:
             self._sleep(nap)
         until = self._monotonic() + NOISE_SECONDS
@@ -453,7 +457,7 @@ class _Wire:
                 dropped += waiting
                 self._port.reset_input_buffer()
             self._sleep(nap)
-        self._quiet_since = at = self._monotonic()
+        self._quiet_since = self._monotonic()
         self._port.reset_input_buffer()
         asks = False
         for frame in frames_in(data):

@@ -115,7 +115,7 @@ class Engine:
     def _buses(self) -> Sequence[tuple[BusConfig, Sequence[Device], Any]]:
         made: list[tuple[BusConfig, Sequence[Device], Bus]] = []
         for settings in self.config.bus:
-            line = Bus(settings)
+            line = Bus(settings, note=self.note)
             made.append((settings, self.loaded.devices(settings, line), line))
         return made
 

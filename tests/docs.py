@@ -61,6 +61,7 @@ CHINESE = {
     "[[bus]].parity": "无校验、偶校验或奇校验",
     "[[bus]].stopbits": "停止位",
     "[[bus]].gap_ms": "每次轮询前的静默时间,毫秒;不填则按仪器描述",
+    "[[bus]].rs485": "收发方向由谁切换:适配器(hardware)或串口驱动(kernel)",
 }
 
 

@@ -2,7 +2,9 @@
 
 import errno
 import logging
+import re
 import termios
+from contextlib import nullcontext
 
 import minimalmodbus
 import pytest
@@ -10,10 +12,11 @@ import serial
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drivers.base import BadReply, DeviceException, DriverError, LineStuck, NoReply, PortLost
-from drivers.bus import Bus, open_port
+from drivers.base import BadReply, BusSettings, DeviceBusy, DeviceException, DriverError, LineStuck, NoReply, PortLost
+from drivers.bus import Bus
 from drivers.line import crc16
-from drivers.profile import Profile
+from drivers.port import Speed, open_port
+from drivers.profile import Profile, parse
 from drivers.registers import Request, decode
 from station.model import replace
 from tests.drivers import fakes
@@ -337,3 +340,277 @@ def test_minimalmodbus_still_does_what_the_bus_relies_on():
             answering(bad)()
     assert issubclass(minimalmodbus.InvalidResponseError, minimalmodbus.ModbusException)
     assert issubclass(minimalmodbus.ModbusException, OSError)
+
+
+# -- replies that were given up
+
+
+def three_registers() -> Profile:
+    """The thermometer with a third value beside its two."""
+    third = '[[register]]\nparameter = "dew_point"\ntable = "input"\naddress = 3\ntype = "u16"\nexample = 1\n'
+    return parse(fakes.THERMOMETER + third, "wide")
+
+
+def registers_of(sent: bytes) -> bytes:
+    """A reply whose registers hold their address."""
+    address, count = int.from_bytes(sent[2:4], "big"), int.from_bytes(sent[4:6], "big")
+    return frame(*sent[:2], 2 * count, *b"".join(a.to_bytes(2, "big") for a in range(address, address + count)))
+
+
+def test_after_a_failure_the_request_has_another_length_where_the_map_allows_it():
+    profile, answers = three_registers(), iter(([], None, None))
+
+    def answer(sent: bytes) -> list[tuple[float, bytes]]:
+        return [] if next(answers) is not None else [(0.02, registers_of(sent))]
+
+    port = FakePort(FakeTime(), answer)
+    bus = bus_with(port, port.time)
+    request = Request("input", 1, 2, ())
+    with pytest.raises(NoReply):
+        bus.read(3, request, profile)
+    assert bus.read(3, request, profile) == b"\0\1\0\2"
+    assert [sent[5] for _, sent in port.written] == [2, 3]  # a neighbour is read along and cut away
+
+
+def test_a_neighbour_before_the_request_is_read_along_too():
+    port = FakePort(FakeTime(), lambda sent: [(0.02, registers_of(sent))] if len(port.written) > 1 else [])
+    bus = bus_with(port, port.time)
+    request = Request("input", 2, 2, ())
+    with pytest.raises(NoReply):
+        bus.read(3, request, three_registers())
+    assert bus.read(3, request, three_registers()) == b"\0\2\0\3"
+    assert port.written[1][1][2:6] == b"\0\1\0\3"
+
+
+def test_a_unit_that_refuses_to_be_read_along_is_not_asked_so_again():
+    def answer(sent: bytes) -> list[tuple[float, bytes]]:
+        if len(port.written) in (1, 5):
+            return []
+        return [(0.02, frame(3, 0x84, 2) if sent[5] == 3 else registers_of(sent))]
+
+    port = FakePort(FakeTime(), answer)
+    bus = bus_with(port, port.time)
+    request = Request("input", 1, 2, ())
+    for _ in range(2):
+        with pytest.raises(NoReply):
+            bus.read(3, request, three_registers())
+        assert bus.read(3, request, three_registers()) == b"\0\1\0\2"
+    assert [sent[5] for _, sent in port.written] == [2, 3, 1, 2, 2, 1, 2]
+
+
+def test_the_line_stays_quiet_for_twice_the_longest_reply_a_unit_was_seen_to_take():
+    delays = iter((1.2, 0.4, 0.4, 9, 0.02))
+    port = FakePort(FakeTime(), lambda sent: [(next(delays), registers_of(sent))])
+    bus = bus_with(port, port.time)
+    request = Request("input", 1, 2, ())
+    for wanted in (NoReply, None, None, NoReply, None):
+        with pytest.raises(wanted) if wanted else nullcontext():
+            bus.read(3, request, three_registers())
+    sent_at = [at for at, _ in port.written]
+    assert sent_at[1] - sent_at[0] == pytest.approx(0.54, abs=0.01)  # nothing is known of it yet
+    assert sent_at[4] - sent_at[3] == pytest.approx(2 * 1.2, abs=0.1)  # the first was heard while the third was due
+    assert (bus.statistics[3].late, bus.statistics[3].timeouts) == (1, 2)
+
+
+def test_a_line_is_kept_quiet_for_five_seconds_at_most_however_slow_a_unit_was():
+    port = FakePort(FakeTime(), lambda sent: [])
+    bus = bus_with(port, port.time)
+    bus.statistics[3].came_late(60)
+    for _ in range(2):
+        with pytest.raises(NoReply):
+            bus.read(3, REQUEST, PROFILE)
+        bus.owed.clear()
+    assert port.written[1][0] - port.written[0][0] == pytest.approx(5, abs=0.1)
+
+
+def test_a_unit_with_one_length_only_has_to_say_the_same_twice():
+    """One register, nothing beside it: a late reply of another register would come first and differ."""
+    text = fakes.THERMOMETER.replace("gap_ms = 0", "gap_ms = 0\nbridge_gaps = false").replace(
+        "address = 2", "address = 9"
+    )
+    profile = parse(text, "lonely")
+    second = [b"\0\x09", b"\0\x08", b"\0\x08"]
+
+    def answer(sent: bytes) -> list[tuple[float, bytes]]:
+        return [(0.02, frame(3, 4, 2, *second.pop(0)))] if len(port.written) > 1 else []
+
+    port = FakePort(FakeTime(), answer)
+    bus = bus_with(port, port.time)
+    request = Request("input", 9, 1, ())
+    with pytest.raises(NoReply):
+        bus.read(3, request, profile)
+    second[:] = [b"\0\x05", b"\0\x09", b"\0\x09", b"\0\x09"]
+    with pytest.raises(BadReply, match="input register 9 cannot be told from older replies that may come"):
+        bus.read(3, request, profile)
+    assert bus.read(3, request, profile) == b"\0\x09"
+
+
+# -- a line in trouble
+
+
+@pytest.mark.parametrize("code", range(1, 12))
+def test_every_exception_is_counted_by_its_code_and_leaves_the_line_at_work(code):
+    bus, port = line((0.02, frame(3, 0x84, code)))
+    with pytest.raises(DeviceException, match=rf"exception {code} \(") as caught:
+        read(bus)
+    assert isinstance(caught.value, DeviceBusy) == (code in (5, 6))
+    assert bus.statistics[3].codes == {code: 1}
+    assert bus.statistics[3].busy == (code in (5, 6))
+    port.answer = lambda sent: [(0.02, REPLY)]
+    before = port.time.now
+    assert read(bus) == [21.5, 56.3]
+    assert port.time.now - before < 0.1
+
+
+@pytest.mark.parametrize("echo", [ASKED, ASKED[1:], ASKED[:-1]], ids=["whole", "first byte lost", "last byte lost"])
+def test_an_echo_is_dropped_even_when_the_adapter_lost_a_byte_of_it(echo):
+    bus, _ = line((-8 * CHARACTER, echo), (0.02, REPLY))
+    assert read(bus) == [21.5, 56.3]
+    assert bus.statistics[3].echoes == 1
+
+
+def test_a_reply_glued_to_the_next_frame_is_taken_and_the_rest_dropped():
+    bus, _ = line((0.02, REPLY + frame(9, 4, 2, 0, 1)))
+    for _ in range(2):
+        assert read(bus) == [21.5, 56.3]
+    assert bus.statistics[3].leftover_bytes == 7
+
+
+def test_a_line_that_is_stuck_is_opened_again_and_costs_little_time_of_the_processor():
+    bus, port = line((0.02, REPLY))
+    read(bus)
+    port.put(b"\x55" * 100_000)
+    port.time.sleeps.clear()
+    with pytest.raises(LineStuck, match=r"^/dev/ttyUSB0: the line does not fall silent"):
+        read(bus)
+    assert port.closed
+    assert len(port.time.sleeps) < 100
+    port.arriving.clear()
+    assert read(bus) == [21.5, 56.3]
+
+
+def test_what_went_wrong_is_counted_by_kind():
+    bus, _ = line((0.02, frame(4, 4, 4, 1, 1, 1, 1)), (0.1, REPLY))
+    read(bus)
+    bus.statistics[3].answered(0.004)
+    spoilt, _ = line((0.02, REPLY[:-1] + b"!"))
+    with pytest.raises(BadReply):
+        read(spoilt)
+    counted, noisy = bus.statistics[3].so_far(), spoilt.statistics[3].so_far()
+    assert (counted["requests"], counted["wrong_unit"], counted["crc_errors"]) == (1, 1, 0)
+    assert (noisy["bad_replies"], noisy["crc_errors"]) == (1, 1)
+    assert counted["latency"] == [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0]  # up to 5 ms, up to 200 ms
+    assert counted["worst_ms"] == pytest.approx(1000 * (0.1 + 17 * CHARACTER), abs=2)
+
+
+# -- two masters
+
+
+FOREIGN_ASKS, FOREIGN_HAS = frame(3, 4, 0, 60, 0, 2), frame(3, 4, 4, 9, 9, 9, 9)
+
+
+def test_a_reply_to_another_master_is_waited_for_and_never_taken():
+    """It asks our instrument for as many registers just before we do."""
+    bus, port = line((0.02, REPLY))
+    read(bus)
+    port.put(FOREIGN_ASKS)
+    port.put(FOREIGN_HAS, 0.2)
+    assert read(bus) == [21.5, 56.3]
+    assert port.written[1][0] - port.written[0][0] > 0.2 + 17 * CHARACTER
+    assert bus.foreign == 1
+
+
+def test_another_masters_request_in_our_wait_makes_the_next_reply_nobodys():
+    bus, port = line((0.02, FOREIGN_ASKS), (0.05, FOREIGN_HAS))
+    with pytest.raises(BadReply, match=r"03 04 00 3C 00 02 .* is not the reply"):
+        read(bus)
+    port.answer = lambda sent: [(0.02, PROBED if sent == PROBE else REPLY)]
+    assert read(bus) == [21.5, 56.3]
+
+
+def test_another_master_is_named_once_in_one_sentence(caplog):
+    noted = []
+    port = FakePort(FakeTime(), lambda sent: [(0.02, REPLY)])
+    bus = Bus(
+        fakes.settings(gap_ms=0),
+        lambda _: port,
+        port.time.monotonic,
+        port.time.sleep,
+        lambda *a, **k: noted.append((a, k)),
+    )
+    for _ in range(5):
+        port.put(FOREIGN_ASKS)
+        port.put(FOREIGN_HAS, 0.05)
+        assert read(bus) == [21.5, 56.3]
+    assert [record.message for record in caplog.records] == [
+        "bus test: another master speaks on this line (03 04 00 3C 00 02 B0 25 was asked by nobody here);"
+        " a line has one master"
+    ]
+    assert noted == [(("foreign_traffic",), {"bus": "test", "frame": "03 04 00 3C 00 02 B0 25"})]
+
+
+# -- several serial settings on one line
+
+
+class TunedPort(FakePort):
+    """A port that remembers when which settings were made."""
+
+    def apply_settings(self, settings):
+        self.tuned = [*getattr(self, "tuned", []), (self.time.now, settings)]
+
+
+def test_the_port_is_switched_between_two_silences_and_back():
+    port = TunedPort(FakeTime(), lambda sent: [(0.02, REPLY)])
+    bus = bus_with(port, port.time)
+    read(bus)
+    ended = port.time.now
+    with bus.speaking(Speed(19200, "E")):
+        assert bus.line.bits == 11
+        assert read(bus) == [21.5, 56.3]
+        read(bus)
+    read(bus)
+    (first, to), (_, back) = port.tuned
+    assert to == {"baudrate": 19200, "parity": "E", "stopbits": 1}
+    assert back == {"baudrate": 9600, "parity": "N", "stopbits": 1}
+    assert first - ended >= 0.0499
+    assert port.written[1][0] - first >= 0.0499
+
+
+# -- opening
+
+
+def test_a_port_somebody_has_is_named_with_what_to_do(mocker):
+    mocker.patch("serial.Serial", side_effect=serial.SerialException(errno.EAGAIN, "Could not exclusively lock port"))
+    with pytest.raises(PortLost) as caught:
+        Bus(fakes.settings()).open()
+    assert str(caught.value) == (
+        "/dev/ttyUSB0: cannot be opened: Resource temporarily unavailable: another program has it, and a line has"
+        " one master; stop that one (fuser -v names it)"
+    )
+
+
+def test_an_adapter_that_holds_bytes_back_is_told_not_to(mocker, tmp_path, caplog):
+    mocker.patch("serial.Serial")
+    mocker.patch("drivers.port.LATENCY_TIMERS", tmp_path)
+    timer = tmp_path / "ttyUSB7" / "latency_timer"
+    timer.parent.mkdir()
+    timer.write_text("16\n")
+    open_port(fakes.settings("/dev/ttyUSB7"))
+    assert timer.read_text() == "1"
+    timer.write_text("16\n")
+    mocker.patch("pathlib.Path.write_text", side_effect=PermissionError)
+    open_port(fakes.settings("/dev/ttyUSB7"))
+    assert caplog.messages == [f"/dev/ttyUSB7: the adapter holds replies back for up to 16 ms; write 1 to {timer}"]
+
+
+def test_the_kernel_turns_the_transmitter_where_the_configuration_says_so(mocker):
+    opened = mocker.patch("serial.Serial")
+    settings = BusSettings(name="test", port="/dev/ttyAMA3", rs485="kernel")
+    open_port(settings)
+    assert opened.return_value.rs485_mode.rts_level_for_tx is True
+    type(opened.return_value).rs485_mode = mocker.PropertyMock(side_effect=ValueError("Failed to set RS-485 mode: 25"))
+    with pytest.raises(
+        PortLost, match=re.escape('/dev/ttyAMA3: its driver has no RS-485 mode; set rs485 = "hardware"')
+    ):
+        Bus(settings).open()
+    opened.return_value.close.assert_called_once_with()
