@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from drivers.base import BadReply, DeviceError, DeviceSettings, NoReply, ProfileError
-from drivers.bus import Bus, Statistics
+from drivers.bus import Bus
 from drivers.records import FORMATS, MOST_HELD, Field, Format, Record, Records, es642
+from drivers.statistics import Statistics
 from station.model import Mark, Reason, Sample, dataclass, did_you_mean, setting
 
 log = logging.getLogger(__name__)
