@@ -8,15 +8,27 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain, pairwise
 from threading import Lock
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from station.clock import trust
-from station.model import Command, Kind, Outcome, Result, StationError, StoreError, dataclass, field
+from station.model import (
+    Command,
+    Kind,
+    Message,
+    Outcome,
+    Record,
+    Result,
+    StationError,
+    StoreError,
+    dataclass,
+    field,
+)
 from station.parameters import catalogue
+from station.records import ITEMS, LOGS
 
 if TYPE_CHECKING:
     from station.engine import Engine
@@ -84,6 +96,18 @@ def whole(low: int, high: int) -> Check:
     """
     said = f"is not a whole number from {low} to {high}"
     return lambda text: None if re.fullmatch(r"[0-9]{1,9}", text) and low <= int(text) <= high else said
+
+
+def number(low: float, high: float) -> Check:
+    """A number from *low* to *high*, written plainly.
+
+    >>> number(100, 200)("168.0"), number(100, 200)("1e2")
+    (None, 'is not a number from 100 to 200')
+    """
+    said = f"is not a number from {low:g} to {high:g}"
+    return lambda text: (
+        None if re.fullmatch(r"-?[0-9]{1,6}(\.[0-9]{1,6})?", text) and low <= float(text) <= high else said
+    )
 
 
 def one_of(*words: str) -> Check:
@@ -329,20 +353,48 @@ class CommandDesk:
         why_not = self._credentials(command.platform, which, text)
         return _cannot(why_not) if why_not else Result(Outcome.DONE, dict(command.arguments))
 
+    def _read_report_time(self, command: Command, answer: Answer) -> Result:
+        return Result(Outcome.DONE, {"time": "00:00:00"})  # a day is reported when it is over
+
     def _recall(self, command: Command, answer: Answer) -> Result:
-        kind = RECALLED[command.arguments["kind"]]
+        kind = Kind[command.arguments["kind"].upper()]
         first, last = (datetime.fromisoformat(command.arguments[name]) for name in ("from", "to"))
         if first > last:
             return _cannot("from is after to")
-        outbox = self._engine.outboxes.get(command.platform)
-        if kind is None or outbox is None:
+        if command.platform not in self._engine.outboxes:
             return Result(Outcome.NO_DATA)
-        records = outbox.recall(kind, command.point, first, last)
-        oldest = next(records, None)
-        return Result(Outcome.NO_DATA) if oldest is None else Result(Outcome.DONE, records=chain([oldest], records))
+        if kind <= Kind.POWER_ON:
+            return _brought(self._engine.outboxes[command.platform].recall(kind, command.point, first, last))
+        from station.recall import recalled  # most platforms ask for periods alone
 
-    def _cannot_yet(self, command: Command, answer: Answer) -> Result:
-        return _cannot("this station has nothing of the kind")
+        return _brought(recalled(self._engine, command.platform, kind, command.point, first, last))
+
+    def _read_site_info(self, command: Command, answer: Answer) -> Result | None:
+        """What the station knows of itself and its instruments; the rest is asked of the instrument."""
+        from station import site
+
+        item, asked = command.arguments["item"], command.arguments
+        if item in LOGS:
+            if "from" not in asked or "to" not in asked:
+                return _cannot(f"{item} needs from and to")
+            from station.recall import logged
+
+            bounds = (datetime.fromisoformat(asked[name]) for name in ("from", "to"))
+            return _brought(
+                logged(self._engine, command.platform, command.point, item, asked.get("parameter"), *bounds)
+            )
+        value = site.known(self._engine, command.platform, command.point, item, asked.get("parameter"))
+        if value is None:
+            return self._on_instrument(command, answer)
+        return Result(Outcome.DONE, {"time": self._engine.clock.now().isoformat(), "value": value})
+
+    def _set_parameter(self, command: Command, answer: Answer) -> Result | None:
+        """Only what SETTABLE lists, within its limits, and only by an instrument whose profile has an action for it."""
+        item, value = command.arguments["item"], command.arguments["value"]
+        if item not in SETTABLE:
+            return _cannot(f"{item} is not set from afar")
+        fault = SETTABLE[item](value)
+        return _cannot(f"{item} {value[:SHOWN]!a} {fault}") if fault else self._on_instrument(command, answer)
 
     def _on_instrument(self, command: Command, answer: Answer) -> Result | None:
         """Have an instrument's own bus do it between two polls; answered then, or when its time is up."""
@@ -360,7 +412,9 @@ class CommandDesk:
             if not once.begin():
                 return
             try:
-                result = Result(Outcome.DONE, task.device.act(command.verb, command.arguments))
+                result = Result(
+                    Outcome.DONE, self._kept(command, task, task.device.act(command.verb, command.arguments))
+                )
             except StationError as error:
                 timed_out = isinstance(error, TimeoutError)
                 result = Result(Outcome.TIMED_OUT if timed_out else Outcome.FAILED, reason=str(error))
@@ -369,6 +423,16 @@ class CommandDesk:
 
         poller.submit(errand)
         return None
+
+    def _kept(self, command: Command, task: Task, brought: Mapping[str, str]) -> Mapping[str, str]:
+        """What an instrument's action *brought*, kept as a record where it is one."""
+        keep = KEPT.get(command.verb)
+        if keep is None or not keep[1] <= set(brought):
+            return brought
+        at = datetime.fromisoformat(brought["time"]) if "time" in brought else self._engine.clock.now()
+        point, body = command.point or task.settings.point, keep[2](command, brought)
+        self._engine.keep(Record(keep[0], at, body, point, task.device.name), urgent=True)
+        return {"time": at.isoformat(), **brought}
 
     def _instrument(self, command: Command) -> tuple[Poller, Task] | None:
         """The first instrument that measures *command*'s parameter at its point and can do it."""
@@ -412,6 +476,11 @@ def _cannot(reason: str) -> Result:
     return Result(Outcome.CONDITIONS, reason=reason)
 
 
+def _brought(records: Iterator[Message]) -> Result:
+    oldest = next(records, None)
+    return Result(Outcome.NO_DATA) if oldest is None else Result(Outcome.DONE, records=chain([oldest], records))
+
+
 def _subject(command: Command) -> str:
     return command.arguments.get("parameter", "")[:SHOWN]
 
@@ -431,19 +500,31 @@ def _set_mn(desk: CommandDesk, command: Command, answer: Answer) -> None:
     desk._change(command, answer, {f"mn.{command.point or ''}": command.arguments["mn"]})
 
 
-RECALLED: Mapping[str, Kind | None] = {  # None: nothing of the kind is kept
-    "realtime": Kind.REALTIME,
-    "minute": Kind.MINUTE,
-    "hour": Kind.HOUR,
-    "day": Kind.DAY,
-    "equipment_hours": None,
-    "raw": None,
-    "noise": None,
-    "check": None,
+RECALLED = ("realtime", "minute", "hour", "day", "raw", "equipment", "equipment_hours", "noise", "check")
+
+# What of an instrument may be set from afar, and to what (ours: about what such analysers are set to; grade D).
+SETTABLE: Mapping[str, Check] = {
+    "digestion_temperature": number(100, 200),
+    "digestion_minutes": number(1, 120),
+}
+
+# Actions that bring something to keep: the record's kind, the values that make it one, and its body.
+KEPT: Mapping[str, tuple[str, set[str], Callable[[Command, Mapping[str, str]], dict[str, Any]]]] = {
+    "keep_sample": ("kept_sample", {"vase"}, lambda command, brought: {"vase": int(brought["vase"])}),
+    "start_check": (
+        "check",
+        {"value", "standard", "passed"},
+        lambda command, brought: {
+            "parameter": command.arguments["parameter"],
+            "value": float(brought["value"]),
+            "standard": float(brought["standard"]),
+            "passed": brought["passed"] == "1",
+        },
+    ),
 }
 
 _OF: Mapping[str, Check] = {"parameter": known_parameter}
-_ITEM: Mapping[str, Check] = {"item": matching(r"[0-9A-Za-z]{1,8}", "the code of an item")}
+_ITEM: Mapping[str, Check] = {"item": one_of(*ITEMS)}
 _BOUNDS: Mapping[str, Check] = {"from": moment, "to": moment}
 _TEXT = matching(r"[^\0-\x1f]{1,900}", "a text")
 _INSTRUMENT = CommandDesk._on_instrument
@@ -493,8 +574,9 @@ VERBS: Mapping[str, Verb] = {
     "read_sampling_period": Verb("read", _INSTRUMENT, _OF),
     "read_analysis_time": Verb("read", _INSTRUMENT, _OF),
     "read_identity": Verb("read", _INSTRUMENT, _OF),
-    "read_site_info": Verb("read", CommandDesk._cannot_yet, _ITEM, {**_OF, **_BOUNDS}),
-    "set_parameter": Verb("set_parameter", CommandDesk._cannot_yet, {**_ITEM, "value": _TEXT}, _OF),
+    "read_report_time": Verb("read", CommandDesk._read_report_time),
+    "read_site_info": Verb("read", CommandDesk._read_site_info, _ITEM, {**_OF, **_BOUNDS}, rate=(600, 3600)),
+    "set_parameter": Verb("set_parameter", CommandDesk._set_parameter, {**_ITEM, "value": _TEXT}, _OF),
     "start_check": Verb("check", _INSTRUMENT, _OF, rate=_SELDOM),
     "set_key": Verb("set_key", CommandDesk._set_credential, {"created": moment, "key": key_text}, rate=(6, 3600)),
     "set_mn": Verb("set_mn", _set_mn, {"mn": matching(r"[0-9A-Za-z_-]{1,24}", "1 to 24 letters and digits")}),

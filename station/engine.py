@@ -13,27 +13,31 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from math import lcm
-from threading import Condition, Event
-from typing import Any
+from threading import Condition, Event, Lock
+from typing import TYPE_CHECKING, Any
 
 from drivers.base import Device
 from drivers.bus import Bus
 from station.clock import EPOCH, Clock, boot_id, floor_to, from_ms, period_length, period_start, to_ms, trust
 from station.commands import ClockSetter, CommandDesk, Terms
 from station.config import BusConfig, Loaded, resolve
-from station.model import Average, Kind, Mark, Reading, Reason, Record, Report, StoreError, asdict, dataclass
+from station.model import Average, Kind, Mark, Reading, Reason, Record, Report, StoreError, asdict, dataclass, replace
 from station.outbox import Depth, PlatformOutbox, sqlite_reader
 from station.parameters import catalogue
 from station.periods import Periods
 from station.poller import Poller, Task
 from station.purge import Purge
 from station.recorder import Batch, Recorder
+from station.records import TOLD
 from station.sender import Sender
 from station.store import Series, Store
 from station.version import VERSION
 from station.watchdog import Heartbeat, Watchdog, notify
 from uplink import UPLINKS
 from uplink.base import Backoff, Context, Uplink, UplinkSettings
+
+if TYPE_CHECKING:
+    from station.site import Site
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +90,8 @@ class Engine:
         self._latest: dict[tuple[str, str], Reading] = {}  # committed, by (point, parameter)
         self._reported: dict[str, datetime] = {}  # newest moment of the real-time data of each platform
         self._young: list[Reading] = []  # committed, but younger than what is reported yet
+        self._dated: dict[tuple[str, str], deque[datetime]] = {}  # seconds taken by records that platforms are told
+        self._dating = Lock()
         self._store_error = ""
         self._retry_at = 0.0
         self._offset, self._stepped = self._wall_offset(), False
@@ -108,6 +114,7 @@ class Engine:
         self.outboxes = {sender.outbox.name: sender.outbox for sender in self.senders}
         outboxes = [sender.outbox for sender in self.senders]
         self.purge = Purge(store, self.config.retention, clock, self._zone, outboxes, self.note)
+        self._site = self._site_watched()
         self._register()
 
     # -- making the parts
@@ -155,6 +162,14 @@ class Engine:
         )
         backoff = Backoff(longest=settings.reconnect_seconds)
         return Sender(uplink, outbox, self.desk, self.stop, heart.beat, self.note, backoff)
+
+    def _site_watched(self) -> Site | None:
+        """Who looks at instruments and links, where a platform wants to know of changes."""
+        if not any({"identity", "site_info"} & set(settings.kinds) for settings in self._settings.values()):
+            return None
+        from station.site import Site
+
+        return Site(self)
 
     def _terms(self, settings: UplinkSettings) -> Terms:
         """How a platform is reported to: as configured, and as it has set since."""
@@ -303,9 +318,19 @@ class Engine:
 
     def keep(self, record: Record, *, urgent: bool = False) -> None:
         """Keep *record* with the next commit, an urgent one at once; from any thread."""
-        self.recorder.record(record, urgent=urgent)
+        self.recorder.record(self._apart(record) if record.kind in TOLD else record, urgent=urgent)
         if urgent:
             self._wake.set()
+
+    def _apart(self, record: Record) -> Record:
+        """*record* in a second of its own: platforms know what they are told by kind, point and second."""
+        with self._dating:
+            taken = self._dated.setdefault((record.kind, record.point), deque(maxlen=64))
+            at = record.at
+            while (second := at.replace(microsecond=0)) in taken:
+                at = second + timedelta(seconds=1)
+            taken.append(second)
+        return record if at == record.at else replace(record, at=at)
 
     def _pause(self) -> float:
         return 0.05 if self.recorder.urgent else TURN / 4
@@ -320,6 +345,8 @@ class Engine:
             notify(f"STATUS={self._status_line()}")
         self._watch_clock()
         self.desk.expire()
+        if self._site:
+            self._site.turn()
         now, monotonic = self.clock.now(), self.clock.monotonic()
         if monotonic < self._retry_at:
             return
@@ -388,6 +415,7 @@ class Engine:
                 messages += [*self._revised(late), *self._longer(late)]
                 reports, closed = self.periods.close(ready)
                 messages += [*self._minutes(closed[Kind.MINUTE], minutes), *self._longer(reports)]
+                messages += self._told([*batch.records, *self._equipment_hours(closed[Kind.DAY])])
                 self.store.add_messages(messages)
                 changed = self._remember(changes, max(ready, self.started))
                 for sender in self.senders:
@@ -537,17 +565,43 @@ class Engine:
         """The senders whose platform takes records of *kind*."""
         return [s for s in self.senders if kind in self._settings[s.outbox.name].kinds]
 
+    def _told(self, records: Iterable[Record]) -> Iterable[tuple[int, Kind, str, datetime, int, str]]:
+        """What happened, for the platforms that take records of its kind."""
+        for record in records:
+            if (kind := TOLD.get(record.kind)) is None:
+                continue
+            for sender in self._serving(record.kind):
+                name = sender.outbox.name
+                wanted = kind is not Kind.EQUIPMENT or self.terms[name].equipment
+                if wanted and record.body.get("platform", name) == name:
+                    yield from self._worded(sender, Report(kind, record.point, record.at, record=record))
+
+    def _equipment_hours(self, until: datetime) -> list[Record]:
+        """Inside a transaction: how long equipment ran in each day that ended, kept."""
+        found: list[Record] = []
+        start = self.periods.next[Kind.DAY]
+        while start < until and self.store.kept("equipment"):
+            from station.equipment import hours  # most stations watch none
+
+            found += hours(self.store, start, start + period_length(Kind.DAY))
+            start += period_length(Kind.DAY)
+        self.store.add_records(found)
+        return found
+
     def _longer(self, reports: Iterable[Report]) -> Iterable[tuple[int, Kind, str, datetime, int, str]]:
         """Hours, days and their later versions, for the platforms that take them."""
         for report in reports:
             if report.kind is not Kind.MINUTE:
                 for sender in self._serving(report.kind.name.lower()):
-                    yield from self._worded(sender, report)
+                    if report.version == 1 or self._settings[sender.outbox.name].revisions:
+                        yield from self._worded(sender, report)
 
     def _revised(self, reports: Iterable[Report]) -> Iterable[tuple[int, Kind, str, datetime, int, str]]:
         """Minute records that went out already and now have a later version."""
         for start in sorted({r.start for r in reports if r.kind is Kind.MINUTE}):
             for sender in self._serving("minute"):
+                if not self._settings[sender.outbox.name].revisions:
+                    continue
                 length = self._minutes_at(sender.outbox.name, start)
                 first = self._aligned(start, length)
                 if first + length <= self._next_minutes[sender.outbox.name]:
@@ -603,6 +657,8 @@ class Engine:
             if thread.is_alive():
                 thread.join(timeout=max(0.1, deadline - self.clock.monotonic()))
         self.note("stop")
+        if self._site:
+            self._site.stop()
         if not self.commit(last=True):
             log.error("%s", self._store_error)
         for sender in self.senders:

@@ -275,12 +275,12 @@ def _valid(store: Store, point: str, kind: Kind, start: int, end: int) -> tuple[
 def gaps(store: Store, platform: str, start: datetime, end: datetime, now: datetime, zone: tzinfo) -> list[Gap]:
     """What *platform* was due from *start* to before *end* and does not have, and why, one kind after the other."""
     account = _Account(store, platform, start, end, now, zone)
-    silences = _silences(store)
+    off = silences(store)
     found: list[Gap] = []
     for stretch in account.stretches:
         for (reason, detail), slots in groupby(
             range(len(stretch.codes)),
-            lambda slot, of=stretch: _why(account, of, slot, silences),  # type: ignore[misc]
+            lambda slot, of=stretch: _why(account, of, slot, off),  # type: ignore[misc]
         ):
             if reason:
                 some = list(slots)
@@ -289,7 +289,7 @@ def gaps(store: Store, platform: str, start: datetime, end: datetime, now: datet
     return found
 
 
-def _why(account: _Account, stretch: _Stretch, slot: int, silences: Sequence[tuple[int, int, str]]) -> tuple[str, str]:
+def _why(account: _Account, stretch: _Stretch, slot: int, off: Sequence[tuple[int, int, str]]) -> tuple[str, str]:
     """Why the platform does not have a period, and what it said; ("", "") if it has."""
     fate, _, said = account.meanings[stretch.codes[slot]]
     if fate in (Fate.ANSWERED, Fate.UNCONFIRMED):
@@ -297,13 +297,13 @@ def _why(account: _Account, stretch: _Stretch, slot: int, silences: Sequence[tup
     if fate is not Fate.MISSING:
         return fate.name.lower(), said
     begins = stretch.first + slot * stretch.step - (stretch.step if stretch.kind is Kind.REALTIME else 0)
-    at = bisect_left(silences, begins, key=lambda silence: silence[1])
-    if at < len(silences) and silences[at][0] < begins + stretch.step:
-        return silences[at][2], ""
+    at = bisect_left(off, begins, key=lambda silence: silence[1])
+    if at < len(off) and off[at][0] < begins + stretch.step:
+        return off[at][2], ""
     return "not_measured", ""
 
 
-def _silences(store: Store) -> list[tuple[int, int, str]]:
+def silences(store: Store) -> list[tuple[int, int, str]]:
     """(from, until, why) between the last reading before each start, or step of the clock, and that moment, in ms."""
     rows = store.query(
         "SELECT clock.boot, mono_ms, offset_ms, at_ms FROM clock"

@@ -117,6 +117,15 @@ class Kind(enum.IntEnum):
     HOUR = 3
     DAY = 4
     POWER_ON = 5
+    # What is told when it happens, from records of the same name (station/records.py):
+    RAW = 6
+    EQUIPMENT = 7
+    EQUIPMENT_HOURS = 8
+    NOISE = 9
+    CHECK = 10
+    KEPT_SAMPLE = 11
+    IDENTITY = 12
+    SITE_INFO = 13
 
 
 class Averaging(enum.StrEnum):
@@ -214,7 +223,8 @@ class Average:
 class Report:
     """Everything one measuring point has to say about one period (or one moment), before it is worded.
 
-    *start* is the start of the period, or the moment of a REALTIME or POWER_ON report.
+    *start* is the start of the period, or the moment of a REALTIME or POWER_ON report.  *record* is what a report of
+    something that happened is about; *asked* says that the platform asked for it, whatever it takes otherwise.
     """
 
     kind: Kind
@@ -222,6 +232,9 @@ class Report:
     start: datetime
     averages: Sequence[Average] = ()
     version: int = 1
+    record: Record | None = None
+    asked: bool = False
+    minutes: int = 1  # how many a MINUTE report spans
 
 
 @dataclass(frozen=True, slots=True)

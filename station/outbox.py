@@ -161,7 +161,8 @@ class PlatformOutbox:
         self._now, self._urgent, self._beat, self._note = now, urgent, beat, note
         self._lock = RLock()
         self._reserve_grown = Condition(self._lock)
-        self._wanted = sum(1 << kind for kind in backlog_kinds) | 1 << Kind.POWER_ON
+        # What happened is re-supplied like what was measured; only periods can be left out.
+        self._wanted = sum(1 << kind for kind in {*backlog_kinds, *(k for k in Kind if k >= Kind.POWER_ON)})
         self._horizon_ms = round(horizon_seconds * 1000)
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._flying: dict[int, Kind] = {}

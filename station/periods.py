@@ -149,7 +149,10 @@ class Periods:
                 for parameter, some in sorted(parts.items())
             ]
             if averages:
-                reports.append(Report(kind, point.code, start, tuple(averages), version if kind is below else 1))
+                same = kind is below  # several minutes made one
+                minutes = length // period_length(Kind.MINUTE) if same else 1
+                found = Report(kind, point.code, start, tuple(averages), version if same else 1, minutes=minutes)
+                reports.append(found)
         return reports
 
     def _due(self, below: Kind, length: timedelta, point: str, parameter: str) -> int:

@@ -341,6 +341,20 @@ class Store:
         )
         return [Record(kind, from_ms(at), json.loads(body), where, who, one) for one, at, where, who, body in rows]
 
+    def kept(self, kind: str) -> bool:
+        """Whether there is any record of *kind*."""
+        return bool(self.query("SELECT 1 FROM record WHERE kind = ? LIMIT 1", (kind,)))
+
+    def newest_records(self, kind: str, *by: str) -> list[Record]:
+        """The newest record of *kind* for each value of *by*: columns, or paths into the body such as "$.item"."""
+        groups = ", ".join(f"json_extract(body, '{one}')" if one.startswith("$") else one for one in by)
+        rows = self.query(
+            "SELECT id, at_ms, point, device, body FROM record WHERE id IN"
+            f" (SELECT max(id) FROM record WHERE kind = ? GROUP BY {groups}) ORDER BY id",
+            (kind,),
+        )
+        return [Record(kind, from_ms(at), json.loads(body), where, who, one) for one, at, where, who, body in rows]
+
     def readings(self, start: datetime, end: datetime, after_id: int = 0) -> list[Reading]:
         """Readings with start <= time < end among those with id > *after_id*, in the order stored."""
         rows = self.query(

@@ -90,6 +90,12 @@ ALLOWABLE = (  # groups of verbs, station/commands.py; every one is off until a 
 )
 
 
+PERIODIC = ("realtime", "minute", "hour", "day")
+# What happens, from records of that name (station/records.py).  Off unless named: a platform that does not know one
+# may refuse it or fall silent, and no generation makes one a duty as far as we have read.
+EVENTS = ("raw", "equipment", "equipment_hours", "noise", "check", "kept_sample", "identity", "site_info")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UplinkSettings:
     """The keys every [[uplink]] table has; a protocol's Settings adds its own."""
@@ -102,16 +108,13 @@ class UplinkSettings:
     reconnect_seconds: int = setting(
         300, low=1, high=3600, text="longest pause between two tries to connect; they start at 1 s, drawn by chance"
     )
-    kinds: tuple[str, ...] = setting(
-        ("realtime", "minute", "hour", "day"),
-        choices=("realtime", "minute", "hour", "day"),
-        text="which records are reported",
-    )
+    kinds: tuple[str, ...] = setting(PERIODIC, choices=(*PERIODIC, *EVENTS), text="which records are reported")
     backlog_kinds: tuple[str, ...] = setting(
-        ("realtime", "minute", "hour", "day"),
-        choices=("realtime", "minute", "hour", "day"),
+        PERIODIC,
+        choices=PERIODIC,
         text="which records are re-supplied after an outage; the others are dropped, counted",
     )
+    revisions: bool = setting(True, text="whether a period that late data changed is reported again")
     allow: tuple[str, ...] = setting(
         (), choices=ALLOWABLE, text="what this platform may change; reading is always allowed"
     )

@@ -99,7 +99,7 @@ def test_nothing_found_is_no_data(tmp_path: Path) -> None:
     later = START + timedelta(days=9)
     assert ask(rig, "minute", later, later) == Result(Outcome.NO_DATA)
     assert ask(rig, "minute", START, later, "elsewhere") == Result(Outcome.NO_DATA)
-    for kind in ("hour", "day", "equipment_hours", "raw", "noise", "check"):
+    for kind in ("hour", "day", "equipment_hours", "noise", "check"):
         assert ask(rig, kind, START, later) == Result(Outcome.NO_DATA)
     assert ask(rig, "minute", later, START) == Result(Outcome.CONDITIONS, reason="from is after to")
     rig.engine.shut_down()

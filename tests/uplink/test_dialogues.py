@@ -12,6 +12,7 @@ from station.model import Kind, Message, Outcome, Result
 from tests.uplink.judge import judge
 from tests.uplink.test_frame import SAMPLES, samples
 from tests.uplink.test_link import MN, Listener, talking
+from uplink.hj212.dialects import Habits
 from uplink.hj212.messages import COMMANDS, UPLOADS
 from uplink.hj212.verbs import MEANINGS
 
@@ -60,21 +61,29 @@ DIALOGUES = {
     "3019": Dialogue("PolId=w01018", OF, {"serial": "SN-7"}, "PolId=w01018;w01018-SN=SN-7"),
     "3020": Dialogue(
         "PolId=w01018;InfoId=i12001",
-        {**OF, "item": "i12001"},
-        {"time": NOON, "value": "1"},
+        {**OF, "item": "instrument_state"},
+        {"time": NOON, "value": "maintenance"},
         "DataTime=20260301120000;PolId=w01018;i12001-Info=1",
     ),
-    "3021": Dialogue("PolId=w01018;InfoId=i13004;i13004-Info=168.0", {**OF, "item": "i13004", "value": "168.0"}),
+    "3021": Dialogue(
+        "PolId=w01018;InfoId=i13004;i13004-Info=168.0", {**OF, "item": "digestion_temperature", "value": "168.0"}
+    ),
     "3022": Dialogue("PolId=w01018", OF),
     "3024": Dialogue("PolId=w01018", OF),
 }
 RECALLS = {"2013": "raw", "2031": "day", "2041": "equipment_hours", "2051": "minute", "2052": "noise", "2061": "hour"}
 RECALLS["2062"] = "check"
-REFUSED = {"1001", "1021", "1022", "1031", "1032", "1041", "1042", "3013", "3014"}  # of 2005 alone: no text was read
+# Of 2005 alone, whose text was not read: alarms the station has none of, addresses and times no platform is to move,
+# equipment it does not switch.
+REFUSED = {"1001", "1021", "1022", "1031", "1032", "1042", "2071", "3013", "3014"}
 UP = {  # what goes up of the station's own accord, or in an answer, and where that is tested
     "1001": "test_provisioning_tells_the_hardware_and_takes_the_mn",
     "1013": "test_the_clock_is_asked_for_after_connecting",
+    "1041": "test_the_daily_report_time_is_told_where_its_form_is_known",
     "1014": "test_an_old_key_is_asked_to_be_renewed",
+    **dict.fromkeys(
+        ("2013", "2021", "2041", "2052", "2062", "3015", "3019", "3020"), "test_a_report_goes_up_under_its_command"
+    ),
     "2011": "test_a_report_goes_up_under_its_command",
     "2031": "test_a_report_goes_up_under_its_command",
     "2051": "test_a_report_goes_up_under_its_command",
@@ -97,6 +106,8 @@ def dialogue_test(row):
         return {"9013": UP["1013"], "9014": UP["2011"]}[row.cn]
     if not row.verb:
         return "test_what_2005_alone_asks_is_refused"
+    if row.cn == "1041":
+        return UP["1041"]
     if row.kind == "N":
         return "test_a_notice_is_answered_by_9013_alone"
     return "test_recalled_records_come_one_by_one" if row.cn in RECALLS else "test_a_request_is_answered_in_its_order"
@@ -105,10 +116,10 @@ def dialogue_test(row):
 def test_every_command_has_its_dialogue():
     for row in COMMANDS:
         if row.direction == "down" and row.verb:
-            assert row.cn in DIALOGUES or row.cn in RECALLS, row
+            assert row.cn in DIALOGUES or row.cn in RECALLS or row.cn == "1041", row
         elif row.direction == "down" and row.kind != "A":
             assert row.cn in REFUSED, row
-    assert set(DIALOGUES) | set(RECALLS) == set(MEANINGS)
+    assert set(DIALOGUES) | set(RECALLS) | {"1041"} == set(MEANINGS)
 
 
 @pytest.fixture
@@ -164,13 +175,39 @@ def test_a_notice_is_answered_by_9013_alone(link, listener, cn):
     assert [(a.cn, a.st, a.qn, a.flag, a.data) for a in answers] == [("9013", "91", QN, "4", "")]
 
 
-def test_what_2005_alone_asks_is_refused(link, listener):
+ALARMS = {"1001": "AlarmTime=10", "1022": "w01018-LowValue=1,w01018-UpValue=9", "1032": "ReportTarget=10.0.0.1"}
+
+
+@pytest.mark.parametrize("cn", sorted(REFUSED))
+def test_what_2005_alone_asks_is_refused(link, listener, cn):
+    """9011 with QnRtn=2, one of the three codes of 2005 (B), and nothing reaches the desk."""
     with talking(link, listener, standard="2005") as station:
-        for cn in sorted(REFUSED):
-            listener.say(cn, flag="1")
-        answers = listener.frames(len(REFUSED))
+        listener.say(cn, ALARMS.get(cn, ""), flag="1")
+        (answer,) = listener.frames()
+        assert listener.frames(1, seconds=0.1) == []
         assert station.commands.asked == []
-    assert {a.data for a in answers} == {f"QN={QN};QnRtn=2"}
+    assert (answer.cn, answer.st, answer.data) == ("9011", "91", f"QN={QN};QnRtn=2")
+
+
+@pytest.mark.parametrize(("form", "said"), [("HHMM", "0000"), ("HHMMSS", "000000")])
+def test_the_daily_report_time_is_told_where_its_form_is_known(link, listener, form, said):
+    """The name of the field is B, its form C: without the habit 1041 is refused."""
+    with talking(link, listener, standard="2005", habits=Habits(report_time=form)) as station:
+        station.commands.results = {"read_report_time": Result(Outcome.DONE, {"time": "00:00:00"})}
+        listener.say("1041", flag="1")
+        answers = listener.frames(3)
+    assert [(a.cn, a.data) for a in answers] == [
+        ("9011", f"QN={QN};QnRtn=1"),
+        ("1041", f"ReportTime={said}"),
+        ("9012", f"QN={QN};ExeRtn=1"),
+    ]
+
+
+def test_the_daily_report_time_is_not_told_in_a_form_nobody_has_named(link, listener):
+    with talking(link, listener, standard="2005") as station:
+        listener.say("1041", flag="1")
+        assert listener.frames()[0].data == f"QN={QN};QnRtn=2"
+        assert station.commands.asked == []
 
 
 @pytest.mark.parametrize("kind", list(UPLOADS))
@@ -277,8 +314,6 @@ def test_no_qn_of_ours_is_one_the_platform_has_just_used(link, listener):
 
 
 def test_a_platform_may_never_answer_records(link, listener):
-    from uplink.hj212.dialects import Habits
-
     with talking(link, listener, habits=Habits(recall_answer="never")) as station:
         done(listener, station, "2051", 4, records(3))
         listener.say("2051", BOUNDS)
@@ -359,7 +394,7 @@ def test_a_log_is_recalled_and_a_state_is_answered_directly(link, listener):
         assert listener.frames()[0].data == "ExeRtn=1"
     assert (record.cn, record.data) == ("3020", log[0].text)
     assert record.qn != QN
-    assert dict(station.commands.asked[0].arguments) == {"parameter": "cod", "item": "i11001", **FROM_TO}
+    assert dict(station.commands.asked[0].arguments) == {"parameter": "cod", "item": "instrument_log", **FROM_TO}
 
 
 # -- what cannot be understood
@@ -453,7 +488,7 @@ def test_a_split_request_is_joined_before_it_is_carried_out(link, listener):
         listener.say("3021", "InfoId=i13004;i13004-Info=168.0", flag="7", pnum="2", pno="2")
         listener.say("3021", "PolId=w01018", flag="7", pnum="2", pno="1", qn="20260301081600002")
         assert [a.data for a in listener.frames(2)] == ["QnRtn=1", "ExeRtn=1"]
-    assert dict(station.commands.asked[0].arguments) == {"parameter": "cod", "item": "i13004", "value": "168.0"}
+    assert dict(station.commands.asked[0].arguments) == {**OF, "item": "digestion_temperature", "value": "168.0"}
 
 
 @pytest.mark.parametrize("sample", [s for s in samples("segment") if s.id != "no samples"] or samples("segment"))

@@ -47,6 +47,7 @@ class Dialect:
     minute_datatime: str = "start"
     hour_datatime: str = "start"
     day_datatime: str = "start"
+    report_time: str = ""  # 1041 is refused
     noise: str = "data"
     flags: str = "each"
     missing: str = "flag"
@@ -189,6 +190,9 @@ class Habits:
     minute_datatime: str | None = _unset(choices=ENDS, text="which end of a minute DataTime names")
     hour_datatime: str | None = _unset(choices=ENDS, text="which end of an hour")
     day_datatime: str | None = _unset(choices=ENDS, text="which end of a day")
+    report_time: str | None = _unset(
+        choices=("HHMM", "HHMMSS"), text="how 1041 of 2005 is answered (its form is C); without it 1041 is refused"
+    )
     noise: str | None = _unset(choices=("data", "average"), text="noise statistics as L5-Data, or L5-Avg with a Flag")
     flags: str | None = _unset(choices=("each", "one"), text="a Flag for each factor, or one for all: the worst")
     marks: Mapping[str, str] = _table("letter of our mark to the platform's letter")

@@ -30,7 +30,6 @@ from uplink.hj212.voice import Guard, Terms, Timing
 _log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 10.0
-CHOSEN = ("realtime", "minute", "hour", "day")  # kinds a platform may be spared; the others are always sent
 WAIT_SECONDS = 0.25  # a look at stop and a sign of life in between
 
 _MN = re.compile(r"[!-~]{1,27}")
@@ -80,7 +79,9 @@ class Hj212Settings(UplinkSettings):
     heartbeat_seconds: int | None = setting(None, low=0, high=3600, text="interval of 9015; 0 sends none")
     codes: Mapping[str, str] = _table("parameter to factor code, where not the catalogue's")
     units: Mapping[str, str] = _table("parameter to unit, where not the catalogue's")
-    missing: str | None = setting(None, choices=("flag", "omit"), text="a factor without value: its Flag, or nothing")
+    missing: str | None = setting(
+        None, choices=("flag", "omit", "extreme"), text="a factor without value: its Flag, nothing, or an extreme value"
+    )
     datatime: str | None = setting(None, choices=ENDS, text="which end of every period DataTime names")
     habits: Habits = field(default_factory=Habits, metadata={"text": "single habits over the dialect's"})
     ask_clock: bool = setting(False, text="ask with 1013 after connecting; the platform then sends 1012")
@@ -190,9 +191,7 @@ class Hj212Uplink:
             )
             for p in settings.point
         }
-        self._kinds = {Kind[name.upper()] for name in settings.kinds} | {
-            kind for kind in Kind if kind.name.lower() not in CHOSEN
-        }
+        self._kinds = {Kind.POWER_ON, *(Kind[name.upper()] for name in settings.kinds)}
         self.timing = Timing(
             float(remembered.get("timeout_seconds", settings.timeout_seconds)),
             int(remembered.get("resends", settings.resends)),
@@ -215,9 +214,15 @@ class Hj212Uplink:
 
     def compose(self, report: Report) -> str | None:
         """The data area for *report*, digits frozen; None for a kind or point this platform does not get."""
-        if report.kind not in self._kinds or report.point not in self._terms.points:
+        if report.point not in self._terms.points or not (report.asked or report.kind in self._kinds):
             return None
         return self._wording.compose(report)
+
+    def pieces(self, text: str) -> list[str]:
+        """A log *text* in pieces that each fit one message."""
+        from uplink.hj212.events import pieces
+
+        return pieces(text)
 
     def run(self, outbox: Outbox, commands: Commands, stop: Event) -> None:
         """Connect and serve until *stop*; raise LinkDown when that fails."""

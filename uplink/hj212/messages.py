@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
 from typing import NamedTuple
 
-from station.model import Average, ConfigError, Kind, Mark, Outcome, Parameter, Report, dataclass
+from station.model import Average, Averaging, ConfigError, Kind, Mark, Outcome, Parameter, Report, dataclass
 from uplink.hj212.dialects import Dialect
 from uplink.hj212.frame import (
     CP_LIMIT,
@@ -89,7 +89,8 @@ COMMANDS: Sequence[Row] = (
     Row("1022", "down", "R", "set alarm limits", until="2005"),
     Row("1031", "down", "R", "read the platform's address", until="2005"),
     Row("1032", "down", "R", "set the platform's address", until="2005"),
-    Row("1041", "down", "R", "read the daily report time", until="2005"),
+    Row("1041", "down", "R", "read the daily report time", until="2005", verb="read_report_time"),
+    Row("1041", "up", "A", "daily report time", "ReportTime", until="2005"),
     Row("1042", "down", "R", "set the daily report time", until="2005"),
     Row("1061", "down", "R", "read the real-time interval", verb="read_realtime_interval"),
     Row("1061", "up", "A", "real-time interval", "RtdInterval"),
@@ -118,6 +119,7 @@ COMMANDS: Sequence[Row] = (
     Row("2061", "up", "U", "hourly data", "DataTime; Cou, Min, Avg, Max, Flag"),
     Row("2062", "down", "R", "query standard-sample checks", "BeginTime, EndTime", "2025", verb="recall"),
     Row("2062", "up", "U", "standard-sample check", "DataTime; SampleRd, StandardValue, ResultType", "2025"),
+    Row("2071", "down", "R", "query alarm records", until="2005"),
     Row("2071", "up", "U", "alarm records", until="2005"),
     Row("2072", "up", "U", "alarm event", until="2005"),
     Row("2081", "up", "U", "power-on report", "DataTime, RestartTime", "2017"),
@@ -164,7 +166,7 @@ _CN_OF: Mapping[str, str] = {  # by the name of a kind, so that the station may 
     "EQUIPMENT_HOURS": "2041",
     "NOISE": "2052",
     "CHECK": "2062",
-    "SAMPLE_KEPT": "3015",
+    "KEPT_SAMPLE": "3015",
     "IDENTITY": "3019",
     "SITE_INFO": "3020",
 }
@@ -337,10 +339,15 @@ class Factor:
     suffix: str  # "Rtd", or what a noise statistic carries in the records of a period
     decimals: int
     shift: int = 0  # power of ten from the catalogue's unit to the platform's
+    total: bool = False  # a period has its total (Cou) in place of a mean
+    flow: int | None = None  # power of ten to m³/s: a period has its volume (Cou) too
 
-    def values(self, kind: Kind, average: Average) -> Iterator[str]:
-        """The values there are, as name=digits."""
-        for suffix, value in self._named(kind, average):
+    def values(self, kind: Kind, average: Average, seconds: float) -> Iterator[str]:
+        """The values there are, as name=digits, over so many *seconds*."""
+        if kind in PERIODS and self.flow is not None and average.mean is not None and math.isfinite(average.mean):
+            # What was measured, in m³ (2017, read); the decimals are ours, a litre.
+            yield f"{self.name('Cou')}={digits(average.mean * 10**self.flow * seconds * average.share, 3)}"
+        for suffix, value in self.named(kind, average):
             if value is not None and math.isfinite(value):
                 yield f"{self.name(suffix)}={digits(value, self.decimals, self.shift)}"
 
@@ -348,9 +355,12 @@ class Factor:
         """The name of one value."""
         return self.code if "-" in self.code else f"{self.code}-{suffix}"
 
-    def _named(self, kind: Kind, average: Average) -> tuple[tuple[str, float | None], ...]:
+    def named(self, kind: Kind, average: Average) -> tuple[tuple[str, float | None], ...]:
+        """What a report of *kind* says of the factor: suffix and value."""
         if kind is Kind.REALTIME or "-" in self.code:
             return (("Rtd", average.mean),)
+        if self.total:
+            return (("Cou", average.mean),)
         if self.suffix != "Rtd":
             return ((self.suffix, average.mean),)
         return (("Min", average.minimum), ("Avg", average.mean), ("Max", average.maximum))
@@ -383,7 +393,14 @@ class Wording:
         """*codes* and *units* go over the dialect's and the catalogue's; what has no code is not sent."""
         codes, units = {**dialect.codes, **codes}, {**dialect.units, **units}
         chosen = {
-            key: Factor(code, _suffix(parameter, dialect), _decimals(parameter, dialect), _shift(parameter, units))
+            key: Factor(
+                code,
+                _suffix(parameter, dialect),
+                _decimals(parameter, dialect),
+                _shift(parameter, units),
+                parameter.averaging is Averaging.SUM,
+                conversion(parameter.unit, "m³/s"),
+            )
             for key, parameter in catalogue.items()
             if (code := codes.get(key) or getattr(parameter, dialect.code))
         }
@@ -391,24 +408,35 @@ class Wording:
 
     def compose(self, report: Report) -> str | None:
         """The data area of *report*, digits frozen; None where it has nothing to say."""
+        if report.kind > Kind.POWER_ON:
+            from uplink.hj212.events import said as happened  # most platforms are told of periods alone
+
+            return happened(report, self)
         head = f"DataTime={timestamp(self._datatime(report), self.zone)}"
         if report.kind is Kind.POWER_ON:
             return f"{head};RestartTime={timestamp(self.started, self.zone)}"
-        said = [average for average in report.averages if self._item(report.kind, average)]
-        items = [self._item(report.kind, average) for average in said]
+        items, said = [], []
+        for average in report.averages:
+            if item := self._item(report, average):
+                items.append(item)
+                said.append(average)
         if items and self.dialect.flags == "one":
             items.append(f"Flag={self.dialect.marks[max(average.mark for average in said)]}")
         return ";".join([head, *items]) if items else None
 
     def _datatime(self, report: Report) -> datetime:
-        length = PERIODS.get(report.kind, timedelta())
-        return report.start + length if self.dialect.ends(report.kind) else report.start
+        return report.start + _length(report) if self.dialect.ends(report.kind) else report.start
 
-    def _item(self, kind: Kind, average: Average) -> str:
-        factor = self.factors.get(average.parameter)
+    def _item(self, report: Report, average: Average) -> str:
+        factor, kind = self.factors.get(average.parameter), report.kind
         if factor is None:
             return ""
-        said, one = list(factor.values(kind, average)), self.dialect.flags == "one"
+        said = list(factor.values(kind, average, _length(report).total_seconds()))
+        one = self.dialect.flags == "one"
+        if not said and self.dialect.missing == "extreme":
+            from uplink.hj212.types import extreme  # few platforms want it
+
+            said = list(extreme(factor, kind, average))
         if not said and (one or self.dialect.missing == "omit"):
             return ""
         if not one and (not said or factor.flagged(kind, average.mark)):
@@ -427,6 +455,10 @@ class Wording:
     def moment(self, text: str) -> datetime:
         """The moment that 14 digits of local time name."""
         return moment(text, self.zone)
+
+
+def _length(report: Report) -> timedelta:
+    return PERIODS.get(report.kind, timedelta()) * report.minutes
 
 
 def _suffix(parameter: Parameter, dialect: Dialect) -> str:

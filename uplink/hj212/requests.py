@@ -141,9 +141,13 @@ class Requests:
             6: segment.flag != "" and segment.flags is None,
             7: self._issued(segment) is None,
             8: row is None,
-            REFUSED: row is not None and not row.verb,
+            REFUSED: row is not None and not self._served(row),
         }
         return next((code for code, found in faults.items() if found), ACCEPTED)
+
+    def _served(self, row: Row) -> bool:
+        """Whether there is an answer at all: that to 1041 has no form until a habit gives it one."""
+        return bool(row.verb) and (row.verb != "read_report_time" or bool(self._dialect.report_time))
 
     def _locked(self) -> None:
         name = self._terms.settings.name

@@ -51,6 +51,12 @@ def _time_of_day(text: str, wording: Wording) -> str:
     return time(int(text[:2]), int(text[2:4]), int(text[4:])).isoformat()
 
 
+def _item(text: str, wording: Wording) -> str:
+    from uplink.hj212.events import ITEMS  # comes with the first request about site information
+
+    return ITEMS[text]
+
+
 def _type(text: str, wording: Wording) -> str:
     return {"0": "zero", "1": "span"}[text]
 
@@ -94,7 +100,13 @@ def _serial(asked: Mapping[str, str], values: Mapping[str, str], wording: Wordin
 
 
 def _info(asked: Mapping[str, str], values: Mapping[str, str], wording: Wording) -> str:
-    return f"{values.get('item') or asked['InfoId']}-Info={values['value']}"
+    from uplink.hj212.events import ITEMS, number_of
+
+    return f"{asked['InfoId']}-Info={number_of(ITEMS[asked['InfoId']], values['value'])}"
+
+
+def _report_time(asked: Mapping[str, str], values: Mapping[str, str], wording: Wording) -> str:
+    return "ReportTime=" + values["time"].replace(":", "")[: len(wording.dialect.report_time)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +170,7 @@ def _by_start(arguments: dict[str, str], wording: Wording) -> dict[str, str]:
 
 _OF = Reads("PolId", "parameter", _parameter)
 _OF_ANY = Reads("PolId", "parameter", _parameter, needed=False)
-_ITEM = Reads("InfoId", "item", _text)
+_ITEM = Reads("InfoId", "item", _item)
 _BOUNDS = (Reads("BeginTime", "from", _moment), Reads("EndTime", "to", _moment))
 _BOUNDS_IF_ANY = tuple(bound._replace(needed=False) for bound in _BOUNDS)
 
@@ -175,6 +187,7 @@ MEANINGS: Mapping[str, Sequence[Meaning]] = {
     "1011": (Meaning("read_clock", (_OF_ANY,), (_echo("PolId"), _stamp("SystemTime", "time"))),),
     "1012": (Meaning("set_clock", (_OF_ANY, Reads("SystemTime", "time", _moment))),),
     "1014": (Meaning("set_key", (Reads("SKCreateTime", "created", _moment), Reads("NewSK", "key", _text))),),
+    "1041": (Meaning("read_report_time", (), (_report_time,)),),
     "1061": (Meaning("read_realtime_interval", (), (_plain("RtdInterval", "seconds"),)),),
     "1062": (Meaning("set_realtime_interval", (Reads("RtdInterval", "seconds", _number),)),),
     "1063": (Meaning("read_minute_interval", (), (_plain("MinInterval", "minutes"),)),),

@@ -1,0 +1,145 @@
+"""What a platform asks for that is no period: records, raw readings, logs; worded then as it would be told.
+
+What was told already comes as it was worded then.  Read piece by piece as it is sent, in the uplink's thread.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from station.clock import from_ms, to_ms
+from station.model import Average, Kind, Message, Reading, Record, Report, replace
+
+if TYPE_CHECKING:
+    from station.engine import Engine
+    from station.sender import Sender
+
+WINDOW = timedelta(minutes=10)  # of readings in memory at once
+EARLIEST = datetime(2026, 1, 1, tzinfo=UTC)  # there was no station before
+DAYS = timedelta(days=7)  # of records
+CHUNK = 200  # events in memory at once
+SECOND = timedelta(seconds=1)
+
+
+def recalled(
+    engine: Engine, platform: str, kind: Kind, point: str | None, first: datetime, last: datetime
+) -> Iterator[Message]:
+    """Records of *kind* from *first* to *last*, both included, oldest first; raw ones with the readings stored."""
+    told = engine.outboxes[platform].recall(kind, point, first, last)
+    reports = _records(engine, kind, point, first, last)
+    if kind is Kind.RAW:
+        reports = heapq.merge(reports, _readings(engine, point, first, last), key=_start)
+    both: Iterator[Message | Report] = heapq.merge(told, reports, key=_start)
+    for _, some in groupby(both, key=_start):
+        known: set[str] = set()
+        for one in some:
+            if isinstance(one, Message):
+                known.add(one.point)
+                yield one
+            elif one.point not in known:
+                yield from _worded(engine, platform, one)
+
+
+def _start(one: Message | Report) -> datetime:
+    return one.start
+
+
+def _records(engine: Engine, kind: Kind, point: str | None, first: datetime, last: datetime) -> Iterator[Report]:
+    at, end = max(first, EARLIEST), min(last, engine.clock.now()) + SECOND
+    while at < end:
+        until = min(at + DAYS, end)
+        for record in engine.store.records(kind.name.lower(), at, until, point=point):
+            yield Report(kind, record.point, record.at, record=record, asked=True)
+        at = until
+
+
+def _worded(engine: Engine, platform: str, report: Report) -> Iterator[Message]:
+    """*report* as a message of no number, if it concerns *platform* and can be said to it."""
+    if report.record is not None and report.record.body.get("platform", platform) != platform:
+        return
+    text = _sender(engine, platform).uplink.compose(report)
+    if text is not None:
+        yield Message(0, report.kind, report.point, report.start, report.version, text)
+
+
+def _sender(engine: Engine, platform: str) -> Sender:
+    return next(sender for sender in engine.senders if sender.outbox.name == platform)
+
+
+# -- raw readings
+
+
+def _readings(engine: Engine, point: str | None, first: datetime, last: datetime) -> Iterator[Report]:
+    """What was read in each second, as the instruments gave it and the station calibrated it.
+
+    What is polled more than once a second goes out once, by its last reading: a platform knows it by its second.
+    """
+    at, end = first, min(last, engine.clock.now()) + SECOND
+    while (begin := engine.store.first_reading_since(at)) is not None and begin < end:
+        at, until = max(at, begin), min(max(at, begin) + WINDOW, end)
+        found = engine.store.readings(at, until, engine.store.reading_floor(at))
+        mine = sorted((r for r in found if point in (None, r.point)), key=lambda r: (r.time, r.point))
+        for (second, where), some in groupby(mine, key=lambda r: (r.time.replace(microsecond=0), r.point)):
+            yield Report(Kind.RAW, where, second, _newest(some), asked=True)
+        at = until
+
+
+def _newest(readings: Iterable[Reading]) -> tuple[Average, ...]:
+    newest = {r.parameter: Average(r.parameter, r.value, mark=r.mark) for r in readings}
+    return tuple(newest[parameter] for parameter in sorted(newest))
+
+
+# -- logs
+
+
+def logged(
+    engine: Engine,
+    platform: str,
+    point: str | None,
+    item: str,
+    parameter: str | None,
+    first: datetime,
+    last: datetime,
+) -> Iterator[Message]:
+    """Events from *first* to *last* as log texts: all of them, or those of the instrument that measures *parameter*."""
+    devices = {
+        task.device.name
+        for task in engine.tasks.values()
+        if parameter in task.device.units and point in (None, task.point(str(parameter)))
+    }
+    where = point or engine.config.point[0].code
+    events = _events(engine, first, last, devices if item == "instrument_log" else None)
+    for second, texts in groupby(events, key=lambda event: event[0].replace(microsecond=0)):
+        body = {"item": item, "value": "; ".join(text for _, text in texts), "parameters": [parameter or ""]}
+        report = Report(Kind.SITE_INFO, where, second, record=Record("site_info", second, body), asked=True)
+        yield from _pieces(engine, platform, report)
+
+
+def _pieces(engine: Engine, platform: str, report: Report) -> Iterator[Message]:
+    """The messages of one text: several where it is longer than a frame has room for."""
+    assert report.record is not None
+    cut = getattr(_sender(engine, platform).uplink, "pieces", lambda text: [text])
+    for text in cut(str(report.record.body["value"])):
+        record = replace(report.record, body={**report.record.body, "value": text})
+        yield from _worded(engine, platform, replace(report, record=record))
+
+
+def _events(
+    engine: Engine, first: datetime, last: datetime, devices: set[str] | None
+) -> Iterator[tuple[datetime, str]]:
+    after = 0
+    while rows := engine.store.query(
+        "SELECT id, at_ms, code, arguments FROM event WHERE id > ? AND at_ms >= ? AND at_ms < ? ORDER BY id LIMIT ?",
+        (after, to_ms(first), to_ms(last + SECOND), CHUNK),
+    ):
+        after = rows[-1][0]
+        for _, at_ms, code, text in rows:
+            arguments = json.loads(text)
+            if devices is None or arguments.get("device") in devices:
+                said = " ".join(f"{key} {value}" for key, value in arguments.items() if value not in ("", None))
+                yield from_ms(at_ms), f"{code} {said}".strip()

@@ -1,0 +1,130 @@
+"""What happens, as it is worded for a platform: one test a kind, shapes as the fact sheet has them."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from station.model import Average, Kind, Mark, Record, Report
+from station.records import EQUIPMENT, INSTRUMENT_STATES, ITEMS, LINK_STATES, LOGGER_STATES, TOLD
+from tests.uplink.conftest import MN
+from uplink.hj212.events import CODES, LOG_BYTES, LOG_CHARACTERS, number_of, pieces
+from uplink.hj212.link import PointSettings
+from uplink.hj212.messages import UPLOADS
+
+AT = datetime(2026, 3, 1, 4, tzinfo=UTC)
+ALL = {"kinds": ("minute", *TOLD), "codes": {"cod": "w01018", "ph": "w01001"}}
+
+
+def worded(link, kind, body, point="P1", at=AT, asked=False, **changes):
+    station = link(1, **{**ALL, **changes})
+    record = Record(kind, at, body, point, "analyser")
+    return station.uplink.compose(Report(TOLD[kind], point, at, record=record, asked=asked))
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "text"),
+    [
+        ("equipment", {"states": {"1": "running", "2": "off", "3": "blow_back"}}, "SB1-RS=1;SB2-RS=0;SB3-RS=5"),
+        ("equipment_hours", {"hours": {"1": 23.5, "2": 0.0}}, "SB1-RT=23.50;SB2-RT=0.00"),
+        ("noise", {"levels": {"noise": 61.26, "unknown": 1.0}}, "LA-Data=61.3"),
+        (
+            "check",
+            {"parameter": "cod", "value": 98.76, "standard": 100.0, "passed": True},
+            "w01018-SampleRd=98.8,w01018-StandardValue=100.0,w01018-ResultType=1",
+        ),
+        (
+            "check",
+            {"parameter": "cod", "value": 70.0, "standard": 100.0, "passed": False},
+            "w01018-SampleRd=70.0,w01018-StandardValue=100.0,w01018-ResultType=0",
+        ),
+        ("kept_sample", {"vase": 3}, "VaseNo=3"),
+        ("identity", {"serial": "SN-8", "before": "SN-7", "parameters": ["x", "cod"]}, "PolId=w01018;w01018-SN=SN-8"),
+        (
+            "site_info",
+            {"item": "instrument_link", "value": "bad", "parameters": ["cod", "ph"]},
+            "PolId=w01018;i12002-Info=1",
+        ),
+        ("site_info", {"item": "logger_state", "value": "stopped"}, "i22001-Info=1"),
+        (
+            "raw",
+            {
+                "sampled": "2026-03-01T10:00:00+08:00",
+                "completed": "2026-03-01T11:30:00+08:00",
+                "type": "0",
+                "values": {"cod": [31.25, "N"], "nothing": [1.0, "N"]},
+            },
+            "w01018-SampleTime=20260301100000,w01018-CompleteTime=20260301113000,w01018-SampleType=0,"
+            "w01018-Avg=31.2,w01018-Flag=N",
+        ),
+    ],
+)
+def test_a_record_is_worded_with_the_fields_of_its_command(link, kind, body, text):
+    assert worded(link, kind, body) == f"DataTime=20260301120000;{text}"
+
+
+def test_every_kind_that_is_told_has_a_command_of_its_own():
+    assert {kind.name.lower() for kind in TOLD.values()} == set(TOLD)
+    assert len({UPLOADS[kind] for kind in TOLD.values()}) == len(TOLD)
+
+
+def test_a_kind_that_is_not_named_is_told_only_when_it_is_asked_for(link):
+    body = {"vase": 3}
+    assert worded(link, "kept_sample", body, kinds=("minute",)) is None
+    assert worded(link, "kept_sample", body, kinds=("minute",), asked=True) == "DataTime=20260301120000;VaseNo=3"
+
+
+def test_an_instrument_read_for_the_first_time_replaces_none(link):
+    assert worded(link, "identity", {"serial": "SN-7", "before": "", "parameters": ["cod"]}) is None
+
+
+def test_an_instrument_this_platform_knows_nothing_of_is_not_spoken_of(link):
+    body = {"item": "instrument_state", "value": "fault", "parameters": ["solar_radiation"]}
+    assert worded(link, "site_info", body) is None
+
+
+def test_a_point_that_is_not_reported_here_has_nothing_to_say(link):
+    station = link(1, **ALL, point=(PointSettings(point="P2", mn=MN),))
+    record = Record("kept_sample", AT, {"vase": 1}, "P1")
+    assert station.uplink.compose(Report(Kind.KEPT_SAMPLE, "P1", AT, record=record)) is None
+
+
+def test_a_raw_reading_took_no_time_and_keeps_its_mark(link):
+    station = link(1, **ALL)
+    averages = (Average("ph", 7.123, mark=Mark.N), Average("cod", None, mark=Mark.D))
+    report = Report(Kind.RAW, "P1", AT, averages, asked=True)
+    assert station.uplink.compose(report) == (
+        "DataTime=20260301120000;"
+        "w01001-SampleTime=20260301120000,w01001-CompleteTime=20260301120000,w01001-Avg=7.12,w01001-Flag=N;"
+        "w01018-SampleTime=20260301120000,w01018-CompleteTime=20260301120000,w01018-Flag=D"
+    )
+
+
+def test_every_item_and_every_word_for_a_value_has_its_code():
+    assert set(CODES) == set(ITEMS)
+    for item, words in (
+        ("instrument_state", INSTRUMENT_STATES),
+        ("instrument_link", LINK_STATES),
+        ("platform_link", LINK_STATES),
+        ("logger_state", LOGGER_STATES),
+    ):
+        assert len({number_of(item, word) for word in words}) == len(words)
+    assert [number_of("instrument_state", word) for word in ("blow_back", "service")] == ["5", "10"]
+    assert EQUIPMENT.index("alarm") == 4
+
+
+def test_a_log_text_is_cut_to_what_a_frame_has_room_for_and_loses_nothing(link):
+    """At most 890 characters, and in Chinese no more bytes than a data area holds."""
+    from uplink.hj212.messages import split
+
+    for text in ("valve 3 opened " * 200, "清洗管路完成" * 300, "x"):
+        parts = pieces(text)
+        assert "".join(parts).split() == text.split()
+        assert all(len(part) <= LOG_CHARACTERS and len(part.encode()) <= LOG_BYTES for part in parts)
+        body = {"item": "logger_log", "value": parts[0], "parameters": ["cod"]}
+        said = worded(link, "site_info", body, at=AT + timedelta(seconds=1))
+        assert said.endswith(f"i21001-Info=//{parts[0].strip()}//")
+        assert split(said, head=85, split_head=104, width=4) == [said]
+
+
+def test_a_log_text_cannot_break_the_data_area_it_stands_in():
+    assert number_of("logger_log", "a;b=c,d&&e//f#\r\ng\x00") == "//a b c d e/f g//"

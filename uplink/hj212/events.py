@@ -1,0 +1,176 @@
+"""What happens, worded: equipment, checks, kept samples, identities, site information, raw measurements.
+
+Fields of 2021, 2041, 3015, 3019 and 3020 are those of HJ 212-2017 (read); of 2013, 2052 and 2062 those a project
+maps from the appendix of 2025 (B).  Loaded with the first such report or request.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+
+from station.model import Average, Kind, Mark, Record, Report
+from station.records import EQUIPMENT, INSTRUMENT_STATES, LINK_STATES, LOGGER_STATES
+from uplink.hj212.messages import Wording, digits, timestamp
+
+ITEMS: Mapping[str, str] = {  # codes of site information, 2017 table (read)
+    "i11001": "instrument_log",
+    "i12001": "instrument_state",
+    "i12002": "instrument_link",
+    "i13001": "range",
+    "i13004": "digestion_temperature",
+    "i13005": "digestion_minutes",
+    "i13007": "intercept",
+    "i13008": "slope",
+    "i13009": "detection_limit",
+    "i21001": "logger_log",
+    "i22001": "logger_state",
+    "i22003": "platform_link",
+}
+CODES = {word: code for code, word in ITEMS.items()}
+_NUMBERS: Mapping[str, Mapping[str, str]] = {  # of the values that are words
+    "instrument_state": dict(zip(INSTRUMENT_STATES, ("0", "1", "2", "3", "5", "6", "7", "8", "9", "10"), strict=True)),
+    "instrument_link": dict(zip(LINK_STATES, "01", strict=True)),
+    "logger_state": dict(zip(LOGGER_STATES, "0123", strict=True)),
+    "platform_link": dict(zip(LINK_STATES, "01", strict=True)),  # as i12002 has it: the digest names no values (C)
+}
+LOG_CHARACTERS = 890  # of a log text (2017, read)
+LOG_BYTES = 840  # what a data area has room for beside DataTime, PolId and the item, however long the MN
+
+
+def number_of(item: str, value: object) -> str:
+    """What stands for *value* of *item* on the wire.
+
+    >>> number_of("instrument_state", "calibrating"), number_of("slope", 1.02), number_of("logger_log", "restart")
+    ('3', '1.02', '//restart//')
+    """
+    if item.endswith("_log"):
+        return f"//{clean(str(value))}//"
+    if item in _NUMBERS:
+        return _NUMBERS[item][str(value)]
+    return f"{value:g}" if isinstance(value, float) else clean(str(value))
+
+
+def clean(text: str) -> str:
+    """*text* as it may stand in a data area: nothing that is part of its syntax, no line ends.
+
+    >>> clean("a;b=1, c//d & #")
+    'a b 1 c/d'
+    """
+    return re.sub(r"/{2,}", "/", " ".join(re.sub(r"[;,=&#\x00-\x20\x7f]+", " ", text).split()))
+
+
+def pieces(text: str) -> list[str]:
+    """A log text in pieces that each fit a frame.
+
+    >>> [len(piece) for piece in pieces("x" * 1000)], [len(piece) for piece in pieces("清" * 300)]
+    ([840, 160], [280, 20])
+    """
+    found, size = [""], 0
+    for character in clean(text):
+        width = len(character.encode("utf-8", "replace"))
+        if size + width > LOG_BYTES or len(found[-1]) >= LOG_CHARACTERS:
+            found.append("")
+            size = 0
+        found[-1] += character
+        size += width
+    return found
+
+
+def said(report: Report, wording: Wording) -> str | None:
+    """The data area of a report of something that happened; None where this platform has no words for it."""
+    items = list(_raw(report, wording) if report.kind is Kind.RAW else _recorded(report, wording))
+    return ";".join([f"DataTime={timestamp(report.start, wording.zone)}", *items]) if items else None
+
+
+def _recorded(report: Report, wording: Wording) -> Iterator[str]:
+    if report.record is not None:
+        yield from _WORDED[report.kind](report.record, wording)
+
+
+def _raw(report: Report, wording: Wording) -> Iterator[str]:
+    """Each factor with its own times, as an analyser's cycle or as a reading that took no time."""
+    body: Mapping[str, object] = report.record.body if report.record else {}
+    sampled, completed = (_moment(body.get(key), report.start) for key in ("sampled", "completed"))
+    for average in _measured(report):
+        factor = wording.factors.get(average.parameter)
+        if factor is None:
+            continue
+        parts = [("SampleTime", timestamp(sampled, wording.zone)), ("CompleteTime", timestamp(completed, wording.zone))]
+        parts += [("SampleType", clean(str(body["type"])))] if body.get("type") else []
+        parts += [("Avg", digits(average.mean, factor.decimals, factor.shift))] if average.mean is not None else []
+        parts.append(("Flag", wording.dialect.marks[average.mark]))
+        yield ",".join(f"{factor.name(name)}={value}" for name, value in parts)
+
+
+def _moment(text: object, otherwise: datetime) -> datetime:
+    return datetime.fromisoformat(str(text)) if text else otherwise
+
+
+def _measured(report: Report) -> Sequence[Average]:
+    if report.record is None:
+        return report.averages
+    return [Average(key, value, mark=Mark[mark]) for key, (value, mark) in report.record.body["values"].items()]
+
+
+def _equipment(record: Record, wording: Wording) -> Iterator[str]:
+    for number, state in record.body["states"].items():
+        yield f"SB{number}-RS={EQUIPMENT.index(state)}"
+
+
+def _hours(record: Record, wording: Wording) -> Iterator[str]:
+    for number, hours in record.body["hours"].items():
+        yield f"SB{number}-RT={digits(hours, 2)}"
+
+
+def _noise(record: Record, wording: Wording) -> Iterator[str]:
+    for parameter, level in record.body["levels"].items():
+        if factor := wording.factors.get(parameter):
+            yield f"{factor.name('Data')}={digits(level, factor.decimals)}"
+
+
+def _check(record: Record, wording: Wording) -> Iterator[str]:
+    body = record.body
+    if factor := wording.factors.get(body["parameter"]):
+        read, standard = (digits(body[key], factor.decimals, factor.shift) for key in ("value", "standard"))
+        names = (("SampleRd", read), ("StandardValue", standard), ("ResultType", f"{bool(body['passed']):d}"))
+        yield ",".join(f"{factor.name(name)}={value}" for name, value in names)
+
+
+def _kept_sample(record: Record, wording: Wording) -> Iterator[str]:
+    yield f"VaseNo={record.body['vase']}"
+
+
+def _identity(record: Record, wording: Wording) -> Iterator[str]:
+    """A swap; what was read for the first time replaces nothing."""
+    if record.body["before"] and (code := _instrument(record, wording)):
+        yield f"PolId={code}"
+        yield f"{code}-SN={clean(record.body['serial'])[:24]}"
+
+
+def _site_info(record: Record, wording: Wording) -> Iterator[str]:
+    item = record.body["item"]
+    code = _instrument(record, wording)
+    if item.startswith("instrument") and not code:
+        return
+    if code:
+        yield f"PolId={code}"
+    yield f"{CODES[item]}-Info={number_of(item, record.body['value'])}"
+
+
+def _instrument(record: Record, wording: Wording) -> str:
+    """The code by which this platform knows the instrument: that of the first factor it gets from it."""
+    known = (wording.factors.get(parameter) for parameter in record.body.get("parameters", ()))
+    return next((factor.code for factor in known if factor), "")
+
+
+_WORDED: Mapping[Kind, Callable[[Record, Wording], Iterator[str]]] = {
+    Kind.EQUIPMENT: _equipment,
+    Kind.EQUIPMENT_HOURS: _hours,
+    Kind.NOISE: _noise,
+    Kind.CHECK: _check,
+    Kind.KEPT_SAMPLE: _kept_sample,
+    Kind.IDENTITY: _identity,
+    Kind.SITE_INFO: _site_info,
+}
