@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from station.model import Average, Kind, Mark, Record, Report
-from station.records import EQUIPMENT, INSTRUMENT_STATES, LINK_STATES, LOGGER_STATES
 from uplink.hj212.messages import Wording, digits, timestamp
 
 ITEMS: Mapping[str, str] = {  # codes of site information, 2017 table (read)
@@ -29,11 +28,31 @@ ITEMS: Mapping[str, str] = {  # codes of site information, 2017 table (read)
     "i22003": "platform_link",
 }
 CODES = {word: code for code, word in ITEMS.items()}
-_NUMBERS: Mapping[str, Mapping[str, str]] = {  # of the values that are words
-    "instrument_state": dict(zip(INSTRUMENT_STATES, ("0", "1", "2", "3", "5", "6", "7", "8", "9", "10"), strict=True)),
-    "instrument_link": dict(zip(LINK_STATES, "01", strict=True)),
-    "logger_state": dict(zip(LOGGER_STATES, "0123", strict=True)),
-    "platform_link": dict(zip(LINK_STATES, "01", strict=True)),  # as i12002 has it: the digest names no values (C)
+# The station's words (station/records.py) as the tables of 2017 number them (read).
+EQUIPMENT: Mapping[str, str] = {
+    "off": "0",
+    "running": "1",
+    "calibrating": "2",
+    "maintenance": "3",
+    "alarm": "4",
+    "blow_back": "5",
+}
+VALUES: Mapping[str, Mapping[str, str]] = {  # of the items whose values are words
+    "instrument_state": {
+        "running": "0",
+        "maintenance": "1",
+        "fault": "2",
+        "calibrating": "3",
+        "blow_back": "5",
+        "power_fault": "6",
+        "measuring": "7",
+        "standardising": "8",
+        "standby": "9",
+        "service": "10",
+    },
+    "instrument_link": {"good": "0", "bad": "1"},
+    "logger_state": {"running": "0", "stopped": "1", "fault": "2", "maintenance": "3"},
+    "platform_link": {"good": "0", "bad": "1"},  # as i12002 has it: the digest names no values (C)
 }
 LOG_CHARACTERS = 890  # of a log text (2017, read)
 LOG_BYTES = 840  # what a data area has room for beside DataTime, PolId and the item, however long the MN
@@ -47,8 +66,8 @@ def number_of(item: str, value: object) -> str:
     """
     if item.endswith("_log"):
         return f"//{clean(str(value))}//"
-    if item in _NUMBERS:
-        return _NUMBERS[item][str(value)]
+    if item in VALUES:
+        return VALUES[item][str(value)]
     return f"{value:g}" if isinstance(value, float) else clean(str(value))
 
 
@@ -116,7 +135,7 @@ def _measured(report: Report) -> Sequence[Average]:
 
 def _equipment(record: Record, wording: Wording) -> Iterator[str]:
     for number, state in record.body["states"].items():
-        yield f"SB{number}-RS={EQUIPMENT.index(state)}"
+        yield f"SB{number}-RS={EQUIPMENT[state]}"
 
 
 def _hours(record: Record, wording: Wording) -> Iterator[str]:
