@@ -27,7 +27,7 @@ from drivers.registers import (
     encode,
     plan_reads,
 )
-from station.model import Mark, dataclass, did_you_mean, fields, replace
+from station.model import Mark, dataclass, did_you_mean, fields, line_in, replace
 
 __all__ = [
     "Action",
@@ -225,11 +225,19 @@ def parse(text: str, name: str, source: str = "") -> Profile:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ProfileError(f"{source or name}: not TOML: {error}") from error
+    except RecursionError as error:
+        raise ProfileError(f"{source or name}: not a profile: lists or tables lie too deep in one another") from error
     faults: list[str] = []
     profile = _profile(name, raw, faults)
     if faults or profile is None:
-        raise ProfileError("\n".join(f"{source or name}: {fault}" for fault in faults))
+        raise ProfileError("\n".join(_placed(fault, text, source or name) for fault in faults))
     return profile
+
+
+def _placed(fault: str, text: str, source: str) -> str:
+    """*fault*, which begins with its place in the file, behind the file's name and the line."""
+    line = line_in(text, fault.partition(": ")[0])
+    return f"{source}:{line}: {fault}" if line else f"{source}: {fault}"
 
 
 # -- what a file may say

@@ -18,9 +18,10 @@ from typing import Any
 from drivers import DRIVERS
 from drivers.base import BusSettings, Device, DeviceSettings, DriverError
 from drivers.bus import Bus
-from station.loader import Fault, Unusable, build, line_of, locate
+from station.loader import CONTROL, Fault, Unusable, build
 from station.model import ConfigError, dataclass, did_you_mean, field, fields, replace, setting
 from station.parameters import catalogue
+from station.places import line_of, locate
 from uplink import UPLINKS
 from uplink.base import UplinkSettings
 
@@ -219,6 +220,8 @@ def load(path: Path, *, secrets: bool = True) -> Loaded:
         raise ConfigError(f"{path}:{number}: is not UTF-8 text; save the file as UTF-8 (not GBK)") from error
     try:
         table = tomllib.loads(text)
+    except RecursionError as error:
+        raise ConfigError(f"{path}: not a configuration: lists or tables lie too deep in one another") from error
     except tomllib.TOMLDecodeError as error:
         where = re.search(r"\(at line (\d+), column \d+\)", str(error))
         said = str(error).partition(" (at ")[0]
@@ -255,7 +258,12 @@ def _with_whole_ports(config: Config, folder: Path) -> Config:
 def _worded(path: Path, fault: Fault, lines: Mapping[str, int]) -> str:
     line = line_of(fault.path, lines)
     place = f"{path}:{line}" if line else str(path)
-    return f"{place}: {fault.path}: {fault.text}"
+    said = f"{fault.path}: {fault.text}"
+    return f"{place}: {re.sub(CONTROL, _escaped, said)}"  # what it quotes goes to a terminal
+
+
+def _escaped(control: re.Match[str]) -> str:
+    return f"\\x{ord(control[0]):02x}"
 
 
 def _cross_faults(

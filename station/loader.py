@@ -14,6 +14,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from station.model import MISSING, Field, dataclass, did_you_mean, fields, is_dataclass
 
+CONTROL = r"[\x00-\x1f\x7f-\x9f]"  # no name, file or text to send holds one
 _WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 _KINDS = {str: "text", int: "a whole number", float: "a number", bool: "true/false", list: "a list", dict: "a table"}
 
@@ -125,6 +126,8 @@ def _scalar(kind: Any, value: Any, place: str, description: Field[Any], faults: 
     right = type(value) is kind or (kind is float and type(value) is int)  # bool is an int to isinstance
     if not right:
         _complain(faults, place, f"{_show(value)} is {_kind(value)}, not {_WORDS[kind]}")
+    if kind is str and (control := re.search(CONTROL, value)):
+        _complain(faults, place, f"holds the control character U+{ord(control[0]):04X}")
     low, high = description.metadata.get("low"), description.metadata.get("high")
     if kind is float and value != value:
         _complain(faults, place, "nan is not a number")
@@ -155,45 +158,3 @@ def _show(value: Any) -> str:
 
 def _kind(value: Any) -> str:
     return _KINDS.get(type(value), f"a {type(value).__name__}")
-
-
-_HEADER = r"^\s*(\[\[?)\s*([^\]]+?)\s*\]\]?"
-_KEY = r"""^\s*("[^"]*"|'[^']*'|[A-Za-z0-9_-]+)\s*(?:=|\.)"""
-
-
-def locate(text: str) -> dict[str, int]:
-    """Line number of every table and key of a TOML *text*, by path (tomllib gives no positions).
-
-    >>> locate("[[bus]]\\nname = 'a'\\n[[bus.device]]\\nunit_id = 3\\n")
-    {'bus[0]': 1, 'bus[0].name': 2, 'bus[0].device[0]': 3, 'bus[0].device[0].unit_id': 4}
-    """
-    lines: dict[str, int] = {}
-    counts: dict[str, int] = {}
-    prefix = ""
-    for number, line in enumerate(text.splitlines(), 1):
-        if header := re.match(_HEADER, line):
-            prefix = ""
-            parts = [part.strip().strip("\"'") for part in header[2].split(".")]
-            for part in parts[:-1]:
-                prefix = _indexed(_join(prefix, part), counts)
-            prefix = _join(prefix, parts[-1])
-            if header[1] == "[[":
-                counts[prefix] = counts.get(prefix, 0) + 1
-                prefix = _indexed(prefix, counts)
-            lines.setdefault(prefix, number)
-        elif key := re.match(_KEY, line):
-            lines.setdefault(_join(prefix, key[1].strip("\"'")), number)
-    return lines
-
-
-def _indexed(path: str, counts: Mapping[str, int]) -> str:
-    return f"{path}[{counts[path] - 1}]" if path in counts else path
-
-
-def line_of(path: str, lines: Mapping[str, int]) -> int | None:
-    """The line of *path*, or of the nearest thing around it."""
-    while path:
-        if path in lines:
-            return lines[path]
-        path = path[: max(path.rfind("."), path.rfind("["), 0)]
-    return None

@@ -330,6 +330,17 @@ def setting(
     return field(default=default, metadata=metadata)
 
 
+def line_in(text: str, path: str) -> int | None:
+    """The line where *path*, such as bus[0].name, or the nearest thing around it stands in a TOML *text*.
+
+    >>> line_in("[[bus]]\\nname = 1\\n", "bus[0].name[2]"), line_in("", "bus")
+    (2, None)
+    """
+    from station.places import line_of, locate  # only what is wrong pays for it
+
+    return line_of(path, locate(text))
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The end of a sentence that names the nearest of the *known* words, or nothing.
 

@@ -1,6 +1,7 @@
 """Profile files: what they may say, and how each fault is named."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -20,12 +21,52 @@ NAMES = sorted(path.stem for path in SHIPPED.glob("*.toml"))
 def faults(text: str) -> list[str]:
     with pytest.raises(ProfileError) as caught:
         parse(text, "mine", "mine.toml")
-    return [line.removeprefix("mine.toml: ") for line in str(caught.value).splitlines()]
+    return [re.sub(r"^mine\.toml(:\d+)?: ", "", line) for line in str(caught.value).splitlines()]
 
 
 def changed(old: str, new: str) -> str:
     assert old in THERMOMETER
     return THERMOMETER.replace(old, new, 1)
+
+
+def test_each_fault_of_a_file_names_its_line():
+    """The nearest line there is: the key's, else its table's."""
+    text = """title = "x"
+baudrate = 9600
+unit_id = 1
+gap = 5
+
+[[register]]
+parameter = "ph"
+table = "holding"
+address = 70000
+type = "u16"
+example = 7
+
+[[variant]]
+name = "v"
+
+[[variant.register]]
+parameter = "ph"
+table = "holding"
+type = "f16"
+address = 1
+example = 7
+"""
+    with pytest.raises(ProfileError) as caught:
+        parse(text, "mine", "mine.toml")
+    assert str(caught.value).splitlines() == [
+        "mine.toml:4: gap: unknown key; did you mean gap_ms?",
+        "mine.toml:9: register[0].address: 70000 is above 65535",
+        'mine.toml:19: variant[0].register[0].type: "f16" is not one of u16, i16, u32, i32, f32, ascii; '
+        "did you mean u16?",
+    ]
+
+
+@pytest.mark.parametrize("value", ["[" * 3000 + "]" * 3000, "{a=" * 3000 + "1" + "}" * 3000])
+def test_a_file_with_tables_too_deep_in_one_another_is_refused(value):
+    with pytest.raises(ProfileError, match=r"^mine\.toml: not a profile: lists or tables lie too deep in one another$"):
+        parse(f"a = {value}", "mine", "mine.toml")
 
 
 @pytest.mark.parametrize("name", NAMES)

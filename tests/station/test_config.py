@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from station.config import load, parse_zone
-from station.loader import line_of, locate
 from station.model import ConfigError
+from station.places import line_of, locate
 
 EXAMPLE = Path(__file__).parents[2] / "station" / "example" / "station.toml"
 
@@ -52,6 +52,51 @@ def test_the_example_has_no_faults(folder: Path) -> None:
     assert [w for w in loaded.warnings if "is not there now" not in w] == [
         f"{folder / 'station.toml'}:{line(folder / 'station.toml', '[[uplink]]')}: uplink[0].codes: rain, orp, "
         "chlorophyll, blue_green_algae, collector_mass: no factor code, so not sent; give them one here if wanted"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "written", "place"),
+    [
+        ('name = "Niutang demo"', r'name = "\u001b[2J"', "station.name"),
+        ('data_folder = "data"', r'data_folder = "a\u0000b"', "station.data_folder"),
+        ('port = "ports/water"', r'port = "ports/water\n"', "bus[0].port"),
+        ('name = "weather"', r'name = "wea\tther"', "bus[0].device[0].name"),
+        ('host = "127.0.0.1"', r'host = "127.0.0.1\u0085"', "uplink[0].host"),
+    ],
+)
+def test_a_text_with_a_control_character_is_a_fault(folder: Path, key: str, written: str, place: str) -> None:
+    """No file can be called so, and no terminal or frame should be sent it."""
+    path = example(folder, (key, written))
+    (fault,) = faults(path)
+    assert fault.startswith(f"station.toml:{line(path, written)}: {place}: holds the control character U+00")
+
+
+def test_a_control_character_in_a_key_is_shown_and_not_sent(folder: Path) -> None:
+    """A sentence about it must not clear the terminal."""
+    path = example(folder, ("commit_seconds = 60", r'"\u001b[2J" = 60'))
+    (fault,) = faults(path)
+    assert fault.endswith(r"station.\x1b[2J: unknown key")
+
+
+@pytest.mark.parametrize("value", ["[" * 5000 + "]" * 5000, "{a = " * 5000 + "1" + "}" * 5000])
+def test_tables_too_deep_in_one_another_are_refused(folder: Path, value: str) -> None:
+    path = example(folder, ("commit_seconds = 60", f"commit_seconds = {value}"))
+    assert faults(path) == ["station.toml: not a configuration: lists or tables lie too deep in one another"]
+
+
+def test_very_long_dotted_keys_are_unknown_keys(folder: Path) -> None:
+    path = example(folder, ("commit_seconds = 60", f"commit_seconds{'.a' * 5000} = 1"))
+    assert faults(path) == [f"station.toml:{line(path, '.a.a')}: station.commit_seconds: this is a table, not a number"]
+
+
+def test_faults_of_an_own_profile_carry_the_line_of_its_file(folder: Path) -> None:
+    path = example(folder, ('profile = "deltaohm-pmsense"', 'profile = "mine"'))
+    (folder / "profiles").mkdir()
+    (folder / "profiles" / "mine.toml").write_text('title = "x"\nbaudrate = 9600\nunit_id = 1\nparity = "X"\n')
+    table = line(path, 'profile = "mine"') - 2
+    assert faults(path) == [
+        f'station.toml:{table}: bus[1].device[0]: profiles/mine.toml:4: parity: "X" is not one of N, E, O'
     ]
 
 
