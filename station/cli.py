@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import click
 
@@ -158,7 +158,7 @@ def status(config: Path, as_json: bool) -> None:
     else:
         from station.screen import show_status
 
-        show_status(found)
+        show_status(found, {point.code: point.name for point in loaded.config.point})
 
 
 @cli.command(help="help.read")
@@ -186,7 +186,7 @@ def _read_alone(loaded: Loaded, name: str) -> list[dict[str, Any]]:
     """Open the port for one reading: no station runs that owns it."""
     from drivers.bus import Bus
     from station.config import make_device
-    from station.status import NoSuchDevice, sample
+    from station.status import NoSuchDevice, failed, sample
 
     for bus in loaded.config.bus:
         for settings in bus.device:
@@ -194,6 +194,8 @@ def _read_alone(loaded: Loaded, name: str) -> list[dict[str, Any]]:
                 line = Bus(bus)
                 try:
                     return [sample(one) for one in make_device(settings, line, loaded.profile_folders).read()]
+                except StationError as error:
+                    raise failed(name, error) from error
                 finally:
                     line.close()
     known = ", ".join(d.name for bus in loaded.config.bus for d in bus.device)
@@ -221,7 +223,7 @@ def export(
     config: Path,
 ) -> None:
     """Rows to a file or to standard output."""
-    from station.export import check_version, rows, write_csv, write_json
+    from station.export import check_version, columns, rows, write_csv, write_json
 
     loaded = _load(config)
     _known(point, {p.code for p in loaded.config.point}, "point")
@@ -232,14 +234,17 @@ def export(
     limits = {"start": _moment(start, loaded.zone), "end": _moment(end, loaded.zone)}
     _asked(loaded, "commit")
     found = rows(loaded.database, kind, loaded.zone, **limits, point=point, parameter=parameter)
-    write = write_csv if form == "csv" else write_json
+
+    def write(file: TextIO) -> int:
+        return write_csv(found, file, columns(kind)) if form == "csv" else write_json(found, file)
+
     if str(output) == "-":
         sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
-        write(found, sys.stdout)
+        write(sys.stdout)
         return
     try:
         with output.open("w", encoding="utf-8", newline="") as file:
-            count = write(found, file)
+            count = write(file)
     except StationError:
         raise
     except OSError as error:

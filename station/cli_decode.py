@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from drivers.profile import Profile
 
 
-@click.command("decode", cls=Command, help="decode.help")
+@click.command("decode", cls=Command, help="help.decode")
 @click.argument("profile")
 @option("--request", key="request")
 @option("--response", key="response")

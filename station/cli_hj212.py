@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -97,14 +97,15 @@ def _show(one: Any) -> None:
     from rich.table import Table
 
     from station.screen import BAD, DIM, GOOD, console
+    from uplink.hj212.inspect import masked
 
     out = console()
     state = t("frame.good") if one.ok else t("frame.bad")
     secret = f"  {t('frame.encrypted')}" if one.encrypted else ""
     out.print(t("frame.title", at=one.at, dialect=one.dialect, state=state) + secret, style=GOOD if one.ok else BAD)
-    out.print("  ".join(f"{name}={value}" for name, value in _masked(one.fields)))
+    out.print("  ".join(f"{name}={value}" for name, value in masked(one.fields).items()))
     if one.parameters:
-        out.print("  ".join(f"{name}={value}" for name, value in one.parameters.items()))
+        out.print("  ".join(f"{name}={value}" for name, value in masked(one.parameters).items()))
     if one.data:
         table = Table(box=None, pad_edge=False)
         for title in (t("frame.code"), t("frame.parameter"), t("frame.values")):
@@ -118,11 +119,6 @@ def _show(one: Any) -> None:
     for text in (*one.faults, *one.hints):
         out.print(f"  {text}", style=BAD if not one.ok else "yellow")
     out.print()
-
-
-def _masked(fields: Mapping[str, str]) -> Iterable[tuple[str, str]]:
-    """The fields without the password."""
-    return [(name, "***" if name == "PW" and value else value) for name, value in fields.items()]
 
 
 def _name(parameter: str | None) -> str:

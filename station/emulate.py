@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
+import os
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -75,7 +78,9 @@ def lines(loaded: Loaded, replays: Mapping[str, Replay], links: Path | None = No
     found = Lines()
     with contextlib.ExitStack() as stack:
         for bus in loaded.config.bus:
-            link = _link(Path(bus.port) if links is None else links / bus.name.replace("/", "_"))
+            link = Path(bus.port) if links is None else links / bus.name.replace("/", "_")
+            stack.enter_context(_claimed(link))
+            _clear(link)
             values = {d.name: replays[d.name].values() for d in bus.device if d.name in replays}
             settings: Sequence[Any] = bus.device
             if settings and settings[0].alone:
@@ -89,8 +94,20 @@ def lines(loaded: Loaded, replays: Mapping[str, Replay], links: Path | None = No
         yield found
 
 
-def _link(path: Path) -> Path:
-    """Where the link to a pseudo-terminal goes; never over a real device, nor over udev's link to one."""
+@contextlib.contextmanager
+def _claimed(link: Path) -> Iterator[None]:
+    """*link* as this process's own: by a socket's name, which the kernel forgets with the process."""
+    name = hashlib.sha256(os.fsencode(link.parent.resolve() / link.name)).hexdigest()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as claim:
+        try:
+            claim.bind(f"\0niutang-line-{name}")
+        except OSError as error:
+            raise ConfigError(f"{link}: is served by another emulator; stop it, or use --links FOLDER") from error
+        yield
+
+
+def _clear(path: Path) -> None:
+    """Make way for a link to a pseudo-terminal; never over a real device, nor over udev's link to one."""
     try:
         taken = path.exists() and not (path.is_symlink() and path.resolve().is_relative_to("/dev/pts"))
         if taken:
@@ -99,7 +116,6 @@ def _link(path: Path) -> Path:
         path.unlink(missing_ok=True)
     except OSError as error:
         raise ConfigError(f"{path}: a link cannot be made there ({error.strerror}); use --links FOLDER") from error
-    return path
 
 
 def listen(source: TextIO | None, obey: Callable[[str], str], say: Callable[[str], None]) -> None:

@@ -509,6 +509,10 @@ class Engine:
                 reason = self.recorder.state(device).reason or Reason.NO_REPLY
                 batch.readings.append(Reading(device, series.point, parameter, ready, None, None, Mark.B, reason))
 
+    def is_current(self, device: str, parameter: str) -> bool:
+        """Whether the newest value of a series still says how things are, as the B of a report would be reckoned."""
+        return self._silent_seconds(device, parameter) < self._patience(device, self._shortest)
+
     def _silent_seconds(self, device: str, parameter: str) -> float:
         """Since when a series had no good reply, on the clock that never steps."""
         return self.clock.monotonic() - self.recorder.heard.get((device, parameter), self._started_monotonic)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import datetime, tzinfo
 from pathlib import Path
@@ -21,6 +21,17 @@ from station.store import SCHEMA_VERSION, connect, unpack_averages, unpack_mark
 
 KINDS = {"readings": None, "minute": Kind.MINUTE, "hour": Kind.HOUR, "day": Kind.DAY}
 BOM = "\ufeff"
+
+READING = ("time", "point", "device", "parameter", "name", "unit", "value", "raw", "mark", "reason")
+AVERAGE = (
+    "start", "point", "parameter", "name", "unit", "average", "minimum", "maximum", "mark", "valid", "total",
+    "valid_share", "version",
+)  # fmt: skip
+
+
+def columns(kind: str) -> Sequence[str]:
+    """The headings of a table of *kind*, which it has without rows, too."""
+    return READING if KINDS[kind] is None else AVERAGE
 
 
 def check_version(database: Path) -> None:
@@ -119,14 +130,12 @@ def _local(milliseconds: int, zone: tzinfo) -> str:
     return from_ms(milliseconds).astimezone(zone).isoformat(timespec="seconds")
 
 
-def write_csv(found: Iterator[dict[str, Any]], file: TextIO) -> int:
+def write_csv(found: Iterator[dict[str, Any]], file: TextIO, columns: Sequence[str]) -> int:
     """Write *found* with a byte-order mark, so that spreadsheets take it for UTF-8; how many rows."""
     file.write(BOM)
-    count, writer = 0, None
+    count, writer = 0, csv.DictWriter(file, columns)
+    writer.writeheader()
     for row in found:
-        if writer is None:
-            writer = csv.DictWriter(file, list(row))
-            writer.writeheader()
         writer.writerow({key: _unarmed(value) for key, value in row.items()})
         count += 1
     return count

@@ -53,8 +53,8 @@ def number(value: float | None, parameter: str) -> str:
     return f"{value:.{known.decimals}f}" if known else f"{value:g}"
 
 
-def show_status(found: Mapping[str, Any]) -> None:
-    """The screen of `station status`."""
+def show_status(found: Mapping[str, Any], points: Mapping[str, str]) -> None:
+    """The screen of `station status`; *points* are the names of the measuring points by their codes."""
     out = console()
     out.print(t("status.title", name=found["station"]), style="bold")
     since = datetime.fromisoformat(found["started"]).astimezone() if found["running"] else None
@@ -65,7 +65,7 @@ def show_status(found: Mapping[str, Any]) -> None:
     out.print(_devices(found["devices"], now) if found["devices"] else t("status.no_devices"))
     values = [(device, value) for device in found["devices"] for value in device["values"]]
     if values:
-        out.print(_values(values))
+        out.print(_values(values, points, found["running"]))
     out.print(_platforms(found["platforms"]) if found["platforms"] else t("status.no_platforms"))
     for thing in (*found["devices"], *found["platforms"]):
         if thing["error"]:
@@ -99,18 +99,21 @@ def _why_silent(device: Mapping[str, Any]) -> str:
     return f"{t('status.silent')}: {t(key)}" if key else t("status.silent")
 
 
-def _values(values: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> Table:
+def _values(
+    values: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], points: Mapping[str, str], running: bool
+) -> Table:
     table = _table("values", "device", "point", "parameter", "value", "unit", "mark", "age", right=("value", "age"))
     for device, value in values:
+        outdated = running and not value["current"]
         table.add_row(
             device["name"],
-            value["point"],
+            _point(value["point"], points),
             _name(value["parameter"]),
             number(value["value"], value["parameter"]),
             value["unit"],
-            _mark(value["mark"]),
+            t("mark.outdated") if outdated else _mark(value["mark"]),
             age(value["age_seconds"]),
-            style="" if value["mark"] == "N" else BAD,
+            style="" if value["mark"] == "N" and not outdated else BAD,
         )
     return table
 
@@ -147,6 +150,16 @@ def show_rows(columns: Sequence[tuple[str, str]], rows: Sequence[Mapping[str, st
     for row in rows:
         table.add_row(*(row[key] for key, _ in columns))
     console().print(table)
+
+
+def _point(code: str, points: Mapping[str, str]) -> str:
+    """The name of a point, with its code where another has the same name.
+
+    >>> _point("a", {"a": "Outlet", "b": "Inlet"}), _point("a", {"a": "Outlet", "b": "Outlet"}), _point("c", {})
+    ('Outlet', 'Outlet (a)', 'c')
+    """
+    name = points.get(code, code)
+    return f"{name} ({code})" if list(points.values()).count(name) > 1 else name
 
 
 def _name(parameter: str) -> str:

@@ -54,7 +54,11 @@ def live(engine: Engine) -> dict[str, Any]:
 
 def _device(engine: Engine, name: str, now: datetime) -> dict[str, Any]:
     state = engine.recorder.state(name)
-    values = [value(r, now) for (device, _), r in list(engine.recorder.current.items()) if device == name]
+    values = [
+        value(reading, now) | {"current": engine.is_current(name, parameter)}
+        for (device, parameter), reading in list(engine.recorder.current.items())
+        if device == name
+    ]
     return {
         "name": name,
         "bus": next(p.bus_name for p in engine.pollers if any(t.device.name == name for t in p.tasks)),
@@ -118,8 +122,14 @@ def read_device(engine: Engine, name: str) -> list[dict[str, Any]]:
     if not done.wait(READ_PATIENCE):
         raise ReadFailed(f"{name}: the bus was busy for {READ_PATIENCE:g} s")
     if isinstance(found[0], StationError):
-        raise ReadFailed(str(found[0]))
+        raise failed(name, found[0])
     return [sample(one) for one in found[0]]
+
+
+def failed(name: str, error: StationError) -> ReadFailed:
+    """*error* as what came of reading device *name*, which it need not know."""
+    said = str(error)
+    return ReadFailed(said if said.startswith(f"{name}:") else f"{name}: {said}")
 
 
 def sample(one: Sample) -> dict[str, Any]:
@@ -139,7 +149,7 @@ def stored(store: Store, now: datetime) -> dict[str, Any]:
     """What the database alone says, while no station runs: the newest reading of each series, what is owed."""
     newest: dict[str, list[dict[str, Any]]] = {}
     for reading in last_readings(store):
-        newest.setdefault(reading.device, []).append(value(reading, now))
+        newest.setdefault(reading.device, []).append(value(reading, now) | {"current": False})
     return {
         "running": False,
         "time": now.isoformat(),

@@ -21,6 +21,7 @@ from drivers.emulator import EmulatedBus, emulated_bus
 from station import cli, i18n
 from station.config import load
 from station.control import ControlServer
+from station.export import columns
 from station.migrations import migrate
 from station.model import StoreError, StoreVersionError
 from station.service import verbs
@@ -161,8 +162,8 @@ def test_status_asks_the_running_station(command: Command, running: Rig) -> None
     assert lines[0] == "Station test"
     assert lines[1].startswith("running since 20")
     assert "dust line answers 3 s 0" in lines
-    assert "dust site PM2.5 35.0 µg/m³ N normal 3 s" in lines
-    assert "dust site PM10 60.0 µg/m³ N normal 3 s" in lines
+    assert "dust Site PM2.5 35.0 µg/m³ N normal 3 s" in lines
+    assert "dust Site PM10 60.0 µg/m³ N normal 3 s" in lines
     (district,) = (text for text in lines if text.startswith("district"))
     assert district == "district not connected 3 33 s 0 0 0 0"
 
@@ -175,6 +176,19 @@ def test_status_speaks_json(command: Command, running: Rig) -> None:
         ("pm25", 35.0, "µg/m³", "N"), ("pm10", 60.0, "µg/m³", "N"),
     }  # fmt: skip
     assert [(p["name"], p["owed"], p["connected"]) for p in found["platforms"]] == [("district", 3, False)]
+
+
+def test_a_value_from_before_a_silence_is_shown_as_out_of_date(command: Command, running: Rig) -> None:
+    """As it would be a B in a report; until then it is what was measured last."""
+    running.instrument.go_silent()
+    running.clock.advance(26)  # and 3 s since the last poll
+    found = json.loads(command("status", "--json", "--config", running.loaded.path).out)
+    assert [v["current"] for v in found["devices"][0]["values"]] == [True, True]
+    running.clock.advance(1)
+    done = command("status", "--config", running.loaded.path)
+    assert "dust Site PM2.5 35.0 µg/m³ out of date 30 s" in [" ".join(text.split()) for text in done.out.splitlines()]
+    found = json.loads(command("status", "--json", "--config", running.loaded.path).out)
+    assert [(v["mark"], v["current"]) for v in found["devices"][0]["values"]] == [("N", False), ("N", False)]
 
 
 def test_status_of_a_stopped_station_comes_from_its_database(command: Command, rig: Rig) -> None:
@@ -246,11 +260,12 @@ def test_read_opens_the_port_when_no_station_runs(command: Command, line: tuple[
 def test_read_of_a_silent_instrument_is_one_sentence(command: Command, line: tuple[Path, EmulatedBus]) -> None:
     """Exit 69."""
     path, emulated = line
+    tmp_path = path.parent
     emulated.units[1].fail("silent")
     done = command("read", "dust", "--config", path)
     assert (done.code, done.out) == (69, "")
     assert len(done.said) == 1
-    assert "no reply" in done.said[0]
+    assert done.said[0].startswith(f"dust: {tmp_path}/port unit 1: no reply to ")
 
 
 def test_read_of_an_unknown_device_names_those_there_are(command: Command, tmp_path: Path) -> None:
@@ -263,7 +278,7 @@ def test_read_without_a_port_says_which(command: Command, tmp_path: Path) -> Non
     """Exit 69."""
     done = command("read", "dust", "--config", configure(tmp_path))
     assert done.code == 69
-    assert done.said == [f"{tmp_path}/port: cannot be opened: No such file or directory"]
+    assert done.said == [f"dust: {tmp_path}/port: cannot be opened: No such file or directory"]
 
 
 # -- export
@@ -297,6 +312,20 @@ def test_export_writes_json(command: Command, rig: Rig) -> None:
         ("pm10", "2026-03-01T08:00:00+08:00", 60.0, 60.0, 0.5),
         ("pm25", "2026-03-01T08:00:00+08:00", 35.0, 35.0, 0.5),
     ]
+
+
+@pytest.mark.parametrize("kind", ["readings", "minute", "hour", "day"])
+def test_an_export_without_rows_has_its_headings(command: Command, rig: Rig, kind: str) -> None:
+    """Those that its rows have."""
+    rig.run(33)
+    words = ["export", kind, "--config", rig.loaded.path]
+    empty = command(*words, "--to", "0001-01-01").out
+    assert exported(empty) == []
+    assert empty.splitlines()[0] == command(*words).out.splitlines()[0]
+    assert empty.count(",") == len(columns(kind)) - 1
+    found = json.loads(command(*words, "--format", "json").out)
+    assert all(list(row) == list(columns(kind)) for row in found)
+    assert found or kind in ("hour", "day")
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def test_a_frame_in_a_log_is_taken_apart(tmp_path: Path) -> None:
     done = station("frame", "decode", str(tmp_path / "log"), "--json")
     found = json.loads(done.out)
     assert (done.code, found["ok"], found["dialect"]) == (0, True, "2017")
-    assert (found["fields"]["CN"], found["text"]) == ("1062", GOOD[6:-4])
+    assert (found["fields"]["CN"], found["text"]) == ("1062", GOOD[6:-4].replace("PW=100000", "PW=***"))
 
 
 def test_a_wrong_check_is_named_with_the_variant_it_would_be(tmp_path: Path) -> None:
@@ -47,6 +47,17 @@ WORDS = (
     "frame", "encode", "QN=20260301081500123", "ST=22", "CN=2011", "PW=123456", "MN=A1", "Flag=9",
     "--data", "DataTime=20260301081500;a34004-Rtd=35.0,a34004-Flag=N",
 )  # fmt: skip
+
+
+def test_passwords_in_frames_are_shown_nowhere(tmp_path: Path) -> None:
+    """Neither the frame's own nor the one it sets, as a table, as JSON, or in its text."""
+    words = ("frame", "encode", "QN=20260301081500123", "ST=22", "CN=1072", "PW=123456", "MN=A1", "Flag=5")
+    (tmp_path / "log").write_text(station(*words, "--data", "NewPW=654321").out)
+    for done in (station("frame", "decode", str(tmp_path / "log"), *more) for more in ([], ["--json"])):
+        assert "***" in done.out
+        assert "NewPW" in done.out
+        assert "123456" not in done.out
+        assert "654321" not in done.out
 
 
 def test_what_was_encoded_decodes(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from drivers.base import NoReply
 from drivers.bus import Bus
 from station.config import load
 from station.emulate import Replay, lines
-from station.model import WrongArgument
+from station.model import ConfigError, WrongArgument
 
 CONFIG = """
 [station]
@@ -50,3 +50,19 @@ def test_a_replayed_balance_is_served_and_can_fail(tmp_path: Path) -> None:
         found.set_fault("jar", "none")
         assert [s.value for s in jar.read()] == [1042.3817]
         line.close()
+
+
+def test_a_second_emulator_does_not_take_over_the_lines_of_the_first(tmp_path: Path) -> None:
+    """Wherever the names lead; when the first is gone, and be it killed, the next may."""
+    (tmp_path / "station.toml").write_text(CONFIG)
+    (tmp_path / "here").symlink_to(tmp_path)
+    loaded = load(tmp_path / "station.toml")
+    sentence = r"here/balance: is served by another emulator; stop it, or use --links FOLDER$"
+    with lines(loaded, {}) as first:
+        served = (tmp_path / "balance").readlink()
+        with pytest.raises(ConfigError, match=sentence), lines(loaded, {}, tmp_path / "here"):
+            pass
+        assert (tmp_path / "balance").readlink() == served
+        assert first.buses["balance"].path == str(tmp_path / "balance")
+    with lines(loaded, {}):
+        assert (tmp_path / "balance").is_symlink()

@@ -183,10 +183,13 @@ def test_every_parameter_has_a_name_in_both_languages() -> None:
 # -- screens
 
 
-def value(point: str, parameter: str, number: float | None, unit: str, mark: str, age: float) -> dict[str, Any]:
+def value(
+    point: str, parameter: str, number: float | None, unit: str, mark: str, age: float, current: bool = True
+) -> dict[str, Any]:
     """One value as station/status.py says it."""
     return {
         "point": point, "parameter": parameter, "value": number, "unit": unit, "mark": mark, "age_seconds": age,
+        "current": current,
     }  # fmt: skip
 
 
@@ -203,6 +206,7 @@ FOUND: dict[str, Any] = {
             "values": [
                 value("site", "pm25", 35.04, "µg/m³", "N", 5.0),
                 value("site", "pm10", 9000.0, "µg/m³", "T", 5.0),
+                value("site", "tsp", 80.0, "µg/m³", "N", 600.0, current=False),
             ],
         },
         {
@@ -233,7 +237,7 @@ def shown(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Co
 @pytest.mark.parametrize("shown", [80, 100], indirect=True)
 def test_the_status_screen_holds_what_it_must(language: str, shown: Console) -> None:
     """Every device, value, unit, mark, age and count, none of it cut off, in either width."""
-    screen.show_status(FOUND)
+    screen.show_status(FOUND, {"site": "North", "river": "Outlet"})
     text = shown.export_text()
     flat = " ".join(text.split())
     assert "…" not in text
@@ -248,9 +252,11 @@ def test_the_status_screen_holds_what_it_must(language: str, shown: Console) -> 
     pm25, pm10, ph = (catalogue()[key].name(language) for key in ("pm25", "pm10", "ph"))
     assert f"dust line {t('status.answers')} {t('age.seconds', n=5)} 0" in lines
     assert f"sonde water {t('status.silent')} {t('age.never')} 17" in lines
-    assert f"dust site {pm25} 35.0 µg/m³ N {t('mark.N')} {t('age.seconds', n=5)}" in lines
-    assert f"dust site {pm10} 9000.0 µg/m³ T {t('mark.T')} {t('age.seconds', n=5)}" in lines
-    assert f"sonde river {ph} - B {t('mark.B')} {t('age.hours', n=2)}" in lines
+    assert f"dust North {pm25} 35.0 µg/m³ N {t('mark.N')} {t('age.seconds', n=5)}" in lines
+    assert f"dust North {pm10} 9000.0 µg/m³ T {t('mark.T')} {t('age.seconds', n=5)}" in lines
+    tsp = catalogue()["tsp"].name(language)
+    assert f"dust North {tsp} 80.0 µg/m³ {t('mark.outdated')} {t('age.minutes', n=10)}" in lines
+    assert f"sonde Outlet {ph} - B {t('mark.B')} {t('age.hours', n=2)}" in lines
     assert f"district {t('status.connected')} 3 {t('age.minutes', n=3)} 12 4 1 2" in lines
 
 
@@ -262,7 +268,7 @@ def _cells(line: str) -> int:
 
 def test_a_station_without_devices_or_platforms_says_so(language: str, shown: Console) -> None:
     """Instead of empty tables."""
-    screen.show_status(FOUND | {"devices": [], "platforms": [], "running": False})
+    screen.show_status(FOUND | {"devices": [], "platforms": [], "running": False}, {})
     text = shown.export_text()
     for key in ("status.no_devices", "status.no_platforms", "status.stopped"):
         assert t(key) in text

@@ -79,7 +79,10 @@ def test_a_sound_frame_is_taken_apart():
     assert found.fields == FIELDS
     assert found.parameters == {"DataTime": "20260301081500"}
     assert found.data == [{"code": "a34004", "parameter": "pm25", "values": {"Rtd": "35.0", "Flag": "N"}}]
-    assert found.as_dict()["text"] == GOOD[6:-6].decode()
+    assert found.text == GOOD[6:-6].decode()
+    shown = found.as_dict()
+    assert shown["text"] == found.text.replace("PW=123456", "PW=***")
+    assert shown["fields"] == FIELDS | {"PW": "***"}
 
 
 def test_a_log_with_text_escapes_and_broken_frames_gives_each():

@@ -25,6 +25,7 @@ from uplink.hj212.frame import (
 )
 from uplink.hj212.messages import deviations
 from uplink.hj212.sm4 import Envelope, cipher_of
+from uplink.hj212.tap import SECRETS, mask
 
 FAILURES: Mapping[str, str] = {  # what makes a frame not ok
     "no-header": "no ## before the length",
@@ -71,8 +72,18 @@ class Inspection:
     text: str
 
     def as_dict(self) -> dict[str, Any]:
-        """The same as plain data, for JSON."""
-        return asdict(self)
+        """The same as plain data, for JSON; passwords and keys are masked, as in everything people are shown."""
+        shown = asdict(self) | {"fields": masked(self.fields), "parameters": masked(self.parameters)}
+        return shown | {"text": mask(self.text)}
+
+
+def masked(named: Mapping[str, str]) -> dict[str, str]:
+    """*named* without what a frame holds of secrets.
+
+    >>> masked({"PW": "123456", "CN": "1072", "NewPW": ""})
+    {'PW': '***', 'CN': '1072', 'NewPW': ''}
+    """
+    return {name: "***" if name in SECRETS and value else value for name, value in named.items()}
 
 
 class _Cut(NamedTuple):

@@ -10,7 +10,17 @@ from typing import NamedTuple
 LOOK_SECONDS = 10.0  # without another look the tap closes
 MOST_FRAMES = 200
 
-_SECRETS = re.compile(rb"\b(PW|NewPW|NewSK)=[^;,&]*")
+SECRETS = ("PW", "NewPW", "NewSK")
+_SECRET = re.compile(rf"\b({'|'.join(SECRETS)})=[^;,&]*", re.ASCII)
+
+
+def mask(text: str) -> str:
+    """*text* with *** for the passwords and keys of the frames in it.
+
+    >>> mask("PW=123456;CP=&&NewPW=654321&&")
+    'PW=***;CP=&&NewPW=***&&'
+    """
+    return _SECRET.sub(r"\1=***", text)
 
 
 class Seen(NamedTuple):
@@ -44,8 +54,7 @@ class Tap:
             self._seen.clear()
             return
         self._count += 1
-        masked = _SECRETS.sub(rb"\1=***", frame).rstrip(b"\r\n")
-        self._seen.append(Seen(self._count, way, masked.decode("utf-8", "backslashreplace")))
+        self._seen.append(Seen(self._count, way, mask(frame.rstrip(b"\r\n").decode("utf-8", "backslashreplace"))))
 
     def look(self, after: int) -> list[Seen]:
         """The frames numbered above *after*; and go on noting."""
