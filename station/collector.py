@@ -57,6 +57,7 @@ class Terms:
     dry_hours: float = 6.0
     celsius: tuple[float, float] = (-10.0, 45.0)
     band_kelvin: float = 5.0
+    drift_mg: float = 2.0  # a kelvin: 1 ppm of a jar with its holder of 2 kg
     least_days: float = 7.0  # 1 mg in 7 days is 0.24 t, below the method's detection limit of 0.3
 
     @property
@@ -95,12 +96,14 @@ class Weight:
 class Result:
     """What there is to say: *mass_g* since the tare and *days* until the weight that shows it.
 
-    *value* is M in t/(km²·30d), None while it cannot be given; *held* says why, or why it is no newer.
+    *value* is M in t/(km²·30d), None while it cannot be given; *held* says why, or why it is no newer.  *doubt*
+    is how far off M may be by the cell's drift with temperature alone, None where no temperature is known.
     """
 
     mass_g: float | None = None
     days: float | None = None
     value: float | None = None
+    doubt: float | None = None
     held: Held | None = None
 
 
@@ -198,11 +201,15 @@ class Collector:
         mass = last.grams - self.tare.grams
         held = self.stopped or self._held
         if not self.cell.reportable:
-            return Result(mass, days, None, Held("events_only", {}))
+            return Result(mass, days, held=Held("events_only", {}))
         if days < self.terms.least_days:
-            return Result(mass, days, None, self.stopped or Held("young", {"days": round(days, 1)}))
-        value = dustfall(mass, self.terms.area_cm2 * days)
-        return Result(mass, days, value, held)
+            return Result(mass, days, held=self.stopped or Held("young", {"days": round(days, 1)}))
+        area_days = self.terms.area_cm2 * days
+        doubt = None
+        if last.celsius is not None and self.tare.celsius is not None:
+            off_g = self.terms.drift_mg / 1000 * abs(last.celsius - self.tare.celsius)
+            doubt = dustfall(off_g, area_days)
+        return Result(mass, days, dustfall(mass, area_days), doubt, held)
 
     # -- how
 

@@ -89,7 +89,7 @@ def device_keys() -> Iterator[str]:
 def own_keys(driver: str, settings: type[DeviceSettings]) -> Iterator[str]:
     """The keys an instrument of *driver* has beside those of every instrument."""
     common = {one.name for one in fields(DeviceSettings)}
-    yield f"| key of `[[bus.device]]` with `driver = \"{driver}\"` | default | meaning |"
+    yield f'| key of `[[bus.device]]` with `driver = "{driver}"` | default | meaning |'
     yield "| --- | --- | --- |"
     yield from _key_rows(one for one in fields(settings) if one.name not in common)
 

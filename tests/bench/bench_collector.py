@@ -15,7 +15,10 @@ from tests.station.test_collector import TERMS, Weather
 
 def month(rate: float, *, rain: bool, noise_mg: float, drift_mg: float = 0.0) -> tuple[Weather, Collector]:
     """Thirty days with three rains of 6 mm, or none; nights 2 K colder than days, and 2.5 K colder in the end."""
-    weather, jar = Weather(rate, noise_mg=noise_mg, drift_mg=drift_mg), Collector(Terms(band_kelvin=3.0))
+    weather, jar = (
+        Weather(rate, noise_mg=noise_mg, drift_mg=drift_mg),
+        Collector(Terms(band_kelvin=3.0, drift_mg=drift_mg)),
+    )
     weather.dew_g = 0.3
     for day in range(30):
         for hour in range(24):
@@ -34,7 +37,7 @@ def main() -> None:
     print(f"1 mm of rain: {area / 10:.2f} g; 2 mg/K over 12 K: {dustfall(0.024, area * 30):.2f} t in a month")
     print(f"1 mg wrong after 7 days: {dustfall(0.001, area * 7):.2f} t")
     print()
-    print("fell  rain  noise mg  drift mg/K    M found   mg    days")
+    print("fell  rain  noise mg  drift mg/K      M found    ±doubt       mg   days")
     for rate in (1.2, 4.5, 10.0):
         for rain, noise, drift in ((False, 0.1, 0.0), (True, 0.1, 0.0), (True, 0.4, 0.2), (True, 0.4, 2.0)):
             weather, jar = month(rate, rain=rain, noise_mg=noise, drift_mg=drift)
@@ -43,7 +46,7 @@ def main() -> None:
             value = "-" if found.value is None else f"{found.value:.2f}"
             print(
                 f"{rate:4.1f}  {rain!s:5} {noise:8.1f} {drift:10.1f}"
-                f" {value:>12} {found.mass_g * 1000:8.2f} {found.days:6.2f}"
+                f" {value:>12} {found.doubt or 0.0:9.2f} {found.mass_g * 1000:8.2f} {found.days:6.2f}"
             )
 
 

@@ -166,8 +166,14 @@ def test_a_drift_of_2_milligrams_a_kelvin_is_kept_out_by_the_band() -> None:
     found = jar.result(weather.at)
     assert found.held == Held("drift", {"celsius": 32.0, "at_tare": 20.0})
     assert found.value == pytest.approx(before, abs=0.05)
+    assert found.doubt == 0.0
+    weather.celsius = 23.0
+    weather.pass_time(jar, days(3))
+    warm = jar.result(weather.at)
+    assert warm.value - 4.5 == pytest.approx(warm.doubt, abs=0.05)  # three kelvin are six milligrams, and it says so
+    assert warm.doubt > 0.3
     weather.celsius = 20.0
-    weather.pass_time(jar, days(8))
+    weather.pass_time(jar, days(5))
     assert jar.result(weather.at).value == pytest.approx(4.5, abs=0.1)
 
 
