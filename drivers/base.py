@@ -10,6 +10,7 @@
     * BadReply             bytes came back that are not the answer
     * DeviceException      the instrument answered with a Modbus exception
       * DeviceBusy         it is at work and wants to be asked again later
+    * NotReady             the instrument did not get to where the next step may begin
 """
 
 from __future__ import annotations
@@ -79,6 +80,12 @@ class DeviceBusy(DeviceException):
     """Error raised when an instrument is at work and wants to be asked again later: codes 5 and 6."""
 
 
+class NotReady(DeviceError, TimeoutError):
+    """Error raised when an instrument does not get in time to where the next step may begin."""
+
+    reason = Reason.NOT_READY
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BusSettings:
     """One [[bus]] table of station.toml: a serial line and how it is spoken on."""
@@ -127,6 +134,9 @@ class Device(Protocol):
     """An instrument on a bus.
 
     One that has nothing new at every poll says its own pace in *every_seconds*, and brings no samples between.
+
+    One that needs time may have *resume_seconds*, in how many seconds a read that was begun goes on (None when
+    none is under way), and *patience_seconds*, how long no value may come while all is well.
     """
 
     name: str
@@ -135,7 +145,10 @@ class Device(Protocol):
     actions: Mapping[str, Sequence[str]]  # what it can be told to do, by verb, and the parameters each concerns
 
     def read(self) -> Sequence[Sample]:
-        """Take one set of samples; raise DriverError when that is not possible."""
+        """Take one set of samples; raise DriverError when that is not possible.
+
+        None come while a measurement is under way, or while they would be worth nothing.
+        """
 
     def act(self, verb: str, arguments: Mapping[str, str]) -> Mapping[str, str]:
         """Do *verb*, one of *actions*, and return what it brought; raise DriverError when that is not possible."""

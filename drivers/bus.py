@@ -9,6 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import minimalmodbus  # type: ignore[import-untyped]
 
@@ -23,9 +24,9 @@ from drivers.base import (
     NoReply,
     PortLost,
 )
-from drivers.line import OVERHEAD_BYTES, REQUEST_BYTES, Line, crc16, frames_in, is_request
+from drivers.line import OVERHEAD_BYTES, REQUEST_BYTES, TABLE, Line, crc16, frames_in, is_request
 from drivers.port import Port, Speed, open_port
-from drivers.profile import Action, Profile
+from drivers.profile import Profile, Write
 from drivers.registers import Request
 from drivers.statistics import Statistics
 from station.model import dataclass, replace
@@ -46,7 +47,7 @@ EXCEPTIONS = {  # Modbus application protocol V1.1b3, 7
 }
 BUSY = (5, 6)
 EXCEPTION_BIT = 0x80
-WRITES = (6, 16)  # their replies repeat the request's first bytes, and have no byte count
+ECHOED = (5, 6)  # of these the reply is the whole request
 STALLED_SECONDS = 0.05  # no byte for so long inside a frame: the rest will not come (USB adapters hold 16 ms)
 LATEST_SECONDS = 0.25  # a unit that missed its worst time and cannot be asked otherwise is left alone for so long more
 MOST_AT_ONCE = 4096  # bytes taken from a stream in one go
@@ -59,6 +60,25 @@ FOREIGN_FRAMES = 3  # sound frames nobody here asked for, until another master i
 MOST_STRAY = 300  # bytes looked into for frames at once; the longest frame has 256
 STRAY_NAP = 0.02  # seconds in which more of a stray frame may come: an adapter holds bytes for 16 ms
 MOST_CONFIRMED = 3  # replies owed, up to which a unit is asked so often that one more is its own
+
+
+class Raw(NamedTuple):
+    """A request of any *function* with *data*, whose answer has *answer_bytes* bytes or counts them itself."""
+
+    function: int
+    data: bytes
+    answer_bytes: int | None = None
+    crc_high_first: bool = False
+
+    @property
+    def reply_bytes(self) -> int:
+        """Length of the whole reply frame, or the least it can be."""
+        return 4 + (1 if self.answer_bytes is None else self.answer_bytes)
+
+    @property
+    def text(self) -> str:
+        """What is asked, for messages."""
+        return f"function {self.function} {self.data.hex(' ').upper()}".rstrip()
 
 
 @dataclass(slots=True)
@@ -150,13 +170,38 @@ class Bus:
             return self._exchange(unit_id, request, profile)
         return self._confirmed(unit_id, request, profile)
 
-    def write(self, unit_id: int, action: Action, profile: Profile) -> None:
-        """Have *unit_id* do *action*: write its registers, once; whoever gets no reply does not know whether it did."""
+    def write(self, unit_id: int, write: Write, profile: Profile) -> None:
+        """Have *unit_id* do *write*, once; whoever gets no reply does not know whether it did."""
         self._leave_alone(self._still_owed(unit_id))
-        self._exchange(unit_id, action, profile)
-        if action.function == 6 and self._wire is not None:
+        self._exchange(unit_id, write, profile)
+        if write.function in ECHOED and self._wire is not None:
             # The reply is the request over again, so this may have been an adapter's echo, and the reply yet to come.
-            self._wire.keep_quiet(profile.timeout_seconds(self.line, action))
+            self._wire.keep_quiet(profile.timeout_seconds(self.line, write))
+
+    def raw(
+        self, unit_id: int, function: int, data: bytes, profile: Profile, *, answer_bytes: int | None = None
+    ) -> bytes:
+        """What *unit_id* answers to any *function* with *data*: the bytes between function and CRC.
+
+        For what the library refuses: codes of the maker's own, reads of no registers, other CRCs (the profile's
+        *crc_high_first*).  The answer has *answer_bytes* bytes, or its first byte says how many follow.
+        """
+        request = Raw(function, data, answer_bytes, profile.crc_high_first)
+        self._leave_alone(self._still_owed(unit_id))
+        answer = self._exchange(unit_id, request, profile)
+        if answer == data and self._wire is not None:  # or its echo
+            self._wire.keep_quiet(profile.timeout_seconds(self.line, request))
+        return answer
+
+    def sleep(self, seconds: float) -> None:
+        """Let *seconds* pass; nobody else speaks on the line meanwhile."""
+        self._sleep(seconds)
+
+    def excuse(self, unit_id: int) -> None:
+        """The last time-out of *unit_id* was none: it slept, and the first request of such an instrument is lost."""
+        statistics = self.statistics[unit_id]
+        statistics.timeouts -= 1
+        statistics.woken += 1
 
     def listen(self, patience: float) -> bytes:
         """What came on a line that belongs to one instrument; waits up to *patience* seconds for the first byte."""
@@ -278,7 +323,7 @@ class Bus:
 
     # -- one exchange
 
-    def _exchange(self, unit_id: int, request: Request | Action, profile: Profile) -> bytes:
+    def _exchange(self, unit_id: int, request: Request | Write | Raw, profile: Profile) -> bytes:
         statistics = self.statistics[unit_id]
         timeout = profile.timeout_seconds(self.line, request)
         wire = self._opened()
@@ -317,13 +362,13 @@ class Bus:
         return self._wire
 
     def _failed(
-        self, unit_id: int, error: Exception, request: Request | Action, timeout: float, statistics: Statistics
+        self, unit_id: int, error: Exception, request: Request | Write | Raw, timeout: float, statistics: Statistics
     ) -> DeviceError:
         """The library's *error* in our words; told by the frame that came, not by the library's text."""
         assert self._wire is not None
         wire, frame = self._wire, self._wire.frame
         where = f"{self.settings.port} unit {unit_id}"
-        if _is_exception(frame, unit_id, request.function):
+        if _is_exception(frame, unit_id, request.function, wire.crc):
             code = frame[2]
             statistics.refused(code)
             text = f"{where}: exception {code} ({EXCEPTIONS.get(code, 'not in the standard')}) to {request.text}"
@@ -338,7 +383,7 @@ class Bus:
             statistics.timeouts += 1
             return NoReply(f"{where}: no reply to {request.text} within {timeout:.2g} s")
         statistics.bad_replies += 1
-        if len(frame) < OVERHEAD_BYTES or crc16(frame[:-2]) != frame[-2:]:
+        if len(frame) < OVERHEAD_BYTES or wire.crc(frame[:-2]) != frame[-2:]:
             statistics.crc_errors += 1
         return BadReply(f"{where}: {frame.hex(' ').upper()} is not the reply to {request.text}")
 
@@ -366,6 +411,8 @@ class _Wire:
         self.port = name
         self.frame = b""  # the last thing that came: a reply, or what was taken for none
         self.request = b""  # the last one sent
+        self._counted = False  # the reply's length is what its own first byte says
+        self.crc: Callable[[bytes], bytes] = crc16
         self._timeout = self.sent_at = 0.0
         self._quiet_since = monotonic()
         self._blocked_until = 0.0
@@ -373,20 +420,23 @@ class _Wire:
         self._instrument = minimalmodbus.Instrument(self, 1)
         self._instrument.clear_buffers_before_each_transaction = False  # await_silence does, and counts
 
-    def command(self, unit_id: int, request: Request | Action, timeout: float, statistics: Statistics) -> bytes:
+    def command(self, unit_id: int, request: Request | Write | Raw, timeout: float, statistics: Statistics) -> bytes:
         """The register bytes of the reply to *request*.
 
         The library's public calls turn each register into a checked int, 80 % of their time at 100 registers;
         its private _perform_command gives the bytes with CRC, unit and function checked.  A test holds it to that.
         """
         self.frame, self._timeout, self._statistics = b"", timeout, statistics
+        self._counted, self.crc = False, crc16
+        if isinstance(request, Raw):
+            return self._raw(unit_id, request)
         self._instrument.address = unit_id
-        asked = request.body if isinstance(request, Action) else struct.pack(">HH", request.address, request.count)
+        asked = request.body if isinstance(request, Write) else struct.pack(">HH", request.address, request.count)
         try:
             payload: bytes = self._instrument._perform_command(request.function, asked)
         finally:
             self._quiet_since = self._monotonic()
-        if isinstance(request, Action):
+        if isinstance(request, Write):
             if payload != asked[:4]:
                 raise minimalmodbus.InvalidResponseError("something else was written")
             payload = b""
@@ -394,6 +444,24 @@ class _Wire:
             raise minimalmodbus.InvalidResponseError("wrong byte count")
         statistics.answered(self._quiet_since - self.sent_at)
         return payload[1:]
+
+    def _raw(self, unit_id: int, request: Raw) -> bytes:
+        """What comes between function and CRC; what is no answer raises the library's error, as the rest does."""
+        self.crc = _crc16_high_first if request.crc_high_first else crc16
+        self._counted = request.answer_bytes is None
+        head = bytes((unit_id, request.function))
+        asked = head + request.data
+        try:
+            self.write(asked + self.crc(asked))
+            frame = self.read(request.reply_bytes)
+        finally:
+            self._quiet_since = self._monotonic()
+        if not frame:
+            raise minimalmodbus.NoResponseError("no reply")
+        if frame[:2] != head or not self._answers(frame, request.reply_bytes) or self.crc(frame[:-2]) != frame[-2:]:
+            raise minimalmodbus.InvalidResponseError("not the reply")
+        self._statistics.answered(self._quiet_since - self.sent_at)
+        return frame[2:-2]
 
     def speak(self, speed: Speed, line: Line) -> None:
         """Change to *speed* if the port has another one, with silence before and after."""
@@ -516,7 +584,7 @@ class _Wire:
                 self.frame = frame or self.frame
                 return frame
             self.frame = frame = self._rest(frame, size)
-            if self._answers(frame, size) or crc16(frame[:-2]) != frame[-2:]:
+            if self._answers(frame, size) or self.crc(frame[:-2]) != frame[-2:]:
                 return frame
             self._statistics.wrong_unit += frame[0] != self.request[0]
             if self._heard(frame, self._monotonic()):
@@ -547,7 +615,7 @@ class _Wire:
             self._statistics.echoes += 1
             return b""
         frame = self._take(frame, min(size, REQUEST_BYTES))
-        if len(frame) == size and self._answers(frame, size) and crc16(frame[:-2]) == frame[-2:]:
+        if len(frame) == size and self._answers(frame, size) and self.crc(frame[:-2]) == frame[-2:]:
             return frame
         frame = self._take(frame, len(request))
         if frame[:-1] != request[:-1] and frame != request[:-1]:
@@ -560,7 +628,8 @@ class _Wire:
         """The whole frame that begins with *frame*, by the length it states itself."""
         if frame[1] & EXCEPTION_BIT:
             return frame
-        if frame[:2] == self.request[:2] and (frame[1] in WRITES or frame[2] == size - OVERHEAD_BYTES):
+        own = frame[:2] == self.request[:2]
+        if own and not self._counted and (frame[1] not in TABLE or frame[2] == size - OVERHEAD_BYTES):
             return self._take(frame, size)
         whole = self._take(frame, OVERHEAD_BYTES + frame[2])
         if len(whole) < REQUEST_BYTES and crc16(whole[:-2]) != whole[-2:]:
@@ -585,15 +654,21 @@ class _Wire:
         """Whether *frame* has the unit, the function and the length of the reply waited for."""
         if frame[0] != self.request[0] or frame[1] & ~EXCEPTION_BIT != self.request[1]:
             return False
-        return bool(frame[1] & EXCEPTION_BIT) or len(frame) == size
+        if frame[1] & EXCEPTION_BIT:
+            return True
+        return len(frame) == (OVERHEAD_BYTES + frame[2] if self._counted and len(frame) > 2 else size)
 
 
-def _is_exception(frame: bytes, unit_id: int, function: int) -> bool:
+def _is_exception(frame: bytes, unit_id: int, function: int, crc: Callable[[bytes], bytes]) -> bool:
     head = bytes((unit_id, function | EXCEPTION_BIT))
-    return len(frame) == OVERHEAD_BYTES and frame[:2] == head and crc16(frame[:-2]) == frame[-2:]
+    return len(frame) == OVERHEAD_BYTES and frame[:2] == head and crc(frame[:-2]) == frame[-2:]
 
 
-def _shape(request: Request | Action) -> tuple[int, int]:
+def _crc16_high_first(frame: bytes) -> bytes:
+    return crc16(frame)[::-1]
+
+
+def _shape(request: Request | Write | Raw) -> tuple[int, int]:
     return request.function, request.reply_bytes
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from drivers.frames import ALONE, EXCEPTION_BIT, READS, SHORTEST, WRITES, is_sound, reply_length, request_length
 from drivers.line import TABLE, crc16
 from drivers.profile import Profile
-from drivers.registers import Place, Register, Request, Status, marked, samples_and_conditions
+from drivers.registers import TIMES, Place, Register, Request, Status, marked, moment, samples_and_conditions
 from station.model import Mark, Reason, dataclass
 
 # Every name a fault can have, and what it says.  drivers/README.md lists them, station/locale words them.
@@ -194,7 +194,8 @@ def _content(profile: Profile, request: bytes, response: bytes, time: datetime) 
 def _read(profile: Profile, table: str, address: int, data: bytes, time: datetime, *, written: bool = False) -> Meaning:
     """The values in *data*, registers of *table* from *address* on; what is *written* elsewhere goes word by word."""
     end = address + len(data) // 2
-    places = [place for place in (*profile.registers, *profile.status) if place.table == table]
+    beside = [place for register in profile.registers for place in register.beside]
+    places = [place for place in (*profile.registers, *profile.status, *beside) if place.table == table]
     touched = [place for place in places if place.address < end and place.end > address]
     whole = sorted((p for p in touched if p.address >= address and p.end <= end), key=lambda p: (p.address, p.end))
     if not whole and written:
@@ -213,17 +214,22 @@ def _values(request: Request, data: bytes, time: datetime) -> Iterator[Value]:
     samples = {sample.parameter: sample for sample in marked(found, conditions)}
     said: set[int] = set()
     for place, raw in zip(request.places, request.raws(data), strict=True):
-        if isinstance(place, Register) and place.type == "ascii":
+        if isinstance(place, Register) and place.type in TIMES:
+            at = moment(place.type, raw, UTC)
+            yield Value(place.parameter, place.address, at.strftime("%Y-%m-%d %H:%M:%S") if at else raw.hex(" "), "")
+        elif isinstance(place, Register) and place.type == "ascii":
             yield Value(
                 place.parameter, place.address, raw.decode("ascii", "backslashreplace").strip("\0 "), place.unit
             )
-        elif isinstance(place, Register):
+        elif isinstance(place, Register) and place.parameter in samples:
             sample = samples[place.parameter]
             reason = sample.reason.name if sample.reason else ""
             yield Value(place.parameter, place.address, sample.value, place.unit, sample.mark.name, reason)
         elif isinstance(place, Status) and place.address not in said:
             said.add(place.address)
             yield _status(place, raw, [one for one in conditions if one.address == place.address])
+        elif not isinstance(place, Status):  # beside a value, or a value of which a part was not read
+            yield Value(None, place.address, raw, mark="")
 
 
 def _status(place: Place, raw: int, conditions: Sequence[Status]) -> Value:

@@ -1,13 +1,15 @@
-"""An emulated instrument: what it answers to a request, as its profile says."""
+"""An emulated instrument: what it answers to a request, as its profile says, with its steps, wiper and sleep."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from drivers.line import FUNCTION, TABLE, crc16
-from drivers.profile import Profile
-from drivers.registers import Place, Register, Status, encode
-from station.model import did_you_mean
+from drivers.profile import Action, Profile, Step
+from drivers.registers import FLOATS, Operand, Place, Quality, Register, Status, encode
+from station.model import Mark, did_you_mean
 
 Values = Mapping[str, float | None]
 
@@ -18,8 +20,9 @@ FAULTS: Mapping[str, str] = {
     "noise": "its replies arrive with flipped bits, cut short, or as garbage",
     "wrong-unit": "answers under the next unit's address",
 }
-ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE, DEVICE_FAILURE = 1, 2, 3, 4
-WRITE_ONE, WRITE_MANY = 6, 16
+ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE, DEVICE_FAILURE, BUSY = 1, 2, 3, 4, 6
+WRITE_COIL, WRITE_ONE, WRITE_MANY = 5, 6, 16
+WRITES = (WRITE_COIL, WRITE_ONE, WRITE_MANY)
 MOST_WRITTEN = 123  # registers in one write (Modbus application protocol V1.1b3, 6.12)
 
 
@@ -27,8 +30,12 @@ class EmulatedUnit:
     """An instrument that answers as its profile says.
 
     *values* holds the present value of each parameter, or is called for them at each request; what it leaves
-    out comes from the profile's examples.  None is a missing value: the unit sends its "no value" word, or
-    does not answer where it has none.
+    out comes from the profile's examples.  None is a missing value: the unit sends its "no value" word, a
+    quality word that says so, or does not answer where it has neither.
+
+    It measures only between the steps that start and stop it; while its wiper runs its values are wrong, and it
+    refuses further actions as busy; after power_cycle it has no values while it warms up; after *sleep_seconds*
+    of silence it loses the first request.  *monotonic* is its clock.
     """
 
     faults = FAULTS
@@ -39,16 +46,32 @@ class EmulatedUnit:
         unit_id: int | None = None,
         variant: str | None = None,
         values: Values | Callable[[], Values] | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.profile = profile.chosen(variant)
         self.unit_id = profile.unit_id if unit_id is None else unit_id
         self.values: Values | Callable[[], Values] = {} if values is None else values
         self.conditions: set[str] = set()
+        self.quality: dict[str, int] = {}  # quality words by parameter; the first good one without
         self.fault: str | None = None
         self.acted: list[str] = []  # the actions it was told to do
+        self.unlocked = not self.profile.unlock
+        self._monotonic = monotonic
         self._written: dict[int, int] = {}
+        self._keys: list[bytes] = []  # the requests of an unlocking that have come
+        starting = [step for step in (*self.profile.at("start"), *self.profile.at("before")) if step.request]
+        self.measuring = not starting
+        self._starting = {step.request for step in starting}
+        self._stopping = {step.request for step in self.profile.at("after") if step.request}
+        self._began = -math.inf  # when it was started last
+        self._spoilt: dict[str, float] = {}  # until when the wiper spoils each parameter
+        self._warm_at = self._heard_at = -math.inf
+        self._done = {action: 0 for action in range(len(self.profile.actions))}  # steps done of each action
+        self._raws = frozenset(step.request for step in self._all_steps() if step.do == "raw")
         self._places = {table: self._of(table) for table in FUNCTION}
         self._readable = {table: self._addresses(table) for table in FUNCTION}
+
+    # -- what happens to it
 
     def fail(self, fault: str) -> None:
         """Show *fault*, one of FAULTS, until recover."""
@@ -71,18 +94,109 @@ class EmulatedUnit:
         """Take the condition back."""
         self.conditions.discard(reason)
 
+    def power_cycle(self) -> None:
+        """Off and on again: it warms up, is locked and does not measure until it is started."""
+        self._warm_at = self._monotonic() + self.profile.warm_up_seconds
+        self.unlocked, self._keys = not self.profile.unlock, []
+        self.measuring = not self._starting
+        self._spoilt.clear()
+
+    @property
+    def frames(self) -> frozenset[bytes]:
+        """The requests, CRC included, whose length their function does not tell."""
+        return frozenset(self._frame(body) for body in self._raws)
+
+    # -- what it answers
+
     def answer(self, request: bytes) -> bytes | None:
         """The reply to a sound *request* for this unit, or None where the instrument would say nothing."""
-        function = request[1]
+        now = self._monotonic()
+        idle, self._heard_at = now - self._heard_at, now
+        if 0 < self.profile.sleep_seconds <= idle:
+            return None
+        body = request[1:-2]
+        for step in self.profile.steps:
+            if step.request == body and step.do in ("read", "raw"):
+                self._stepped(body)
+                return self._obeyed(step)
+        if body[0] in WRITES or body in self._raws:
+            return self._told(body, request)
+        if body[0] in TABLE:
+            return self._read(TABLE[body[0]], request)
+        return self._exception(body[0], ILLEGAL_FUNCTION)
+
+    def _all_steps(self) -> Iterable[Step]:
+        yield from (*self.profile.steps, *self.profile.unlock, *self.profile.lock)
         for action in self.profile.actions:
-            if request[1:-2] == bytes((action.function,)) + action.body:
-                self.acted.append(action.verb)
-                return self._frame(request[1:6])
-        if function in TABLE:
-            return self._read(TABLE[function], request)
-        if function in (WRITE_ONE, WRITE_MANY) and self._readable["holding"]:
+            yield from action.sequence
+
+    def _stepped(self, body: bytes) -> None:
+        """A step of a poll starts or stops it."""
+        if body in self._starting:
+            self.measuring, self._began = True, self._monotonic()
+        elif body in self._stopping:
+            self.measuring = False
+
+    def _obeyed(self, step: Step) -> bytes:
+        """What a step that is no write is answered with: bytes that mean nothing, as many as are expected."""
+        if step.do == "raw":
+            size = len(step.data) if step.answer_bytes is None else step.answer_bytes
+            filler = step.data[:size].ljust(size, b"\0")
+            counted = bytes((len(filler),)) + filler if step.answer_bytes is None else filler
+            return self._frame(bytes((step.function,)) + counted)
+        return self._frame(bytes((step.function, 2 * step.count)) + bytes(2 * step.count))
+
+    def _told(self, body: bytes, request: bytes) -> bytes:
+        """A write, or a code of the maker's own: an action, a key, a step of the poll, or a setting."""
+        self._stepped(body)
+        if self.profile.unlock and self._turned(body):
+            return self._frame(body[:5])
+        for i, action in enumerate(self.profile.actions):
+            requests = [step.request for step in action.sequence if step.request]
+            if body not in requests:
+                continue
+            if any(until > self._monotonic() for until in self._spoilt.values()):
+                return self._exception(body[0], BUSY)
+            if not self.unlocked and any(self.profile.protects(write) for write in action.writes):
+                return self._exception(body[0], ILLEGAL_ADDRESS)
+            return self._acted(i, action, body, requests)
+        if any(step.request == body for step in self.profile.steps):
+            return self._frame(body[:5])
+        if body[0] in (WRITE_ONE, WRITE_MANY) and self._readable["holding"]:
             return self._write(request)
-        return self._exception(function, ILLEGAL_FUNCTION)
+        return self._exception(body[0], ILLEGAL_FUNCTION)
+
+    def _turned(self, body: bytes) -> bool:
+        """Whether *body* is of an unlocking, which works in its order only, or of a locking."""
+        wanted = [step.request for step in self.profile.unlock if step.request]
+        if self.unlocked and body in [step.request for step in self.profile.lock]:
+            self.unlocked, self._keys = False, []
+            return True
+        if body not in wanted:
+            return False
+        self._keys = [*self._keys, body][-len(wanted) :]
+        self.unlocked = self.unlocked or self._keys == wanted
+        return True
+
+    def _acted(self, i: int, action: Action, body: bytes, requests: Sequence[bytes]) -> bytes:
+        """One request of an action; with the last of them it is done."""
+        if body == requests[self._done[i]]:
+            self._done[i] += 1
+        if self._done[i] == len(requests):
+            self._done[i] = 0
+            self.acted.append(action.verb)
+            until = self._monotonic() + action.hold_seconds
+            concerned = action.parameters or self.profile.parameters
+            self._spoilt |= dict.fromkeys(concerned if action.hold_seconds else (), until)
+        for step in action.sequence:
+            if step.request == body and step.do != "write":
+                return self._obeyed(step)
+        if action.verify and body[0] in (WRITE_ONE, WRITE_MANY):
+            first = number_at(body, 1)
+            words = [number_at(body, at) for at in range(6 if body[0] == WRITE_MANY else 3, len(body), 2)]
+            self._written.update(enumerate(words, first))
+            self._readable["holding"].update(range(first, first + len(words)))
+        return self._frame(body[:5])
 
     def _read(self, table: str, request: bytes) -> bytes | None:
         address, count = number_at(request, 2), number_at(request, 4)
@@ -91,7 +205,7 @@ class EmulatedUnit:
         if not 1 <= count <= self.profile.max_registers:
             return self._exception(request[1], ILLEGAL_VALUE)
         wanted = range(address, address + count)
-        if not self._readable[table].issuperset(wanted):
+        if not self._readable[table].issuperset(wanted) or (self.profile.pairs and self._cuts(table, wanted)):
             return self._exception(request[1], ILLEGAL_ADDRESS)
         words = self._words(table, wanted)
         if words is None:
@@ -99,13 +213,20 @@ class EmulatedUnit:
         data = b"".join(word.to_bytes(2, "big") for word in words)
         return self._frame(bytes((request[1], len(data))) + data)
 
+    def _cuts(self, table: str, wanted: range) -> bool:
+        """Whether a read begins at an odd address or holds half a value."""
+        halves = (p for p in self._places[table] if (p.address in wanted) != (p.end - 1 in wanted))
+        return wanted.start % 2 != 0 or any(halves)
+
     def _write(self, request: bytes) -> bytes:
         function, address = request[1], number_at(request, 2)
         many = function == WRITE_MANY
         words = [number_at(request, i) for i in (range(7, len(request) - 2, 2) if many else (4,))]
         if many and not (1 <= len(words) <= MOST_WRITTEN and len(words) == number_at(request, 4)):
             return self._exception(function, ILLEGAL_VALUE)
-        if not self._readable["holding"].issuperset(range(address, address + len(words))):
+        wanted = range(address, address + len(words))
+        protected = any(a in wanted for first, last in self.profile.protected for a in range(first, last + 1))
+        if protected or not self._readable["holding"].issuperset(wanted):
             return self._exception(function, ILLEGAL_ADDRESS)
         self._written.update(enumerate(words, address))
         return self._frame(request[1:6])
@@ -115,16 +236,25 @@ class EmulatedUnit:
 
     def _frame(self, body: bytes) -> bytes:
         frame = bytes((self.unit_id,)) + body
-        return frame + crc16(frame)
+        crc = crc16(frame)
+        own = self.profile.crc_high_first and body[0] & 0x7F not in (*TABLE, *WRITES)
+        return frame + (crc[::-1] if own else crc)
+
+    # -- what its registers show
 
     def _of(self, table: str) -> list[Place]:
-        return [p for p in (*self.profile.registers, *self.profile.status) if p.table == table]
+        registers = self.profile.registers
+        beside = [place for register in registers for place in register.beside]
+        asked = [step.place for step in self._all_steps() if step.place is not None]
+        return [p for p in (*registers, *beside, *self.profile.status, *asked) if p.table == table]
 
     def _addresses(self, table: str) -> set[int]:
         """What can be read: the map's registers, and the unused ones between them unless the profile forbids."""
         mapped = {a for place in self._places[table] for a in range(place.address, place.end)}
         if mapped and self.profile.bridge_gaps:
             mapped.update(range(min(mapped), max(mapped) + 1))
+        elif self.profile.pairs:
+            mapped.update({a ^ 1 for a in mapped})
         return mapped.difference(*(range(first, last + 1) for first, last in self.profile.holes))
 
     def _words(self, table: str, wanted: range) -> list[int] | None:
@@ -134,17 +264,73 @@ class EmulatedUnit:
         for place in self._places[table]:
             if place.end <= wanted.start or place.address >= wanted.stop:
                 continue
-            shown = encode(place, self._value(place, values))
+            shown = self._shown(place, values)
             if shown is None:
                 return None
-            words.update(enumerate(shown, place.address))
+            for address, word, bits in zip(range(place.address, place.end), shown, place.bits(), strict=True):
+                words[address] = words.get(address, 0) & ~bits | word & bits
         if table == "holding":
             words |= self._written
         return [words.get(address, 0) for address in wanted]
 
-    def _value(self, place: Place, values: Values) -> float | str | None:
+    def _shown(self, place: Place, values: Values) -> list[int] | None:
+        """The registers of *place* as they stand now."""
+        if isinstance(place, Register) and place.is_number:
+            value = self._present(place, values)
+            if value is None and not place.no_value and (place.quality or not self._ready()):
+                return [0] * place.width
+            operands = self._operands(place, values)
+            return encode(place, value, operands)
         if isinstance(place, Register):
-            return values.get(place.parameter, place.example)
+            return encode(place, place.example)
+        if isinstance(place, Operand):
+            return encode(place, self._operand(place, values))
+        if isinstance(place, Quality):
+            return encode(place, self._quality(place, values))
+        if isinstance(place, Status):
+            return place.words(self._status(place))
+        return place.words(self._asked(place))
+
+    def _ready(self) -> bool:
+        return self.measuring and self._monotonic() >= self._warm_at
+
+    def _present(self, register: Register, values: Values) -> float | None:
+        """The value *register* shows: none while it does not measure, a wrong one while the wiper runs."""
+        if not self._ready():
+            return None
+        value = values.get(register.parameter, float(register.example))
+        if value is None or self._spoilt.get(register.parameter, -math.inf) <= self._monotonic():
+            return value
+        return 3 * value + 100
+
+    def _operands(self, register: Register, values: Values) -> list[float]:
+        """The numbers beside *register*: their examples, but what its own whole number cannot hold as it stands."""
+        numbers = [operand.example for operand in register.operands]
+        value = self._present(register, values)
+        if value is not None and register.plus and register.plus[0].type in FLOATS:
+            plain = [0.0] * len(register.plus) + numbers[len(register.plus) :]
+            _, factor, places = register.parts(plain)
+            inner = value * 10.0**places / factor
+            numbers[: len(register.plus)] = [inner % abs(register.scale), *plain[1 : len(register.plus)]]
+        return numbers
+
+    def _operand(self, place: Operand, values: Values) -> float:
+        for register in self.profile.registers:
+            for operand, number in zip(register.operands, self._operands(register, values), strict=True):
+                if operand is place:
+                    return number
+        return place.example
+
+    def _quality(self, place: Quality, values: Values) -> int:
+        """What the quality word beside a value says: what it was told to, else that the value is good or missing."""
+        register = next(r for r in self.profile.registers if r.quality is place)
+        if register.parameter in self.quality:
+            return self.quality[register.parameter]
+        bad = self._present(register, values) is None
+        fitting = (m.values[0] for m in place.meanings if m.values and (m.mark is not Mark.N and not m.keep) == bad)
+        return next(fitting, 0)
+
+    def _status(self, place: Status) -> int:
         raw = 0
         for status in self.profile.status:  # several conditions share a register
             if (status.table, status.address) == (place.table, place.address):
@@ -153,6 +339,18 @@ class EmulatedUnit:
             if (status.table, status.address) == (place.table, place.address) and status.reason in self.conditions:
                 raw = _set(raw, status)
         return raw
+
+    def _asked(self, place: Place) -> int:
+        """What a register says that a step waits for: there after the step's *example* ms, before not yet."""
+        step = next(s for s in self._all_steps() if s.place is not None and _as(s.place, place))
+        if step.do == "wait":
+            return step.example
+        there = self._monotonic() - self._began >= step.example / 1000
+        return step.value if there else step.value ^ (step.mask & -step.mask)
+
+
+def _as(one: Place, other: Place) -> bool:
+    return (one.table, one.address) == (other.table, other.address)
 
 
 def number_at(frame: bytes, at: int) -> int:

@@ -176,12 +176,22 @@ class EmulatedBus:
         self._received, self._received_at = self._received + data, now
         if self.echo:
             self._write(data)
-        while len(self._received) >= 8:
-            size = 9 + self._received[6] if self._received[1] == WRITE_MANY else 8
+        while len(self._received) >= 4:
+            size = self._size()
             if len(self._received) < size:
                 return
             request, self._received = self._received[:size], self._received[size:]
             self._requested(request, now)
+
+    def _size(self) -> int:
+        """How long the request is that begins with what was received; of a unit's own codes it knows the frames."""
+        unit = self.units.get(self._received[0])
+        for frame in unit.frames if unit else ():
+            if self._received[: len(frame)] == frame:
+                return len(frame)
+        if self._received[1] != WRITE_MANY or len(self._received) < 8:
+            return 8
+        return 9 + self._received[6]
 
     def _requested(self, request: bytes, now: float) -> None:
         """Note *request*, which began at *now*, and schedule what answers it."""
@@ -191,11 +201,12 @@ class EmulatedBus:
         statistics.request_bytes += len(request)
         end = now + len(request) * character
         self._busy_until = max(self._busy_until, end)
-        if crc16(request[:-2]) != request[-2:]:
+        unit = self.units.get(request[0])
+        known = unit is not None and request in unit.frames
+        if not known and crc16(request[:-2]) != request[-2:]:
             statistics.bad_frames += 1
             self._received = b""  # an instrument waits for the next silence
             return
-        unit = self.units.get(request[0])
         reply = self._reply(unit, request) if unit else None
         if unit is None or reply is None:
             return

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import math
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
-from drivers.base import DeviceError, DeviceException, DeviceSettings, DriverError, NoReply, ProfileError
+from drivers.base import DeviceError, DeviceException, DeviceSettings, DriverError, NoReply, NotReady, ProfileError
 from drivers.bus import Bus
-from drivers.profile import Profile, Status, load
-from drivers.registers import marked, samples_and_conditions
-from station.model import Mark, Reason, Sample, dataclass, did_you_mean, replace, setting
+from drivers.profile import Action, Profile, Status, Step, load
+from drivers.registers import Found, Register, Request, judged, marked, raws_in
+from station.model import Mark, Reason, Sample, dataclass, did_you_mean, field, replace, setting
 
 log = logging.getLogger(__name__)
 
 SILENT_POLLS = 2  # one reply may get lost; an instrument that was switched off misses the second try too
+LONGEST_NAP = 0.5  # seconds a read keeps the line for a wait; a longer one is left to the other instruments
+LAST_MODBUS_ID = 247
+
+T = TypeVar("T")
+Cycle = Generator[float, None, list[Sample]]  # yields the seconds it waits, returns what it read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,8 +31,12 @@ class ModbusSettings(DeviceSettings):
     """The keys of a [[bus.device]] table whose driver is "modbus"."""
 
     profile: str = setting(text="which instrument it is: a file of drivers/profiles or of your own folder")
-    unit_id: int = setting(low=1, high=247, text="its Modbus address")
+    unit_id: int = setting(low=1, high=255, text="its Modbus address")
     variant: str | None = setting(None, text="which layout of the profile, where it has several")
+    confirmed: bool = setting(False, text="the uncertain parts of the profile were checked on this instrument")
+    clean_minutes: float | None = setting(
+        None, low=1, high=10080, text="how often the station starts its wiper; without it the probe's own clock does"
+    )
 
 
 class ModbusDevice:
@@ -33,6 +45,9 @@ class ModbusDevice:
     An instrument that comes back after *SILENT_POLLS* polls without a reply was switched off: for the profile's
     warm-up its samples carry Mark.M (Reason.WARMING_UP), for it works but does not measure yet, which
     is neither a fault nor a value to average.  A start of the station does not count as silence.
+
+    A poll is the profile's steps before, the reads, and the steps after.  Where it has to wait longer than a
+    moment, read returns nothing and *resume_seconds* says when the next call goes on.
     """
 
     Settings = ModbusSettings
@@ -43,47 +58,62 @@ class ModbusDevice:
         profile = load(settings.profile, folders).chosen(settings.variant)
         self.name = settings.name
         self.parameters = _selected(settings, profile)
+        _usable(settings, profile)
         self.units: Mapping[str, str] = {
             r.parameter: r.unit for r in profile.registers if r.parameter in self.parameters
         }
-        self.poll_minimum_seconds = profile.poll_minimum_seconds
+        waits = sum(step.seconds for step in profile.steps if step.do == "wait" and step.when != "start")
+        self.poll_minimum_seconds = max(profile.poll_minimum_seconds, waits)
+        self.general_address = profile.general_address
         self.conditions: tuple[str, ...] = ()  # what the instrument says of itself, in words
+        self.patience_seconds = _patience(settings, profile)
         self._unit_id, self._profile, self._bus, self._now = settings.unit_id, profile, bus, now
         self._requests = profile.plan(bus.line, self.parameters, bus.settings.gap_ms)
         self.actions = self._all_actions()
         self._unanswered = 0
-        self._warm_at = 0.0  # on the bus's monotonic clock
+        self._warm_at = 0.0  # on the bus's monotonic clock, as all that follows
+        self._asked_at = -math.inf
+        self._held_until: dict[str, float] = {}  # by parameter: after a wiper
+        self._clean_seconds = 60 * (settings.clean_minutes or 0)
+        self._clean_at = 0.0
+        self._started = False  # whether the steps of its start are done
+        self._cycle: Cycle | None = None
+        self._resume_at: float | None = None
+        self._absent = [0] * len(profile.absent)  # polls in a row that read so
+        self._window = Window(profile.average_reads, profile.average_seconds, self.units)
 
     def read(self) -> list[Sample]:
         """One set of samples, all of the same time; what was had before a failure is in the error's *samples*."""
-        time = self._now()
-        samples: list[Sample] = []
-        conditions: list[Status] = []
-        failure: DriverError | None = None
-        for request in self._requests:
+        now = self._bus.monotonic()
+        if self._resume_at is not None and now < self._resume_at:
+            return []
+        if self._cycle is None and self._clean_seconds and now >= self._clean_at:
+            self._clean_at = now + self._clean_seconds
+            self.act("clean", {})
+            return []
+        if all(self._held_until.get(parameter, 0.0) > now for parameter in self.parameters):
+            return []
+        cycle, self._cycle, self._resume_at = self._cycle or self._poll(), None, None
+        while True:
             try:
-                payload = self._bus.read(self._unit_id, request, self._profile)
-            except DriverError as error:
-                failure = failure or error
-                if isinstance(error, DeviceException):
-                    continue  # it is there, and refuses these registers only
-                break
-            found, reported = samples_and_conditions(request, payload, time)
-            samples += found
-            conditions += reported
-        self._heard(failure)
-        self._note(conditions, complete=failure is None)
-        samples = self._warming(marked(samples, conditions))
-        if failure is not None:
-            failure.samples = samples
-            raise failure
-        return samples
+                pause = next(cycle)
+            except StopIteration as done:
+                return self._averaged(done.value)
+            if pause > LONGEST_NAP:
+                self._cycle, self._resume_at = cycle, self._bus.monotonic() + pause
+                return []
+            self._bus.sleep(pause)
+
+    @property
+    def resume_seconds(self) -> float | None:
+        """In how many seconds a read that was begun goes on; None when none is under way."""
+        return None if self._resume_at is None else max(0.0, self._resume_at - self._bus.monotonic())
 
     def identify(self) -> dict[str, str]:
         """The texts by which the instrument names itself, such as its serial number."""
         texts: dict[str, str] = {}
         for request in self._profile.plan_identity(self._bus.line):
-            payload = self._bus.read(self._unit_id, request, self._profile)
+            payload = self._asked(request)
             for register, raw in zip(request.places, request.raws(payload), strict=True):
                 texts[getattr(register, "parameter", "")] = raw.decode("ascii", "replace").strip("\0 ")
         return texts
@@ -105,8 +135,152 @@ class ModbusDevice:
             raise DeviceError(f"{self.name}: has no way to {verb} {parameter or ''} {half}".rstrip())
         for action in fitting:
             log.warning("device %s: %s", self.name, action.text)
-            self._bus.write(self._unit_id, action, self._profile)
+            self._act(action)
         return {}
+
+    def close(self) -> None:
+        """Nothing: the port belongs to the bus."""
+
+    # -- one poll
+
+    def _poll(self) -> Cycle:
+        """The steps before, the reads, the steps after; the last are done after a failure too, if it still answers."""
+        failure: DriverError | None = None
+        samples: list[Sample] = []
+        reading = False  # the reads judge by themselves whether it was heard
+        try:
+            if not self._started:
+                yield from self._polled("start")
+                self._started = True
+            yield from self._polled("before")
+            reading = True
+            samples, failure = self._read()
+        except DriverError as error:
+            failure = error
+        if not isinstance(failure, NoReply):
+            try:
+                yield from self._polled("after")
+            except DriverError as error:
+                failure = failure or error
+        if failure is not None:
+            if not reading:
+                self._heard(failure)
+            failure.samples = samples
+            raise failure
+        return samples
+
+    def _read(self) -> tuple[list[Sample], DriverError | None]:
+        """What all reads brought, and the first thing that went wrong."""
+        time = self._now()
+        found: Found = {}
+        failure: DriverError | None = None
+        for request in self._requests:
+            try:
+                payload = self._asked(request)
+            except DriverError as error:
+                failure = failure or error
+                if isinstance(error, DeviceException):
+                    continue  # it is there, and refuses these registers only
+                break
+            found |= raws_in(request, payload)
+        places = [place for request in self._requests for place in request.places]
+        samples, conditions = judged(places, found, time)
+        self._heard(failure)
+        self._note(conditions, complete=failure is None)
+        samples = self._fitted(samples, places, found)
+        return self._held(self._warming(marked(samples, conditions))), failure
+
+    def _polled(self, when: str) -> Iterator[float]:
+        for step in self._profile.at(when):
+            if step.do == "write" and self._profile.protects(step):  # the profile's check says so first
+                raise ProfileError(f"{self.name}: a poll would write register {step.address}, which only an action may")
+            yield from self._do(step)
+
+    def _do(self, step: Step) -> Iterator[float]:
+        """Do *step*; yields the seconds it waits."""
+        match step.do:
+            case "write":
+                self._awake(lambda: self._bus.write(self._unit_id, step, self._profile))
+            case "wait" if step.place is None:
+                yield step.seconds
+            case "wait":
+                (told,) = step.asked.raws(self._asked(step.asked))
+                yield min(told * step.times / 1000, 60.0)  # a register that says more says nonsense
+            case "until":
+                yield from self._until(step)
+            case _:
+                # The start of some probes is a read whose answer has no bytes, or some that mean nothing.
+                data, answer = step.request[1:], step.answer_bytes
+                self._awake(
+                    lambda: self._bus.raw(self._unit_id, step.function, data, self._profile, answer_bytes=answer)
+                )
+
+    def _until(self, step: Step) -> Iterator[float]:
+        deadline = self._bus.monotonic() + step.seconds
+        while True:
+            (raw,) = step.asked.raws(self._asked(step.asked))
+            if raw & step.mask == step.value:
+                return
+            if self._bus.monotonic() >= deadline:
+                raise NotReady(
+                    f"{self.name}: {step.asked.text} reads {raw}, and was not {step.value} within {step.seconds:g} s"
+                )
+            yield step.every_seconds
+
+    def _asked(self, request: Request) -> bytes:
+        return self._awake(lambda: self._bus.read(self._unit_id, request, self._profile))
+
+    def _awake(self, exchange: Callable[[], T]) -> T:
+        """*exchange*, once more when its first request only woke an instrument that slept."""
+        idle = self._bus.monotonic() - self._asked_at
+        asleep = 0 < self._profile.sleep_seconds <= idle
+        try:
+            return exchange()
+        except NoReply:
+            if not asleep:
+                raise
+            self._bus.excuse(self._unit_id)
+            return exchange()
+        finally:
+            self._asked_at = self._bus.monotonic()
+
+    # -- an action
+
+    def _act(self, action: Action) -> None:
+        """Unlock where the profile wants it, write, compare, lock again whatever happened."""
+        locked = bool(self._profile.unlock) and any(self._profile.protects(write) for write in action.writes)
+        try:
+            if locked:
+                self._through(self._profile.unlock)
+            self._through(action.sequence)
+            if action.verify:
+                self._compare(action)
+        finally:
+            if locked:
+                self._through(self._profile.lock)
+        if action.hold_seconds:
+            until = self._bus.monotonic() + action.hold_seconds
+            self._held_until |= dict.fromkeys(action.parameters or self.parameters, until)
+            self._cycle, self._resume_at = None, None
+            self._window.clear()
+
+    def _through(self, steps: Iterable[Step]) -> None:
+        for step in steps:
+            for pause in self._do(step):
+                self._bus.sleep(pause)
+
+    def _compare(self, action: Action) -> None:
+        for write in action.writes:
+            if not write.values or write.function not in (6, 16):
+                continue
+            request = Request("holding", write.address, len(write.values), ())
+            payload = self._asked(request)
+            written = b"".join(value.to_bytes(2, "big") for value in write.values)
+            if payload != written:
+                raise DeviceError(
+                    f"{self.name}: {request.text} reads {payload.hex(' ').upper()}"
+                    f" after {written.hex(' ').upper()} was written"
+                )
 
     def _all_actions(self) -> dict[str, Sequence[str]]:
         found: dict[str, Sequence[str]] = {}
@@ -117,12 +291,14 @@ class ModbusDevice:
             found["read_identity"] = self.parameters
         return found
 
-    def close(self) -> None:
-        """Nothing: the port belongs to the bus."""
+    # -- what the samples are worth
 
     def _heard(self, failure: DriverError | None) -> None:
         if isinstance(failure, NoReply):
             self._unanswered += 1
+            if self._unanswered >= SILENT_POLLS:
+                self._started = False  # it may have been switched off
+                self._window.clear()
         elif failure is None or isinstance(failure, DeviceException):
             if self._unanswered >= SILENT_POLLS:
                 self._warm_at = self._bus.monotonic() + self._profile.warm_up_seconds
@@ -136,6 +312,36 @@ class ModbusDevice:
             for sample in samples
         ]
 
+    def _held(self, samples: list[Sample]) -> list[Sample]:
+        """Without what a wiper spoils: it says nothing, so it is neither a value nor a fault."""
+        now = self._bus.monotonic()
+        return [sample for sample in samples if self._held_until.get(sample.parameter, 0.0) <= now]
+
+    def _fitted(self, samples: list[Sample], places: Iterable[object], found: Found) -> list[Sample]:
+        """*samples* with no value where several registers together say that the element is not fitted."""
+        if not self._absent:
+            return samples
+        raws = {p.parameter: found[id(p)] for p in places if isinstance(p, Register) and id(p) in found}
+        missing: set[str] = set()
+        for i, rule in enumerate(self._profile.absent):
+            asked = [(raws.get(name), raw) for name, raw in zip(rule.parameters, rule.raws, strict=True)]
+            self._absent[i] = self._absent[i] + 1 if all(_same(got, raw) for got, raw in asked) else 0
+            if self._absent[i] >= rule.polls:
+                missing |= {*rule.parameters}
+        return [
+            replace(sample, value=None, mark=Mark.D, reason=Reason.NO_VALUE) if sample.parameter in missing else sample
+            for sample in samples
+        ]
+
+    def _averaged(self, samples: list[Sample]) -> list[Sample]:
+        """The means the maker asks for; until there are enough reads, when the next one is due."""
+        if self._window.reads == 1:
+            return samples
+        means = self._window.add(samples, self._bus.monotonic())
+        if not means and samples:
+            self._resume_at = self._bus.monotonic() + self._window.seconds
+        return means
+
     def _note(self, conditions: Iterable[Status], *, complete: bool) -> None:
         """Keep what the instrument reports of itself, and log it when it changes."""
         texts = tuple(dict.fromkeys(condition.reason for condition in conditions))
@@ -143,6 +349,88 @@ class ModbusDevice:
             return
         self.conditions = texts
         log.warning("device %s: reports %s", self.name, "; ".join(texts) or "no fault any more")
+
+
+@dataclass(slots=True)
+class Window:
+    """The last *reads* reads, *seconds* apart, of each parameter in *units*: their mean is the value.
+
+    The mean of directions is that of their vectors, the mean of sound levels that of their energies.
+    """
+
+    reads: int
+    seconds: float
+    units: Mapping[str, str]
+    _kept: dict[str, deque[tuple[float, float]]] = field(default_factory=dict)
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self._kept.clear()
+
+    def add(self, samples: Iterable[Sample], now: float) -> list[Sample]:
+        """The means that *samples*, read at *now*, complete; what is marked passes as it is, and ends the window."""
+        made = []
+        for sample in samples:
+            kept = self._kept.setdefault(sample.parameter, deque(maxlen=self.reads))
+            if sample.mark is not Mark.N or sample.value is None:
+                kept.clear()
+                made.append(sample)
+                continue
+            while kept and now - kept[0][0] > 2 * self.reads * self.seconds:
+                kept.popleft()
+            kept.append((now, sample.value))
+            if len(kept) == self.reads:
+                mean = _mean([value for _, value in kept], self.units.get(sample.parameter, ""))
+                made.append(replace(sample, value=mean))
+        return made
+
+
+def _mean(values: Sequence[float], unit: str) -> float:
+    """The mean of *values*: of vectors for degrees, of energies for decibels.
+
+    >>> round(_mean([350, 20], "°"), 9), round(_mean([60.0, 70.0], "dB"), 2), _mean([1.0, 2.0], "mg/L")
+    (5.0, 67.4, 1.5)
+    """
+    if unit == "°":
+        east = math.fsum(math.sin(math.radians(v)) for v in values)
+        north = math.fsum(math.cos(math.radians(v)) for v in values)
+        if math.hypot(east, north) < 1e-9 * len(values):
+            return values[-1]
+        return math.degrees(math.atan2(east, north)) % 360 % 360
+    if unit.startswith("dB"):
+        loudest = max(values)
+        return loudest + 10 * math.log10(math.fsum(10 ** ((v - loudest) / 10) for v in values) / len(values))
+    return math.fsum(values) / len(values)
+
+
+def _same(got: float | None, raw: float) -> bool:
+    return got is not None and (got == raw or (got != got and raw != raw))
+
+
+def _patience(settings: ModbusSettings, profile: Profile) -> float:
+    """How long no value may come while all is well: waits of a measurement, a wiper, the reads of a mean."""
+    waits = sum(step.seconds for step in profile.steps)
+    hold = max((action.hold_seconds for action in profile.actions), default=0.0)
+    mean = profile.average_reads * profile.average_seconds if profile.average_reads > 1 else 0.0
+    slow = waits + hold + mean
+    return slow + 2 * settings.poll_seconds if slow else 0.0
+
+
+def _usable(settings: ModbusSettings, profile: Profile) -> None:
+    """Raise ProfileError where *settings* ask of *profile* what it cannot promise."""
+    if profile.uncertain and not settings.confirmed:
+        raise ProfileError(
+            f"profile {profile.name}: is a template of grade {profile.grade}, for {profile.uncertain.rstrip('.')};"
+            " check that on the instrument, then write confirmed = true"
+        )
+    if not 1 <= settings.unit_id <= LAST_MODBUS_ID and settings.unit_id != profile.general_address:
+        raise ProfileError(f"profile {profile.name}: unit_id {settings.unit_id} is not between 1 and {LAST_MODBUS_ID}")
+    if settings.clean_minutes is not None:
+        cleaning = [action for action in profile.actions if action.verb == "clean"]
+        if not cleaning:
+            raise ProfileError(f"profile {profile.name}: has no action to clean, so clean_minutes has no use")
+        if any(profile.protects(write) for action in cleaning for write in action.writes):
+            raise ProfileError(f"profile {profile.name}: cleaning writes protected registers, which no poll may")
 
 
 def _selected(settings: ModbusSettings, profile: Profile) -> tuple[str, ...]:

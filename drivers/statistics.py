@@ -18,6 +18,7 @@ COUNTS = (
     "late",  # replies that came after they had been given up
     "unasked",  # sound replies where none was owed: two units with one address, a repeater, another master
     "echoes",
+    "woken",  # first requests an instrument slept through; no time-outs
     "leftover_bytes",  # on the line before a request, asked for by nobody
 )
 
@@ -41,6 +42,7 @@ class Statistics:
     late: int
     unasked: int
     echoes: int
+    woken: int
     leftover_bytes: int
 
     def __init__(self) -> None:

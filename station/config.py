@@ -286,7 +286,7 @@ def _cross_faults(
     owners: dict[tuple[str, str], str] = {}
     names: dict[str, str] = {}
     for b, bus in enumerate(config.bus):
-        line, units = Bus(bus), dict[Any, str]()
+        line, units, general = Bus(bus), dict[Any, str](), set[int | None]()
         yield from _crowded(f"bus[{b}]", bus)
         for d, device in enumerate(bus.device):
             place = f"bus[{b}].device[{d}]"
@@ -297,7 +297,12 @@ def _cross_faults(
             if unit_id is not None and unit_id in units:
                 yield Fault(f"{place}.unit_id", f"{unit_id} is already {units[unit_id]} on this bus")
             units.setdefault(unit_id, f'"{device.name}"')
-            yield from _device_faults(place, device, line, folder, points, owners, units_of, hints)
+            yield from _device_faults(place, device, line, folder, points, owners, units_of, hints, general)
+        for d, device in enumerate(bus.device):
+            unit_id = getattr(device, "unit_id", None)
+            if unit_id is not None and unit_id in general and len(bus.device) > 1:
+                text = f"{unit_id} is answered by every instrument of a kind; it needs a line of its own"
+                yield Fault(f"bus[{b}].device[{d}].unit_id", text)
     for u, uplink in enumerate(config.uplink):
         yield from _uplink_faults(f"uplink[{u}]", uplink, points, folder)
 
@@ -330,6 +335,7 @@ def _device_faults(
     owners: dict[tuple[str, str], str],
     units_of: dict[str, Mapping[str, str]],
     hints: list[Fault],
+    general: set[int | None],
 ) -> Iterator[Fault]:
     try:
         device = make_device(settings, line, (folder / "profiles",))
@@ -339,6 +345,7 @@ def _device_faults(
         return
     units_of[settings.name] = device.units
     hints += [Fault(place, text) for text in getattr(device, "hints", ())]
+    general.add(getattr(device, "general_address", None))
     if settings.poll_seconds < device.poll_minimum_seconds:
         yield Fault(
             f"{place}.poll_seconds",

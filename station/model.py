@@ -107,6 +107,7 @@ class Reason(enum.IntEnum):
     BACKING_OFF = 9  # not asked: the unit is being probed at longer intervals
     NOT_A_NUMBER = 10
     WARMING_UP = 11
+    NOT_READY = 12  # a step of its measurement did not end in time
 
 
 class Kind(enum.IntEnum):

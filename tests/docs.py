@@ -14,6 +14,7 @@ from drivers.base import DeviceSettings
 from drivers.captured import FAULTS
 from drivers.modbus import ModbusSettings
 from drivers.profile import SHIPPED, Profile, load
+from drivers.profile_file import KEYS
 from drivers.records import FORMATS
 from drivers.stream import StreamSettings
 from station import i18n
@@ -135,7 +136,7 @@ def profiles() -> Iterator[str]:
     yield "| --- | --- | --- | --- | --- |"
     for one in shipped():
         layouts = (one, *one.variants)
-        measured = dict.fromkeys(r.parameter for p in layouts for r in p.registers if r.type != "ascii")
+        measured = dict.fromkeys(r.parameter for p in layouts for r in p.registers if r.is_number)
         variants = [f"`{v.name}`{' (default)' * (v.name == one.default_variant)}" for v in one.variants]
         values = ", ".join(f"`{parameter}`" for parameter in measured)
         choice = f"; variants {', '.join(variants)}" if variants else ""
@@ -155,6 +156,24 @@ def line_settings() -> Iterator[str]:
 
 def _serial(profile: Profile) -> str:
     return f"{profile.baudrate} 8{profile.parity}{profile.stopbits}"
+
+
+def profile_keys(table: str) -> Iterator[str]:
+    """The keys of one table of a profile file as a Markdown table."""
+    yield "| key |  | default |"
+    yield "| --- | --- | --- |"
+    for name, key in KEYS[table].items():
+        if key.required:
+            default = REQUIRED["en"]
+        elif key.default in (None, "", (), {}):
+            default = ""
+        elif isinstance(key.default, bool):
+            default = str(key.default).lower()
+        else:
+            default = hex(key.default) if key.default == 0xFFFFFFFF else str(key.default)
+        words = [choice for choice in key.choices if choice != ""]
+        choices = f" ({', '.join(map(str, words))})" if words and not all(f"{w} " in key.text for w in words) else ""
+        yield f"| `{name}` | {key.text}{choices} | {default} |"
 
 
 def _shown(value: Any) -> str:
@@ -207,6 +226,7 @@ def blocks(file: str) -> dict[str, str]:
             "profiles": profiles(),
             "streams": streams(),
         }
+        made |= {f"profile-{table}": profile_keys(table) for table in KEYS}
         return {name: "\n".join(rows) for name, rows in made.items()}
     language = "zh" if ".zh." in file else "en"
     return {

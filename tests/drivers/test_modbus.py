@@ -8,7 +8,7 @@ from drivers import modbus
 from drivers.base import BadReply, DeviceException, NoReply, ProfileError
 from drivers.bus import Bus
 from drivers.emulated import EmulatedUnit
-from drivers.line import Line, read_request
+from drivers.line import Line, crc16, read_request
 from drivers.modbus import ModbusDevice
 from drivers.profile import load
 from station.model import Mark, Reason
@@ -23,7 +23,8 @@ class DirectBus:
         self.unit, self.time = unit, FakeTime()
         self.settings, self.line, self.monotonic = fakes.settings(gap_ms=0), Line(9600), self.time.monotonic
         self.refused: set[int] = set()
-        self.asked = 0
+        self.asked = self.excused = 0
+        self.sent: list[bytes] = []
 
     def read(self, unit_id, request, profile) -> bytes:
         self.asked += 1
@@ -36,10 +37,33 @@ class DirectBus:
             raise NoReply("no reply")
         return reply[3:-2]
 
+    def write(self, unit_id, write, profile) -> None:
+        self._sent(bytes((unit_id, write.function)) + write.body)
+
+    def raw(self, unit_id, function, data, profile, *, answer_bytes=None) -> bytes:
+        return self._sent(bytes((unit_id, function)) + data)[2:-2]
+
+    def sleep(self, seconds) -> None:
+        self.time.sleep(seconds)
+
+    def excuse(self, unit_id) -> None:
+        self.excused += 1
+
+    def _sent(self, body: bytes) -> bytes:
+        self.asked += 1
+        self.sent.append(body)
+        reply = self.unit.answer(body + crc16(body))
+        if reply is None:
+            raise NoReply("no reply")
+        if reply[1] & 0x80:
+            raise DeviceException(f"exception {reply[2]}")
+        return reply
+
 
 def instrument(profile: str, **keys) -> tuple[ModbusDevice, DirectBus]:
     settings = modbus.ModbusSettings(name="it", point="p", profile=profile, unit_id=1, **keys)
     bus = DirectBus(EmulatedUnit(load(profile), 1, settings.variant))
+    bus.unit._monotonic = bus.time.monotonic
     return ModbusDevice(settings, bus, (), lambda: NOON + timedelta(seconds=bus.time.now)), bus
 
 

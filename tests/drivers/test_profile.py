@@ -58,8 +58,8 @@ example = 7
     assert str(caught.value).splitlines() == [
         "mine.toml:4: gap: unknown key; did you mean gap_ms?",
         "mine.toml:9: register[0].address: 70000 is above 65535",
-        'mine.toml:19: variant[0].register[0].type: "f16" is not one of u16, i16, u32, i32, f32, ascii; '
-        "did you mean u16?",
+        'mine.toml:19: variant[0].register[0].type: "f16" is not one of u8, i8, u16, i16, u32, i32, u64, i64, '
+        "f32, f64, bcd16, bcd32, time_words, time_bcd, time_unix, ascii; did you mean u16?",
     ]
 
 
@@ -93,7 +93,7 @@ def test_a_shipped_profile_names_its_source_and_speaks_the_catalogues_units(name
         (
             'type = "i16"',
             'type = "i17"',
-            'register[0].type: "i17" is not one of u16, i16, u32, i32, f32, ascii; did you mean i16?',
+            'register[0].type: "i17" is not one of u8, i8, u16, i16, u32, i32, u64, i64,',
         ),
         ('type = "i16"', 'type = "i16"\norder = "ABCD"', "register[0].order: i16 has AB, BA"),
         ('type = "i16"', 'type = "i16"\nno_value = [65535]', "register[0].no_value: 65535 is no i16"),

@@ -9,7 +9,8 @@ import drivers
 from drivers.emulated import FAULTS, EmulatedUnit
 from drivers.emulated_stream import FAULTS as STREAM_FAULTS
 from drivers.line import Line, read_request
-from drivers.profile import KEYS, SHIPPED, load, parse
+from drivers.profile import SHIPPED, load, parse
+from drivers.profile_file import KEYS
 from drivers.records import FORMATS
 from station.config import load as load_config
 from station.parameters import catalogue
@@ -31,7 +32,7 @@ def test_every_toml_block_loads_and_reads_its_examples(block):
     unit = EmulatedUnit(profile)
     for request in profile.plan(Line(profile.baudrate)):
         asked = read_request(profile.unit_id, request.table, request.address, request.count)
-        reply = unit.answer(asked)
+        reply = unit.answer(asked) or unit.answer(asked)  # one that sleeps loses the first
         assert reply is not None
         assert reply[1] == request.function
     for register in profile.registers:

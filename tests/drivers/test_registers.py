@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.line import Line
-from drivers.registers import ORDERS, TYPES, Register, Request, Status, decode, encode, marked, plan_reads
+from drivers.registers import FLOATS, TYPES, Register, Request, Status, decode, encode, marked, orders, plan_reads
 from station.model import Mark, Reason, Sample
 from tests.drivers.fakes import NOON
 
-KINDS = [(kind, order) for kind in TYPES for order in ("", *ORDERS[TYPES[kind][1]])]
+KINDS = [(kind, order) for kind in TYPES for order in ("", *orders(kind))]
 SCALES = (1, 0.1, 0.01, 0.001, 0.5, 0.05, 2, 10, 1000)
 
 
@@ -35,9 +35,10 @@ def value_of(place, words):
 def registers_and_raws(draw):
     kind, order = draw(st.sampled_from(KINDS))
     _, _, low, high = TYPES[kind]
-    raw = draw(st.floats(width=32, allow_nan=False, allow_infinity=False) if kind == "f32" else st.integers(low, high))
-    scale = draw(st.sampled_from(SCALES))
-    offset = 0 if kind == "f32" else draw(st.sampled_from((0, -40, 0.5)))
+    floats = st.floats(width=32, allow_nan=False, allow_infinity=False)
+    raw = draw(floats if kind in FLOATS else st.integers(max(low, -(2**52)), min(high, 2**52)))
+    scale = 1 if kind in ("u64", "i64", "f64") else draw(st.sampled_from(SCALES))
+    offset = 0 if kind in (*FLOATS, "u64", "i64") else draw(st.sampled_from((0, -40, 0.5)))
     return register(kind, order, scale=scale, offset=offset), raw
 
 

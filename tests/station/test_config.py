@@ -113,7 +113,7 @@ def test_every_fault_is_named_at_once_with_its_line(folder: Path) -> None:
     ten = line(path, 'poll_seconds = "10"')
     assert faults(path) == [
         f"station.toml:{line(path, 'buadrate')}: bus[0].buadrate: unknown key; did you mean baudrate?",
-        f"station.toml:{line(path, 'unit_id = 300')}: bus[0].device[2].unit_id: 300 is above 247",
+        f"station.toml:{line(path, 'unit_id = 300')}: bus[0].device[2].unit_id: 300 is above 255",
         f'station.toml:{ten}: bus[0].device[2].poll_seconds: "10" is text, not a number',
         f'station.toml:{line(path, "2016")}: uplink[0].standard: "2016" is not one of 2005, 2017, 2025; did you '
         "mean 2017?",

@@ -57,8 +57,8 @@ mn = "M1"
 """
 
 OURS = """
-drivers drivers.base drivers.bus drivers.line drivers.modbus drivers.port drivers.profile drivers.registers
-drivers.statistics
+drivers drivers.base drivers.bus drivers.line drivers.modbus drivers.port drivers.profile drivers.profile_file
+drivers.registers drivers.statistics
 station station.average station.calibrate station.clock station.commands station.config station.control station.engine
 station.entry station.loader station.model station.outbox station.parameters station.periods station.places
 station.poller station.purge station.qc station.recorder station.records station.sender station.service station.status
