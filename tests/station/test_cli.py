@@ -95,7 +95,7 @@ def test_check_names_every_fault_with_its_line_and_a_suggestion(command: Command
     assert done.code == 1
     assert done.out.splitlines() == [
         f"{path}:{line_of(path, 'buadrate')}: bus[0].buadrate: unknown key; did you mean baudrate?",
-        f"{path}:{line_of(path, 'unit_id')}: bus[0].device[0].unit_id: 300 is above 247",
+        f"{path}:{line_of(path, 'unit_id')}: bus[0].device[0].unit_id: 300 is above 255",
     ]
     assert done.err == "2 fault(s) found; nothing will start with this configuration\n"
 

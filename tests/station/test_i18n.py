@@ -300,7 +300,7 @@ def test_the_summary_of_check_is_in_the_operators_language(language: str, summar
     assert good.out.splitlines()[-1] == summary.format(path=path)
     configure(tmp_path, ("unit_id = 1", "unit_id = 300"))
     bad = station("check", path, env={"LANG": {"zh": "zh_CN.UTF-8", "en": "en_GB.UTF-8"}[language]})
-    assert "bus[0].device[0].unit_id: 300 is above 247" in bad.out
+    assert "bus[0].device[0].unit_id: 300 is above 255" in bad.out
     assert (
         bad.err.strip()
         == {
