@@ -64,6 +64,29 @@ class Terms:
         )
 
 
+def configured(settings: Any, key: str) -> str | None:
+    """What station.toml says of *key*, which a platform may set; None where it says nothing of the kind."""
+    if key.startswith("mn."):
+        return next((str(p.mn) for p in getattr(settings, "point", ()) if p.point == key.removeprefix("mn.")), None)
+    value = getattr(settings, key, None)
+    return None if value is None else str(value)
+
+
+def overruled(stored: Mapping[str, str], settings: Any) -> dict[str, str]:
+    """What of a platform's *stored* settings station.toml has changed since, with the values it has now.
+
+    A platform sets against what was configured then, which is stored beside it: whoever edits the file later means it.
+    """
+    found = {key: configured(settings, key) for key in stored if f"{key}.configured" in stored}
+    return {key: now for key, now in found.items() if now is not None and now != stored[f"{key}.configured"]}
+
+
+def with_configured(values: Mapping[str, str], settings: Any) -> dict[str, str]:
+    """*values* a platform sets, each beside what is configured at that time."""
+    beside = {f"{key}.configured": configured(settings, key) for key in values}
+    return {**values, **{key: value for key, value in beside.items() if value is not None}}
+
+
 class ClockSetter(Protocol):
     """Whoever may set the host's clock."""
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from drivers.base import Device
 from drivers.bus import Bus
 from station.clock import EPOCH, Clock, boot_id, floor_to, from_ms, period_length, period_start, to_ms, trust
-from station.commands import ClockSetter, CommandDesk, Terms
+from station.commands import ClockSetter, CommandDesk, Terms, overruled, with_configured
 from station.config import BusConfig, Loaded, resolve
 from station.model import Average, Kind, Mark, Reading, Reason, Record, Report, StoreError, asdict, dataclass, replace
 from station.outbox import Depth, PlatformOutbox, sqlite_reader
@@ -98,6 +98,7 @@ class Engine:
         self.pollers = [self._poller(*bus) for bus in (self._buses() if buses is None else buses)]
         self.tasks: dict[str, Task] = {t.device.name: t for p in self.pollers for t in p.tasks}
         self.series = self._all_series()
+        self._forget_overruled([s for s, _ in uplinks] if uplinks is not None else self.config.uplink)
         uplinks = self._uplinks() if uplinks is None else uplinks
         self._settings = {settings.name: settings for settings, _ in uplinks}
         self._changes: deque[Change] = deque()
@@ -146,6 +147,19 @@ class Engine:
         for settings in self.config.uplink:
             made.append((settings, resolve(UPLINKS[settings.protocol])(settings, context, self.loaded.systems)))
         return made
+
+    def _forget_overruled(self, uplinks: Iterable[UplinkSettings]) -> None:
+        """Let go of what platforms had set where station.toml was changed since."""
+        for settings in uplinks:
+            stored = self.store.remembered(settings.name, beside=True)
+            now = overruled(stored, settings)
+            for key, value in now.items():
+                log.warning("platform %s: %s is %s again, as configured", settings.name, key, value)
+                self.note("setting_overruled", platform=settings.name, key=key, was=stored[key], value=value)
+            if now:
+                with self.store.transaction():
+                    values = with_configured(now, settings)
+                    self.store.remember(settings.name, values, self.clock.now(), "station.toml")
 
     def _sender(self, settings: UplinkSettings, uplink: Uplink, reader: Any) -> Sender:
         heart: Heartbeat = self.watchdog.heart(f"uplink {settings.name}", 60)
@@ -454,7 +468,8 @@ class Engine:
         """Inside a transaction: write settings and the schedules they make; the terms that become new."""
         changed: dict[str, Terms] = {}
         for change in changes:
-            self.store.remember(change.platform, change.values, self.clock.now(), change.who)
+            values = with_configured(change.values, self._settings[change.platform])
+            self.store.remember(change.platform, values, self.clock.now(), change.who)
             before = changed.get(change.platform, self.terms[change.platform])
             changed[change.platform] = before.changed(change.values)
         for sender in self.senders:

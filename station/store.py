@@ -507,9 +507,10 @@ class Store:
             [(platform, key, value, to_ms(now), who) for key, value in values.items()],
         )
 
-    def remembered(self, platform: str) -> dict[str, str]:
-        """The settings of *platform* that count."""
-        return dict(self.query("SELECT key, value FROM setting WHERE platform = ? ORDER BY id", (platform,)))
+    def remembered(self, platform: str, *, beside: bool = False) -> dict[str, str]:
+        """The settings of *platform* that count; with what was configured *beside* them if that is wanted too."""
+        rows = self.query("SELECT key, value FROM setting WHERE platform = ? ORDER BY id", (platform,))
+        return {key: value for key, value in rows if beside or not key.endswith(".configured")}
 
     def last_trusted(self) -> datetime | None:
         """The last time known to be right: that of the newest reading dated by a trusted clock, or of that clock."""

@@ -317,7 +317,8 @@ def test_a_real_time_interval_holds_at_once_and_after_a_restart(rig: Allowed) ->
     rows = rig.engine.store.query("SELECT interval_seconds FROM schedule WHERE kind = 1 ORDER BY id")
     assert rows == [(30,), (60,)]
     assert rig.engine.store.query("SELECT platform, key, value FROM setting") == [
-        ("district", "realtime_seconds", "60")
+        ("district", "realtime_seconds", "60"),
+        ("district", "realtime_seconds.configured", "30"),
     ]
 
 

@@ -11,10 +11,11 @@ import pytest
 
 from drivers.base import Device
 from station import ledger
+from station.clock import to_ms
 from station.commands import SETTABLE
-from station.config import BusConfig
+from station.config import BusConfig, load
 from station.engine import Engine
-from station.model import Command, Kind, Lane, Mark, Outcome, Reason, Record, Result
+from station.model import Command, Kind, Lane, Mark, Outcome, Reading, Reason, Record, Result
 from station.parameters import catalogue
 from station.records import TOLD
 from tests.station.conftest import CONFIG, FakeLine, Rig
@@ -426,3 +427,51 @@ def test_an_action_that_brings_half_of_it_keeps_nothing(site: Site) -> None:
     site.instrument.act = lambda verb, arguments: {"value": "97.5"}  # type: ignore[method-assign]
     assert site.ask("start_check", parameter="pm25").outcome is Outcome.DONE
     assert site.told(Kind.CHECK) == []
+
+
+# -- what late data change
+
+
+@pytest.mark.parametrize(("revisions", "minutes"), [("true", 2), ("false", 1)])
+def test_a_period_that_late_data_changed_is_reported_again_where_it_is_wanted(
+    tmp_path: Path, revisions: str, minutes: int
+) -> None:
+    """The station's own average has its second version either way."""
+    config = CONFIG.replace("realtime_seconds = 30", f"realtime_seconds = 30\nrevisions = {revisions}")
+    site = Site(tmp_path, config)
+    site.run(100)
+    at = START.replace(minute=1, second=0)
+    late = Reading("dust", "site", "pm25", at + timedelta(seconds=30), 95.0, 95.0)
+    site.engine.recorder.add([late], site.clock.monotonic())
+    site.engine.commit()
+    (report,) = site.engine.store.averages(Kind.MINUTE, at, at + timedelta(seconds=1))
+    assert report.version == 2
+    rows = site.engine.store.query("SELECT version FROM message WHERE kind = 2 AND start_ms = ?", (to_ms(at),))
+    assert [version for (version,) in rows] == list(range(1, minutes + 1))
+    site.engine.shut_down()
+
+
+# -- what a platform set, and the file
+
+
+def test_what_a_platform_set_holds_until_station_toml_is_changed(tmp_path: Path) -> None:
+    """Who edits the file later means it; what is not edited stays as the platform wants it."""
+    config = CONFIG.replace("realtime_seconds = 30", 'realtime_seconds = 30\nallow = ["set_interval", "set_timeouts"]')
+    site = Site(tmp_path, config)
+    assert site.ask("set_realtime_interval", seconds="60").outcome is Outcome.DONE
+    assert site.ask("set_timeouts", seconds="7", resends="2").outcome is Outcome.DONE
+    site.restart()
+    assert site.engine.terms["district"].realtime_seconds == 60
+    path = site.folder / "station.toml"
+    path.write_text(config.replace("realtime_seconds = 30", "realtime_seconds = 45"))
+    site.loaded = load(path)
+    for _ in range(2):
+        site.restart()
+        assert site.engine.terms["district"].realtime_seconds == 45
+        assert site.engine.store.remembered("district")["timeout_seconds"] == "7"
+    site.engine.commit()
+    assert site.events().count("setting_overruled") == 1
+    assert site.ask("set_realtime_interval", seconds="90").outcome is Outcome.DONE
+    site.restart()
+    assert site.engine.terms["district"].realtime_seconds == 90
+    site.engine.shut_down()

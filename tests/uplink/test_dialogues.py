@@ -15,6 +15,7 @@ from tests.uplink.test_link import MN, Listener, talking
 from uplink.hj212.dialects import Habits
 from uplink.hj212.messages import COMMANDS, UPLOADS
 from uplink.hj212.verbs import MEANINGS
+from uplink.hj212.voice import Answers
 
 QN = "20260301081600001"
 NOON = "2026-03-01T12:00:00+08:00"
@@ -365,7 +366,7 @@ def test_a_recall_that_is_refused_midway_or_breaks_is_closed(link, listener):
         listener.acknowledge(record)
         assert listener.frames()[0].data == "ExeRtn=6"
         done(listener, station, "2051", 4, records(2))
-        listener.say("2051", BOUNDS)
+        listener.say("2051", BOUNDS, qn="20260301081600002")
         _, record = listener.frames(2)
         listener.say("9011", "QnRtn=2", qn=record.qn, st="91", flag="4")
         assert listener.frames()[0].data == "ExeRtn=4"
@@ -395,6 +396,76 @@ def test_a_log_is_recalled_and_a_state_is_answered_directly(link, listener):
     assert (record.cn, record.data) == ("3020", log[0].text)
     assert record.qn != QN
     assert dict(station.commands.asked[0].arguments) == {"parameter": "cod", "item": "instrument_log", **FROM_TO}
+
+
+# -- what comes again
+
+
+def test_a_request_that_comes_again_is_answered_again_and_done_once(link, listener):
+    """Its 9011 was lost: the platform repeats it, QN unchanged, over a new connection too."""
+    with talking(link, listener) as station:
+        station.commands.results = {"clean": Result(Outcome.DONE)}
+        listener.say("3013", "PolId=w01018")
+        first = listener.frames(2)
+        listener.say("3013", "PolId=w01018")
+        assert listener.frames(2) == first
+        assert [a.data for a in first] == ["QnRtn=1", "ExeRtn=1"]
+        listener.hang_up()
+        listener.accept()
+        listener.say("3013", "PolId=w01018")
+        assert listener.frames(2) == first
+        assert len(station.commands.asked) == 1
+        assert station.uplink.counts["repeated requests"] == 2
+
+
+def test_a_request_that_comes_again_while_it_is_carried_out_is_accepted_again(link, listener):
+    with talking(link, listener) as station:
+        station.commands.held = frozenset({"clean"})
+        for _ in range(2):
+            listener.say("3013", "PolId=w01018")
+            assert [a.data for a in listener.frames()] == ["QnRtn=1"]
+        station.commands.release()
+        assert [a.data for a in listener.frames()] == ["ExeRtn=1"]
+        assert listener.frames(1, seconds=0.1) == []
+        assert len(station.commands.asked) == 1
+
+
+def test_a_recall_that_comes_again_brings_no_record_twice(link, listener):
+    with talking(link, listener) as station:
+        done(listener, station, "2051", 4, records(2))
+        listener.say("2051", BOUNDS, flag="4")
+        assert [a.cn for a in listener.frames(4)] == ["9011", "2051", "2051", "9012"]
+        listener.say("2051", BOUNDS, flag="4")
+        assert [a.cn for a in listener.frames(3, seconds=0.3)] == ["9011", "9012"]
+
+
+def test_one_qn_for_two_requests_is_judged_by_the_desk(link, listener):
+    """Only a repetition word for word is one; the station itself refuses what has a QN it has seen."""
+    with talking(link, listener) as station:
+        station.commands.results = {"clean": Result(Outcome.DONE)}
+        listener.say("3013", "PolId=w01018")
+        listener.frames(2)
+        listener.say("3013", "PolId=w01018;x=1")
+        listener.frames(2)
+        assert len(station.commands.asked) == 2
+
+
+def test_a_refusal_is_not_remembered_and_a_wrong_password_counts_every_time(link, listener):
+    with talking(link, listener) as station:
+        for _ in range(3):
+            listener.say("1011", pw="000000")
+        assert [a.data for a in listener.frames(3)] == ["QnRtn=3"] * 3
+        assert station.uplink.counts["locks"] == 1
+
+
+def test_answers_are_kept_for_few_requests_and_for_five_minutes():
+    now = [0.0]
+    answers = Answers(lambda: now[0])
+    for number in range(40):
+        answers.note(b"%d" % number, b"9011")
+    assert [answers.repeated(b"%d" % number) for number in (7, 8)] == [None, [b"9011"]]
+    now[0] = 301.0
+    assert answers.repeated(b"39") is None
 
 
 # -- what cannot be understood

@@ -575,8 +575,8 @@ def test_a_result_that_comes_after_the_connection_is_swallowed(link, platform):
 def test_commands_that_never_end_are_bounded(link, listener):
     with talking(link, listener) as station:
         station.commands.held = frozenset({"read_clock"})
-        for _ in range(20):
-            listener.say("1011")
+        for number in range(20):
+            listener.say("1011", qn=f"202603010816000{number:02d}")
         answers = [answer.data for answer in listener.frames(20)]
     assert answers == ["QnRtn=1"] * 16 + ["QnRtn=2"] * 4
 

@@ -1,5 +1,6 @@
 """What messages say: exact texts, units and rounding, splitting, and tables that agree with each other."""
 
+import re
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import ROUND_HALF_EVEN, Decimal
 
@@ -23,6 +24,7 @@ from uplink.hj212.messages import (
     request,
     split,
 )
+from uplink.hj212.types import TYPES
 from uplink.hj212.verbs import MEANINGS
 
 BEIJING = timezone(timedelta(hours=8))
@@ -287,3 +289,71 @@ def test_a_command_is_a_request_only_in_the_generations_that_know_it():
     assert request("3013", "2005").purpose == "operate equipment"
     assert request("3013", "2017").purpose == "start cleaning or blow-back"
     assert request("9014", "2017") is request("0000", "2017") is None
+
+
+# -- totals and extremes
+
+
+def compose(kind, averages, standard="2017", minutes=1, **changes):
+    report = Report(kind, "P1", EIGHT, averages, minutes=minutes)
+    return wording(standard, codes={"rain": "a01017"}, **changes).compose(report).split(";")[1:]
+
+
+def test_what_is_counted_goes_out_as_a_total():
+    """2017: Cou is the period's total; a mean of a sum would mean nothing."""
+    rain = [Average("rain", 2.4, mark=Mark.N, valid=12, total=12, expected=12)]
+    for kind in (Kind.MINUTE, Kind.HOUR, Kind.DAY):
+        assert compose(kind, rain) == ["a01017-Cou=2.4,a01017-Flag=N"]
+    assert compose(Kind.REALTIME, rain) == ["a01017-Rtd=2.4,a01017-Flag=N"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "minutes", "valid", "volume"),
+    [
+        (Kind.MINUTE, 1, 12, "0.750"),
+        (Kind.MINUTE, 10, 120, "7.500"),
+        (Kind.HOUR, 1, 720, "45.000"),
+        (Kind.HOUR, 1, 360, "22.500"),  # what was not measured is not invented
+        (Kind.DAY, 1, 17280, "1080.000"),
+    ],
+)
+def test_a_flow_has_its_volume_in_cubic_metres(kind, minutes, valid, volume):
+    expected = {Kind.MINUTE: 12 * minutes, Kind.HOUR: 720, Kind.DAY: 17280}[kind]
+    flow = [Average("flow_water", 12.5, 12.0, 13.0, Mark.N, valid, valid, expected)]
+    assert compose(kind, flow, minutes=minutes) == [
+        f"w00000-Cou={volume},w00000-Min=12.00,w00000-Avg=12.50,w00000-Max=13.00,w00000-Flag=N"
+    ]
+
+
+def test_a_gas_flow_is_in_cubic_metres_already():
+    flow = [Average("gas_flow", 3.0, 2.0, 4.0, Mark.N, 12, 12, 12)]
+    assert compose(Kind.MINUTE, flow)[0].startswith("a00000-Cou=180.000,")
+    assert compose(Kind.MINUTE, flow, standard="2005")[0].startswith("B02-Cou=180.000,")
+
+
+def test_a_record_of_several_minutes_ends_when_they_do():
+    ending = wording(minute_datatime="end")
+    for minutes in (1, 10):
+        text = ending.compose(Report(Kind.MINUTE, "P1", EIGHT, [Average("ph", 7.0, 7.0, 7.0)], minutes=minutes))
+        assert text.startswith(f"DataTime=2026030108{minutes:02d}00;")
+
+
+def test_an_extreme_value_stands_for_what_cannot_be_had_only_where_it_is_wanted():
+    """2025, one project (C): the largest value of the factor's type, with its mark; unknown types keep to the Flag."""
+    nothing = [Average("so2", None, mark=Mark.D), Average("rain", None, mark=Mark.B)]
+    assert compose(Kind.REALTIME, nothing, "2025", missing="extreme") == [
+        "a21026-Rtd=99999.99,a21026-Flag=D",
+        "a01017-Flag=B",
+    ]
+    assert compose(Kind.HOUR, nothing[:1], "2025", missing="extreme") == [
+        "a21026-Min=99999.99,a21026-Avg=99999.99,a21026-Max=99999.99,a21026-Flag=D"
+    ]
+    assert compose(Kind.HOUR, nothing[:1], "2025") == ["a21026-Flag=D"]
+    measured = [Average("so2", 20.125, mark=Mark.N)]
+    assert compose(Kind.REALTIME, measured, "2025", missing="extreme") == ["a21026-Rtd=20.125,a21026-Flag=N"]
+
+
+def test_every_type_is_that_of_a_code_and_every_code_of_the_fact_sheet_has_one():
+    assert all(re.fullmatch("[1-7](\\.[1-3])?", kind) for kind in TYPES.values())
+    known = {code for p in catalogue().values() for code in (p.code,) if code}
+    assert len(known & set(TYPES)) > 30

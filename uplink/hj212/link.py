@@ -25,7 +25,7 @@ from uplink.hj212.keys import KeyRing
 from uplink.hj212.messages import Wording, conversion, units_like
 from uplink.hj212.sm4 import FORMS
 from uplink.hj212.tap import Tap
-from uplink.hj212.voice import Guard, Terms, Timing
+from uplink.hj212.voice import Answers, Guard, Terms, Timing
 
 _log = logging.getLogger(__name__)
 
@@ -209,6 +209,7 @@ class Hj212Uplink:
             note=lambda code, /, **fields: self.note(code, **fields),
             guard=Guard(context.monotonic),
             timing=self.timing,
+            answers=Answers(context.monotonic),
             tap=self.tap,
         )
 

@@ -103,6 +103,8 @@ class Requests:
         if self._terms.guard.locked or not (self._wants_answer(segment) or (row and row.verb == "recall")):
             self._terms.counts["ignored requests"] += 1
             return
+        if self._again(segment):
+            return
         code = self._judge(segment, row)
         if code != ACCEPTED or row is None:
             self._refuse(segment, code)
@@ -119,6 +121,16 @@ class Requests:
         self._accept(segment, row)
         self._pending += 1
         self._commands.submit(asked.command, partial(self.mailbox.post, asked))
+
+    def _again(self, segment: Segment) -> bool:
+        """Whether *segment* came before, word for word: then its answers go out once more, and nothing is done."""
+        answers = self._terms.answers.repeated(segment.build())
+        if answers is None:
+            return False
+        self._terms.counts["repeated requests"] += 1
+        for frame in answers:
+            self._say(frame)
+        return True
 
     def _wants_answer(self, segment: Segment) -> bool:
         if segment.flag == "" and self._dialect.flagless:
@@ -260,9 +272,14 @@ class Requests:
 
     def _answer(self, asked: Segment, cn: str, data: str, **rest: str) -> None:
         try:
-            self._say(self._voice.answer(asked, cn, data, **rest))
+            frame = self._voice.answer(asked, cn, data, **rest)
         except FrameTooLong:  # fields as long as a frame were echoed: nobody honest waits for this
             self._terms.counts["ignored requests"] += 1
+            return
+        # Only what was taken may be repeated: a wrong password is judged, and counted, every time.
+        if cn != "9011" or data == f"QnRtn={ACCEPTED}":
+            self._terms.answers.note(asked.build(), frame)
+        self._say(frame)
 
 
 _APPLIED: dict[str, Callable[[Requests, Command], Outcome]] = {

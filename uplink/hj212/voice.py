@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LOCK_SECONDS = 600.0
 LOCK_AFTER = 3  # wrong passwords in a row
+MOST_REPEATABLE = 32  # requests whose answers are kept
+REPEATABLE_SECONDS = 300.0  # and for how long: as long as a command counts as fresh
 
 
 class Note(Protocol):
@@ -60,6 +62,33 @@ class Guard:
         self._count = 0
 
 
+class Answers:
+    """The last few requests with what was answered, so that one that comes again is answered again and not done again.
+
+    A platform repeats a request word for word when its 9011 got lost.  MOST_REPEATABLE requests with the three frames
+    each may have, for REPEATABLE_SECONDS: who uses one QN for ever is not told an old time as the present one.
+
+    >>> answers = Answers(lambda: 0.0)
+    >>> answers.repeated(b"1011") is None, answers.note(b"1011", b"9011"), answers.repeated(b"1011")
+    (True, None, [b'9011'])
+    """
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._answers: dict[bytes, tuple[float, list[bytes]]] = {}
+
+    def repeated(self, request: bytes) -> list[bytes] | None:
+        """What *request* was answered so far, if it came a short time ago."""
+        begun, frames = self._answers.get(request, (0.0, None))
+        return list(frames) if frames and self._monotonic() - begun <= REPEATABLE_SECONDS else None
+
+    def note(self, request: bytes, frame: bytes) -> None:
+        """Remember *frame* as one of the answers to *request*."""
+        self._answers.setdefault(request, (self._monotonic(), []))[1].append(frame)
+        while len(self._answers) > MOST_REPEATABLE:
+            del self._answers[next(iter(self._answers))]
+
+
 @dataclass(slots=True)
 class Timing:
     """How long an answer may take and how often a frame is sent again; 1000 changes both."""
@@ -88,6 +117,7 @@ class Terms:
     note: Note
     guard: Guard
     timing: Timing
+    answers: Answers
     tap: Tap
 
     @property
