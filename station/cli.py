@@ -427,7 +427,7 @@ def _seconds(ctx: click.Context, parameter: click.Parameter, value: str) -> int:
     factor = {"s": 1, "m": 60, "h": 3600}.get(value[-1:])
     number = value[:-1] if factor else value
     if not (number.isascii() and number.isdecimal() and len(number) <= LONGEST_SECONDS):
-        raise click.BadParameter(f'"{value}" is not a time such as 150s or 5m')
+        raise click.BadParameter(t("click.not_seconds", value=value))
     return int(number) * (factor or 1)
 
 
@@ -477,7 +477,7 @@ def _asked(loaded: Loaded, verb: str, **arguments: Any) -> Any:
 def _pair(text: str, name: str) -> tuple[str, str]:
     left, equals, right = text.partition("=")
     if not equals or not left or not right:
-        raise click.BadParameter(f'"{text}" is not NAME=VALUE', param_hint=name)
+        raise click.BadParameter(t("click.not_a_pair", value=text), param_hint=name)
     return left, right
 
 

@@ -11,8 +11,26 @@ import click
 
 from station.i18n import LANGUAGES, language, t, texts, use
 
+CLICK = "click."  # the keys of what click itself says
 SYSTEM_CONFIG = Path("/etc/niutang-station/station.toml")
 _F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def _ours(said: str) -> str:
+    """What click says, in the language in use; as it is where the texts do not have it."""
+    key = next((key for key, text in texts("en").items() if text == said and key.startswith(CLICK)), None)
+    return said if key is None else texts(language())[key]
+
+
+def _ours_of_many(one: str, more: str, count: int) -> str:
+    return _ours(one if count == 1 else more)
+
+
+# click asks gettext, which would want compiled catalogues and the language in the environment: --lang is neither.
+for _module in (click.core, click.exceptions, click.parser, click.types):
+    for _name, _instead in (("_", _ours), ("ngettext", _ours_of_many)):
+        if _name in vars(_module):
+            vars(_module)[_name] = _instead
 
 
 class _Formatter(click.HelpFormatter):

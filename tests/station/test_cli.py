@@ -651,6 +651,38 @@ def test_emulate_platform_says_what_it_cannot_do(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["stauts"], "错误:没有命令 'stauts'。 是否想输入 'status'?"),
+        (["status", "--jsno"], "错误:没有选项 '--jsno'。 是否想输入 '--json'?"),
+        (["status", "--config"], "错误:选项 '--config' 需要一个值。"),
+        (["status", "--json=1"], "错误:选项 '--json' 不带值。"),
+        (["status", "now", "or", "never"], "错误:多余的参数(now or never)"),
+        (["read"], "错误:缺少参数 'DEVICE'."),
+        (["export", "week"], "错误:'[readings|minute|hour|day]' 的值无效:'week' 不在可选值之中:"
+         "'readings', 'minute', 'hour', 'day'。"),
+        (["emulate", "platform", "--port", "x"], "错误:'--port' 的值无效:'x' 不是有效的数(integer range)。"),
+        (["emulate", "platform", "--port", "70000"], "错误:'--port' 的值无效:70000 不在允许范围 0<=x<=65535 内。"),
+        (["demo", "--for", "soon"], "错误:'--for' 的值无效:“soon”不是 150s、5m 这样的时长"),
+        (["gaps", "--json", "x"], "错误:多余的参数(x)"),
+    ],
+)  # fmt: skip
+def test_a_command_line_that_cannot_be_understood_is_told_in_chinese(words: list[str], said: str) -> None:
+    """Usage, where to find help, and what is wrong; exit 2."""
+    done = station(*words, env={"LANG": "zh_CN.UTF-8"})
+    assert (done.code, done.out, done.said[-1]) == (2, "", said)
+    if len(done.said) > 1:  # click does not say where a fault of an option's value belongs
+        assert done.said[0].startswith("用法: ")
+        assert done.said[1].startswith("用“")
+        assert done.said[1].endswith("--help”查看帮助。")
+
+
+def test_what_click_says_in_english_stays_as_it_is() -> None:
+    done = station("status", "--jsno", env={"LANG": "en_US.UTF-8"})
+    assert (done.code, done.said[-1]) == (2, "Error: No such option '--jsno'. Did you mean '--json'?")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
         (["--for", "60s"], "the run must be at least 60 s longer than the outage"),
         (["--for", "soon"], "Error: Invalid value for '--for': \"soon\" is not a time such as 150s or 5m"),
         (["--for", "9" * 5000], f"Error: Invalid value for '--for': \"{'9' * 5000}\" is not a time such as 150s or 5m"),

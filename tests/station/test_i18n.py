@@ -27,6 +27,7 @@ WORDLESS = {"status.unknown", "status.error", "emulate.record", "emulate.step"}
 # Keys that are put together while the program runs, and what they are put together from.
 MADE = {
     "age.": ["seconds", "minutes", "hours"],
+    "click.": [key.removeprefix("click.") for key in texts("en") if key.startswith("click.")],
     "heading.": ["Options", "Commands", "Arguments", "Usage"],
     "silence.": ["port", "rubbish", "exception", "nothing"],
     "kind.": ["realtime", "minute", "hour", "day"],
