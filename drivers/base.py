@@ -135,8 +135,9 @@ class Device(Protocol):
 
     One that has nothing new at every poll says its own pace in *every_seconds*, and brings no samples between.
 
-    One that needs time may have *resume_seconds*, in how many seconds a read that was begun goes on (None when
-    none is under way), and *patience_seconds*, how long no value may come while all is well.
+    One that needs time may have *pending_seconds*, in how many seconds a read that was begun goes on (None when
+    none is under way), *held*, the parameters of which the last read brought nothing because a wiper spoils them,
+    and *patience_seconds*, how long no value may come while all is well.
     """
 
     name: str

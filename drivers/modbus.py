@@ -47,7 +47,7 @@ class ModbusDevice:
     is neither a fault nor a value to average.  A start of the station does not count as silence.
 
     A poll is the profile's steps before, the reads, and the steps after.  Where it has to wait longer than a
-    moment, read returns nothing and *resume_seconds* says when the next call goes on.
+    moment, read returns nothing and *pending_seconds* says when the next call goes on.
     """
 
     Settings = ModbusSettings
@@ -66,6 +66,7 @@ class ModbusDevice:
         self.poll_minimum_seconds = max(profile.poll_minimum_seconds, waits)
         self.general_address = profile.general_address
         self.conditions: tuple[str, ...] = ()  # what the instrument says of itself, in words
+        self.held: tuple[str, ...] = ()
         self.patience_seconds = _patience(settings, profile)
         self._unit_id, self._profile, self._bus, self._now = settings.unit_id, profile, bus, now
         self._requests = profile.plan(bus.line, self.parameters, bus.settings.gap_ms)
@@ -78,36 +79,38 @@ class ModbusDevice:
         self._clean_at = 0.0
         self._started = False  # whether the steps of its start are done
         self._cycle: Cycle | None = None
-        self._resume_at: float | None = None
+        self._pending_at: float | None = None
         self._absent = [0] * len(profile.absent)  # polls in a row that read so
         self._window = Window(profile.average_reads, profile.average_seconds, self.units)
 
     def read(self) -> list[Sample]:
         """One set of samples, all of the same time; what was had before a failure is in the error's *samples*."""
         now = self._bus.monotonic()
-        if self._resume_at is not None and now < self._resume_at:
+        if self._pending_at is not None and now < self._pending_at:
             return []
         if self._cycle is None and self._clean_seconds and now >= self._clean_at:
             self._clean_at = now + self._clean_seconds
             self.act("clean", {})
+            self.held = tuple(p for p in self.parameters if self._held_until.get(p, 0.0) > now)
             return []
-        if all(self._held_until.get(parameter, 0.0) > now for parameter in self.parameters):
+        self.held = tuple(p for p in self.parameters if self._held_until.get(p, 0.0) > now)
+        if len(self.held) == len(self.parameters):
             return []
-        cycle, self._cycle, self._resume_at = self._cycle or self._poll(), None, None
+        cycle, self._cycle, self._pending_at = self._cycle or self._poll(), None, None
         while True:
             try:
                 pause = next(cycle)
             except StopIteration as done:
                 return self._averaged(done.value)
             if pause > LONGEST_NAP:
-                self._cycle, self._resume_at = cycle, self._bus.monotonic() + pause
+                self._cycle, self._pending_at = cycle, self._bus.monotonic() + pause
                 return []
             self._bus.sleep(pause)
 
     @property
-    def resume_seconds(self) -> float | None:
+    def pending_seconds(self) -> float | None:
         """In how many seconds a read that was begun goes on; None when none is under way."""
-        return None if self._resume_at is None else max(0.0, self._resume_at - self._bus.monotonic())
+        return None if self._pending_at is None else max(0.0, self._pending_at - self._bus.monotonic())
 
     def identify(self) -> dict[str, str]:
         """The texts by which the instrument names itself, such as its serial number."""
@@ -261,7 +264,7 @@ class ModbusDevice:
         if action.hold_seconds:
             until = self._bus.monotonic() + action.hold_seconds
             self._held_until |= dict.fromkeys(action.parameters or self.parameters, until)
-            self._cycle, self._resume_at = None, None
+            self._cycle, self._pending_at = None, None
             self._window.clear()
 
     def _through(self, steps: Iterable[Step]) -> None:
@@ -314,8 +317,7 @@ class ModbusDevice:
 
     def _held(self, samples: list[Sample]) -> list[Sample]:
         """Without what a wiper spoils: it says nothing, so it is neither a value nor a fault."""
-        now = self._bus.monotonic()
-        return [sample for sample in samples if self._held_until.get(sample.parameter, 0.0) <= now]
+        return [sample for sample in samples if sample.parameter not in self.held]
 
     def _fitted(self, samples: list[Sample], places: Iterable[object], found: Found) -> list[Sample]:
         """*samples* with no value where several registers together say that the element is not fitted."""
@@ -339,7 +341,7 @@ class ModbusDevice:
             return samples
         means = self._window.add(samples, self._bus.monotonic())
         if not means and samples:
-            self._resume_at = self._bus.monotonic() + self._window.seconds
+            self._pending_at = self._bus.monotonic() + self._window.seconds
         return means
 
     def _note(self, conditions: Iterable[Status], *, complete: bool) -> None:

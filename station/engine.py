@@ -534,7 +534,8 @@ class Engine:
 
     def _patience(self, device: str, interval: float) -> float:
         """How long *device* may be silent before its values are no longer current, in seconds."""
-        return max(interval, STALE_POLLS * self.tasks[device].pace_seconds)
+        task = self.tasks[device]
+        return max(interval, STALE_POLLS * task.pace_seconds, task.patience_seconds)
 
     def _power_on(self) -> Iterable[tuple[int, Kind, str, datetime, int, str]]:
         for sender in self.senders:

@@ -186,6 +186,8 @@ class Periods:
         task = self._tasks.get(device)
         # Rounded down: an interval that does not divide the minute gives now one reading more, now one less.
         expected = max(1, int(60 // task.pace_seconds)) if task else len(readings)
+        if task:  # a wiper takes nothing out of a mean
+            expected = max(1, expected - task.spared_between(parameter, start, start + period_length(Kind.MINUTE)))
         return average.close(
             parameter,
             rule,

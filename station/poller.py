@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
 
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 LONGEST_BACKOFF = 60.0  # seconds between two probes of a unit that does not answer
 PORT_RETRY = 2.0  # seconds between two tries to open a port that is not there
 LOAN_SHARE = 10  # a line that is never idle is lent for one part in so many
+MOST_SPARED = 5000  # polls remembered that a wiper spoilt: two hours of them at a second's interval
 TURN = 1.0  # seconds a poller sleeps at most before it shows that it lives
 
 
@@ -33,6 +35,17 @@ class Task:
     last: float = field(default=0.0)
     failures: int = 0  # polls in a row without any reply
     faulty: bool = False  # the last poll gave nothing, or not everything
+    resumes: float | None = None  # a measurement is under way: when the poll after it is due
+    spared: dict[str, deque[datetime]] = field(default_factory=dict)  # polls without a value for a wiper's sake
+
+    @property
+    def patience_seconds(self) -> float:
+        """How long no value may come while all is well, where the instrument says more than its pace does."""
+        return float(getattr(self.device, "patience_seconds", 0.0))
+
+    def spared_between(self, parameter: str, start: datetime, end: datetime) -> int:
+        """How many polls in a period had no value of *parameter* because none could be had: a wiper, not a fault."""
+        return sum(start <= at < end for at in self.spared.get(parameter, ()))
 
     @property
     def pace_seconds(self) -> float:
@@ -136,7 +149,8 @@ class Poller(Thread):
     def poll(self, task: Task) -> None:
         """Read *task*'s device; a missed poll is tried again at once, a silent unit ever more rarely."""
         began = self._clock.monotonic()
-        task.due = max(task.due + task.settings.poll_seconds, began)
+        task.due = max(task.due + task.settings.poll_seconds, began) if task.resumes is None else task.resumes
+        task.resumes = None
         try:
             if self._port_error is not None and began < self._port_again:
                 raise self._port_error
@@ -158,7 +172,16 @@ class Poller(Thread):
             self._record(task, samples)
             self._find_port()
             self._found(task)
+            self._put_off(task)
         task.last = began
+
+    def _put_off(self, task: Task) -> None:
+        """Go on when the instrument has measured; remember what a wiper cost."""
+        pending = getattr(task.device, "pending_seconds", None)
+        if pending is not None:
+            task.resumes, task.due = task.due, self._clock.monotonic() + pending
+        for parameter in getattr(task.device, "held", ()):
+            task.spared.setdefault(parameter, deque(maxlen=MOST_SPARED)).append(self._clock.now())
 
     def _read(self, task: Task) -> Sequence[Sample]:
         """One poll; the first failure of a healthy unit is tried again at once, later ones wait for their turn."""

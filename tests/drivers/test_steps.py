@@ -46,8 +46,8 @@ def until_values(device: ModbusDevice, bus: DirectBus, most: int = 50) -> list[S
     for _ in range(most):
         if samples := device.read():
             return samples
-        assert device.resume_seconds is not None
-        bus.time.now += device.resume_seconds
+        assert device.pending_seconds is not None
+        bus.time.now += device.pending_seconds
     raise AssertionError("no values")
 
 
@@ -88,7 +88,7 @@ example = 400
 def test_a_probe_that_tells_its_own_waiting_time_is_written_to_waited_for_and_read(monkeypatch):
     device, bus = rig(AQUALABO, monkeypatch)
     assert device.read() == []
-    assert device.resume_seconds == pytest.approx(0.8)
+    assert device.pending_seconds == pytest.approx(0.8)
     assert [s.value for s in until_values(device, bus)] == [17.625, 437.5]
     assert bus.sent == [bytes.fromhex("01 06 00 01 00 1F")]
 

@@ -26,7 +26,9 @@ class FakeInstrument:
     """Shows what it is told to show; counts how often it was asked."""
 
     poll_minimum_seconds = 0.0
-    every_seconds = 0.0
+    every_seconds = patience_seconds = 0.0
+    pending_seconds: float | None = None
+    held: Sequence[str] = ()
 
     def __init__(self, name: str, clock: ManualClock, **units: str) -> None:
         self.name, self.units = name, units

@@ -55,6 +55,24 @@ def test_an_instrument_slower_than_its_polls_is_neither_silent_nor_incomplete(ri
     assert [(a.mean, a.mark, a.valid, a.expected) for a in hour.averages] == [(25.0, Mark.N, 4, 4)] * 2
 
 
+def test_a_wiper_takes_nothing_out_of_a_mean(rig: Rig) -> None:
+    """Twenty seconds of a minute without a value, at 5 s: neither silent nor incomplete."""
+    rig.instrument.patience_seconds = 50.0
+    rig.run(40)
+    rig.instrument.held = ("pm25", "pm10")
+    rig.instrument.show_nothing()
+    rig.run(20)
+    rig.instrument.held = ()
+    rig.instrument.show(pm25=35.0, pm10=60.0)
+    rig.run(60)
+    minute = rig.engine.store.averages(Kind.MINUTE, MIDNIGHT + timedelta(minutes=1), MIDNIGHT + timedelta(minutes=2))
+    assert [(a.mean, a.mark, a.valid, a.expected) for a in minute[0].averages] == [
+        (60.0, Mark.N, 8, 8),
+        (35.0, Mark.N, 8, 8),
+    ]
+    assert not any("B" in text for text in rig.texts("REALTIME"))
+
+
 def test_an_instrument_that_repeats_its_last_result_is_told_at_the_start_which_is_stored(rig: Rig) -> None:
     """So that a restart delivers nothing for the second time."""
     resumed: list[datetime | None] = []

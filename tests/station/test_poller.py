@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from threading import Event
 from typing import Any
 
@@ -176,3 +176,36 @@ def test_on_an_empty_line_a_scan_never_waits() -> None:
         line.poller.lend(lambda number=number: done.append(number), 0.5)  # type: ignore[misc]
         line.poller.turn()
     assert done == [0, 1, 2, 3, 4]
+
+
+def test_a_measurement_that_takes_its_time_leaves_the_line_and_goes_on_when_it_is_ready() -> None:
+    """It is asked again after the seconds it names, and then keeps its own interval; the others keep theirs."""
+    line = Line()
+    slow = line.instruments[0]
+    waits = [2.0, None]
+    asked: list[float] = []
+    began = line.clock.monotonic()
+    read = slow.read
+
+    def step() -> Any:
+        asked.append(line.clock.monotonic() - began)
+        slow.pending_seconds = waits[len(asked) % 2 - 1]
+        return [] if slow.pending_seconds is not None else read()
+
+    slow.read = step  # type: ignore[method-assign]
+    line.run(15)
+    assert asked == [0, 2, 5, 7, 10, 12]
+    assert [i.asked for i in line.instruments] == [3, 3, 3]
+
+
+def test_what_a_wiper_costs_is_remembered_by_parameter() -> None:
+    """The polls in which nothing could be had; a period asks for those within it."""
+    line = Line()
+    line.instruments[0].held = ("ph",)
+    line.run(20)
+    line.instruments[0].held = ()
+    line.run(20)
+    task = line.poller.tasks[0]
+    assert task.spared_between("ph", START, START + timedelta(minutes=1)) == 4
+    assert task.spared_between("ph", START + timedelta(seconds=10), START + timedelta(minutes=1)) == 2
+    assert task.spared_between("turbidity", START, START + timedelta(minutes=1)) == 0
