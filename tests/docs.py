@@ -139,8 +139,9 @@ def profiles() -> Iterator[str]:
         measured = dict.fromkeys(r.parameter for p in layouts for r in p.registers if r.is_number)
         variants = [f"`{v.name}`{' (default)' * (v.name == one.default_variant)}" for v in one.variants]
         values = ", ".join(f"`{parameter}`" for parameter in measured)
+        template = " (template)" * bool(one.uncertain)
         choice = f"; variants {', '.join(variants)}" if variants else ""
-        yield f"| `{one.name}` | {one.maker} {one.title} | {values}{choice} | {_serial(one)} | {one.grade} |"
+        yield f"| `{one.name}` | {one.maker} {one.title}{template} | {values}{choice} | {_serial(one)} | {one.grade} |"
 
 
 def line_settings() -> Iterator[str]:

@@ -4,7 +4,7 @@ import pytest
 
 from drivers.emulated import EmulatedUnit
 from drivers.line import Line, bits_per_character, crc16, read_request
-from drivers.profile import SHIPPED, Frame, Profile, load, parse
+from drivers.profile import SHIPPED, Frame, Profile, Step, load, parse
 from drivers.registers import decode, plan_reads
 from tests.drivers.fakes import NOON, FakePort, FakeTime, bus_with
 
@@ -16,15 +16,25 @@ def layouts() -> list[Profile]:
     return [p.chosen(v) for p in profiles for v in ([v.name for v in p.variants] or [None])]
 
 
+def told(profile: Profile) -> dict[bytes, Step]:
+    """The steps of polls and actions that send something, by the bytes between unit and CRC."""
+    steps = (*profile.steps, *(step for action in profile.actions for step in action.sequence))
+    return {step.request: step for step in steps if step.request}
+
+
 LAYOUTS = layouts()
-FRAMES = [pytest.param(p, f, id=f"{p.name}-{f.variant}-{f.request[:6].hex()}") for p in LAYOUTS for f in p.frames]
+ALL = [(p, f) for p in LAYOUTS for f in p.frames]
+FRAMES = [pytest.param(p, f, id=f"{p.name}-{f.variant}-{f.request[:6].hex()}") for p, f in ALL]
+READS = [param for param in FRAMES if param.values[1].request[1:-2] not in told(param.values[0])]
+TOLD = [param for param in FRAMES if param not in READS]
 
 
 def planned(profile: Profile):
-    """What is sent for all parameters, for who the instrument is, and for each parameter taken alone."""
+    """What is sent for all parameters, for who the instrument is, for each parameter alone, and by the steps."""
     line = Line(profile.baudrate, bits_per_character(profile.parity, profile.stopbits))
     alone = [request for parameter in profile.parameters for request in profile.plan(line, [parameter])]
-    return [*profile.plan(line), *profile.plan_identity(line), *alone]
+    asked = [step.asked for step in profile.steps if step.place is not None]
+    return [*profile.plan(line), *profile.plan_identity(line), *alone, *asked]
 
 
 def request_of(profile: Profile, frame: Frame):
@@ -34,7 +44,7 @@ def request_of(profile: Profile, frame: Frame):
     raise AssertionError(f"{profile.name} never sends {frame.request.hex(' ')}")
 
 
-@pytest.mark.parametrize(("profile", "frame"), FRAMES)
+@pytest.mark.parametrize(("profile", "frame"), READS)
 def test_the_driver_sends_the_request_and_reads_the_values(profile, frame):
     request = request_of(profile, frame)
     port = FakePort(FakeTime(), lambda sent: [(0.02, frame.response)] if sent == frame.request else [])
@@ -42,9 +52,38 @@ def test_the_driver_sends_the_request_and_reads_the_values(profile, frame):
     assert {s.parameter: s.value for s in decode(request, payload, NOON)} == pytest.approx(dict(frame.values))
 
 
-@pytest.mark.parametrize(("profile", "frame"), FRAMES)
+@pytest.mark.parametrize(("profile", "frame"), TOLD)
+def test_the_driver_tells_the_instrument_what_the_frame_says_and_takes_its_answer(profile, frame):
+    step, unit_id = told(profile)[frame.request[1:-2]], frame.request[0]
+    port = FakePort(FakeTime(), lambda sent: [(0.02, frame.response)] if sent == frame.request else [])
+    bus = bus_with(port, port.time)
+    if step.do == "write":
+        bus.write(unit_id, step, profile)
+    else:
+        answer = bus.raw(unit_id, step.function, step.request[1:], profile, answer_bytes=step.answer_bytes)
+        assert answer == frame.response[2:-2]
+    assert [sent for _, sent in port.written] == [frame.request]
+
+
+@pytest.mark.parametrize(("profile", "frame"), READS)
 def test_the_emulator_answers_the_bytes_when_given_the_values(profile, frame):
-    assert EmulatedUnit(profile, frame.request[0], values=frame.values).answer(frame.request) == frame.response
+    unit = EmulatedUnit(profile, frame.request[0], values=frame.values)
+    unit.measuring = True
+    unit.answer(frame.request)  # one that sleeps is awake now
+    assert unit.answer(frame.request) == frame.response
+
+
+@pytest.mark.parametrize(("profile", "frame"), TOLD)
+def test_the_emulator_is_told_by_the_frame_and_answers_it(profile, frame):
+    unit = EmulatedUnit(profile, frame.request[0])
+    assert unit.answer(frame.request) == frame.response
+    acts = [action.verb for action in profile.actions if frame.request[1:-2] in [s.request for s in action.sequence]]
+    assert unit.acted == acts
+
+
+@pytest.mark.parametrize("profile", LAYOUTS, ids=lambda p: p.name)
+def test_what_a_shipped_instrument_is_told_stands_in_a_frame(profile):
+    assert {frame.request[1:-2] for frame in profile.frames} >= told(profile).keys()
 
 
 @pytest.mark.parametrize("profile", LAYOUTS, ids=lambda p: p.name)
@@ -55,9 +94,17 @@ def test_every_read_of_a_shipped_profile_has_its_frame(profile):
         assert read_request(profile.unit_id, r.table, r.address, r.count) in shown
 
 
+def values_of_one_read(profile: Profile) -> set[str]:
+    """What is whole in one read, and not computed from several."""
+    read = [request.places for request in planned(profile)]
+    numbers = [register for register in profile.registers if register.is_number]
+    return {r.parameter for r in numbers if any({r, *r.beside} <= {*places} for places in read)}
+
+
 @pytest.mark.parametrize("profile", LAYOUTS, ids=lambda p: p.name)
 def test_every_value_of_a_shipped_profile_is_in_one_of_its_frames(profile):
-    assert {parameter for frame in profile.frames for parameter in frame.values} == set(profile.parameters)
+    shown = {parameter for frame in profile.frames for parameter in frame.values}
+    assert shown == values_of_one_read(profile)
 
 
 def test_there_are_profiles_for_two_dozen_instruments():

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from drivers.base import BusSettings
+from drivers.base import BusSettings, ProfileError
 from drivers.bus import Bus
 from drivers.emulated import EmulatedUnit
 from drivers.modbus import ModbusDevice, ModbusSettings
@@ -23,7 +23,8 @@ class OnALine:
     """The instrument of *profile* as it comes, emulated, with the driver at the other end of a line set to suit it."""
 
     def __init__(self, profile: Profile, variant: str | None) -> None:
-        self.unit, self.time = EmulatedUnit(profile, variant=variant), FakeTime()
+        self.time = FakeTime()
+        self.unit = EmulatedUnit(profile, variant=variant, monotonic=self.time.monotonic)
         settings = BusSettings(
             name="test",
             port="/dev/ttyUSB0",
@@ -31,10 +32,17 @@ class OnALine:
             parity=profile.parity,
             stopbits=profile.stopbits,
         )
-        bus = Bus(settings, lambda _: self.port, self.time.monotonic, self.time.sleep)
+        self.bus = bus = Bus(settings, lambda _: self.port, self.time.monotonic, self.time.sleep)
         self.port = FakePort(self.time, self.answer, bus.line.character)
         self.device = ModbusDevice(
-            ModbusSettings(name="it", point="p", profile=profile.name, unit_id=profile.unit_id, variant=variant),
+            ModbusSettings(
+                name="it",
+                point="p",
+                profile=profile.name,
+                unit_id=profile.unit_id,
+                variant=variant,
+                confirmed=bool(profile.uncertain),
+            ),
             bus,
             (),
             lambda: NOON + timedelta(seconds=self.time.now),
@@ -45,7 +53,14 @@ class OnALine:
         return [] if reply is None else [(self.unit.profile.reply_delay_ms / 1000, reply)]
 
     def read(self) -> dict[str, Sample]:
-        return {sample.parameter: sample for sample in self.device.read()}
+        """The first value of every parameter, after the steps and the reads that it takes."""
+        found: dict[str, Sample] = {}
+        for _ in range(50):
+            found |= {sample.parameter: sample for sample in self.device.read() if sample.parameter not in found}
+            if len(found) == len(self.device.parameters):
+                break
+            self.time.now += self.device.pending_seconds or 0
+        return found
 
 
 @pytest.mark.parametrize(("profile", "variant"), LAYOUTS)
@@ -77,3 +92,15 @@ def test_the_no_value_words_of_a_shipped_instrument_are_no_values(profile, varia
     samples = line.read()
     assert {samples[parameter].value for parameter in worded} <= {None}
     assert {samples[parameter].reason for parameter in worded} <= {Reason.NO_VALUE}
+
+
+def test_every_uncertain_map_is_a_template_and_wants_to_be_confirmed():
+    profiles = [load(path.stem) for path in SHIPPED.glob("*.toml")]
+    templates = [profile for profile in profiles if profile.uncertain]
+    assert {profile.name for profile in profiles if profile.grade in "CD"} <= {profile.name for profile in templates}
+    assert len(templates) >= 5
+    for profile in templates:
+        variant = profile.variants[0].name if profile.variants else None
+        settings = ModbusSettings(name="it", point="p", profile=profile.name, unit_id=1, variant=variant)
+        with pytest.raises(ProfileError, match=r"is a template of grade [A-D], for .*; check that on the instrument"):
+            ModbusDevice(settings, OnALine(profile, variant).bus, (), lambda: NOON)
