@@ -18,6 +18,7 @@ from typing import Any
 from drivers import DRIVERS
 from drivers.base import BusSettings, Device, DeviceSettings, DriverError
 from drivers.bus import Bus
+from station import average
 from station.loader import CONTROL, Fault, Unusable, build
 from station.model import ConfigError, dataclass, did_you_mean, field, fields, replace, setting
 from station.parameters import catalogue
@@ -56,6 +57,9 @@ class StationSettings:
     closing_delay_seconds: float = setting(
         5.0, low=0, high=60, text="wait after the end of a period for the last replies; later ones make a new version"
     )
+    wind_mean: str = setting(
+        "weighted", choices=("weighted", "unit"), text="mean direction of winds: each by its speed, or all alike"
+    )
     control_socket: str = setting(
         "", text="where tools reach the running station; control.sock in the runtime or data folder when empty"
     )
@@ -90,6 +94,11 @@ class PointSettings:
     code: str = setting(text="short code, unique in the station")
     name: str = setting(text="what the point is called on screens")
     st: str = setting(text="HJ 212 system code, such as 21 surface water, 22 air, 39 site dust")
+    use: str = setting(
+        "",
+        choices=("", *average.USES),
+        text="rule of validity for its hours and days; by st when empty",
+    )
     longitude: float | None = setting(None, low=-180, high=180, text="degrees east")
     latitude: float | None = setting(None, low=-90, high=90, text="degrees north")
 

@@ -221,7 +221,14 @@ class Engine:
             # An instrument that repeats its last result until the next is told which one is stored.
             if (resume := getattr(task.device, "resume", None)) is not None:
                 resume(self.store.last_time(name, self.started - RESUMED))
-        self.periods = Periods(self.store, self.config.point, self._zone, self.tasks, self.started)
+        self.periods = Periods(
+            self.store,
+            self.config.point,
+            self._zone,
+            self.tasks,
+            self.started,
+            wind_mean=self.config.station.wind_mean,
+        )
         self._next_realtime = self._realtime_after(self.started)
         self._minute_plans = {sender.outbox.name: self._minute_plan(sender) for sender in self.senders}
         self._next_minutes = {sender.outbox.name: self._first_minutes(sender) for sender in self.senders}
@@ -629,8 +636,14 @@ class Engine:
                         if report.version > 1:
                             yield from self._worded(sender, report)
 
+    def _for(self, sender: Sender, report: Report) -> Report:
+        """*report* as a platform gets it: what is only indicative goes where it is wanted."""
+        if self._settings[sender.outbox.name].indicative or not any(a.indicative for a in report.averages):
+            return report
+        return replace(report, averages=tuple(a for a in report.averages if not a.indicative))
+
     def _worded(self, sender: Sender, report: Report) -> Iterable[tuple[int, Kind, str, datetime, int, str]]:
-        text = sender.uplink.compose(report)
+        text = sender.uplink.compose(self._for(sender, report))
         if text is not None:
             yield sender.outbox.id, report.kind, report.point, report.start, report.version, text
 

@@ -137,6 +137,8 @@ class Averaging(enum.StrEnum):
     ENERGY = "energy"  # sound levels (Leq)
     SUM = "sum"  # increments of a counter
     LAST = "last"  # a total, reported as it stands
+    MAX = "max"
+    MIN = "min"
 
 
 class Lane(enum.IntEnum):
@@ -201,8 +203,9 @@ class Reading:
 class Average:
     """One parameter over one period, from readings marked N only; unrounded, in the catalogue's unit.
 
-    *valid* of *total* readings were normal, *expected* is what the poll interval promised.  In a
-    REALTIME report *mean* is the latest reading and the extremes are None.
+    *valid* of *total* readings were normal, *expected* is what the poll interval promised; *parts* are the shorter
+    periods that were valid and entered.  In a REALTIME report *mean* is the latest reading and the extremes are None.
+    An *indicative* value was reckoned from others that are no measurement of it, such as Leq from slow readings.
     """
 
     parameter: str
@@ -213,6 +216,8 @@ class Average:
     valid: int = 0
     total: int = 0
     expected: int = 0
+    parts: int = 0
+    indicative: bool = False
 
     @property
     def share(self) -> float:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime, timedelta, tzinfo
+from datetime import datetime, tzinfo
 
 from station.average import leq
 
 DAY_HOURS, NIGHT_HOURS = 16, 8
 DAY_BEGINS, NIGHT_BEGINS = 6, 22  # local authorities may move them; the station's setting decides
 NIGHT_PENALTY = 10.0
-PERCENTILES = (5, 10, 50, 90, 95)
+STATISTICS = {"noise_l5": 5, "noise_l10": 10, "noise_l50": 50, "noise_l90": 90, "noise_l95": 95}
+FEWEST_LEVELS = 20  # of which the loudest is L5; fewer tell no percentile (ours)
 
 
 def exceeded(levels: Sequence[float], percent: float) -> float:
@@ -41,27 +42,36 @@ def day_night(day: float, night: float) -> float:
     return 10 * math.log10((day_part + night_part) / (DAY_HOURS + NIGHT_HOURS))
 
 
-def half_of(moment: datetime, zone: tzinfo) -> tuple[str, date]:
-    """Whether *moment* is day or night, and the date it counts for: a night belongs to the date it began on.
+def statistics(levels: Sequence[float]) -> dict[str, float]:
+    """Leq, the percentile levels and the extremes of short *levels*, by parameter; none of too few levels.
 
-    One night has hours of two dates; this is the rule here, printed with the result (GB 3096-2008 leaves it open).
+    >>> found = statistics([50.0] * 54 + [70.0] * 6)
+    >>> round(found["noise_leq"], 1), found["noise_l10"], found["noise_l50"], found["noise_lmax"]
+    (60.4, 70.0, 50.0, 70.0)
+    """
+    if len(levels) < FEWEST_LEVELS:
+        return {}
+    found = {name: exceeded(levels, percent) for name, percent in STATISTICS.items()}
+    return {"noise_leq": leq(levels), **found, "noise_lmax": max(levels), "noise_lmin": min(levels)}
+
+
+def is_day(moment: datetime, zone: tzinfo) -> bool:
+    """Whether *moment* is day, 06:00 to 22:00 of the station's time.
 
     >>> from datetime import UTC
-    >>> half_of(datetime(2026, 3, 2, 5, 59, tzinfo=UTC), UTC)
-    ('night', datetime.date(2026, 3, 1))
+    >>> is_day(datetime(2026, 3, 2, 5, 59, tzinfo=UTC), UTC), is_day(datetime(2026, 3, 2, 21, 59, tzinfo=UTC), UTC)
+    (False, True)
     """
-    local = moment.astimezone(zone)
-    if DAY_BEGINS <= local.hour < NIGHT_BEGINS:
-        return "day", local.date()
-    return "night", (local - timedelta(hours=DAY_BEGINS)).date()
+    return DAY_BEGINS <= moment.astimezone(zone).hour < NIGHT_BEGINS
 
 
-def by_halves(hours: Mapping[datetime, float], on: date, zone: tzinfo) -> dict[str, float]:
-    """Ld, Ln and Ldn of date *on* from Leq of *hours* by their starts; what has no hour at all is left out."""
-    halves: dict[str, list[float]] = {"day": [], "night": []}
-    for start, level in hours.items():
-        half, belongs = half_of(start, zone)
-        if belongs == on:
-            halves[half].append(level)
-    found = {name: leq(levels) for name, levels in (("ld", halves["day"]), ("ln", halves["night"])) if levels}
-    return found | ({"ldn": day_night(found["ld"], found["ln"])} if len(found) == 2 else {})
+def by_halves(hours: Mapping[datetime, float], zone: tzinfo) -> dict[str, float]:
+    """Ld, Ln and Ldn from Leq of a date's *hours* by their starts; what has no hour at all is left out.
+
+    One night belongs to two dates: here Ln of a date is made of that date's own hours, 00 to 06 and 22 to 24, so
+    that a day's record can be closed at midnight (the standard leaves the rule open; it has to be printed).
+    """
+    day = [level for start, level in hours.items() if is_day(start, zone)]
+    night = [level for start, level in hours.items() if not is_day(start, zone)]
+    found = {name: leq(levels) for name, levels in (("noise_ld", day), ("noise_ln", night)) if levels}
+    return found | ({"noise_ldn": day_night(found["noise_ld"], found["noise_ln"])} if len(found) == 2 else {})

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
 
 from station import average
-from station.average import Input
+from station.average import Input, Use
 from station.clock import period_length, period_start
 from station.config import PointSettings
-from station.model import Average, Averaging, Kind, Reading, Report, replace
+from station.model import Average, Averaging, Kind, Mark, Reading, Report, replace
 from station.parameters import catalogue
 from station.poller import Task
 from station.store import Store
@@ -25,7 +25,9 @@ log = logging.getLogger(__name__)
 
 KINDS = (Kind.MINUTE, Kind.HOUR, Kind.DAY)
 BELOW = {Kind.HOUR: Kind.MINUTE, Kind.DAY: Kind.HOUR}
-WATER = ("21", "24", "26", "32", "33", "52")  # system codes whose roll-up is strict
+USE_OF = {"22": "air", "31": "flue-gas", "39": "site-dust"}  # by system code, where the configuration names none
+WATER = ("21", "24", "26", "32", "33", "52")
+CALM = 0.3  # m/s: below it a vane tells nothing; 0.2 to 0.3 in practice (medium)
 MOST_PERIODS = 120  # closed in one commit; after days without a disk the next commits close the rest
 MOST_REOPENED = 60  # minutes closed again in one commit
 EMPTY_SPELL = timedelta(hours=2)  # a longer one is jumped over, not walked through
@@ -41,8 +43,12 @@ class Periods:
         zone: tzinfo,
         tasks: Mapping[str, Task],
         started: datetime,
+        *,
+        wind_mean: str = "weighted",
     ) -> None:
         self._store, self._points, self._zone, self._tasks = store, points, zone, tasks
+        self._uses = {point.code: use_of(point) for point in points}
+        self._wind_mean = wind_mean
         self._paces = {
             (task.point(parameter), parameter): task.pace_seconds
             for task in tasks.values()
@@ -132,28 +138,73 @@ class Periods:
         """The report of each point over *length* from *start*, from its averages of *below*."""
         reports = []
         for point in self._points:
-            parts: dict[str, list[Average]] = {}
-            version = 1
-            for report in self._store.averages(below, start, start + length, point.code):
-                version = max(version, report.version)
-                for one in report.averages:
-                    parts.setdefault(one.parameter, []).append(one)
-            averages = [
-                average.roll_up(
-                    parameter,
-                    catalogue()[parameter].averaging,
-                    some,
-                    expected_inputs=self._due(below, length, point.code, parameter),
-                    strict=point.st in WATER,
-                )
-                for parameter, some in sorted(parts.items())
-            ]
+            shorter = self._store.averages(below, start, start + length, point.code)
+            averages = self._rolled(point.code, below, shorter, length)
+            if kind is not below:
+                averages += self._derived(kind, point.code, start, length, shorter, averages)
             if averages:
                 same = kind is below  # several minutes made one
                 minutes = length // period_length(Kind.MINUTE) if same else 1
-                found = Report(kind, point.code, start, tuple(averages), version if same else 1, minutes=minutes)
-                reports.append(found)
+                version = max(report.version for report in shorter) if same else 1
+                ordered = tuple(sorted(averages, key=lambda a: a.parameter))
+                reports.append(Report(kind, point.code, start, ordered, version, minutes=minutes))
         return reports
+
+    def _rolled(self, point: str, below: Kind, shorter: Sequence[Report], length: timedelta) -> list[Average]:
+        parts: dict[str, list[tuple[Average, float]]] = {}
+        for report in shorter:
+            speeds = [a.mean for a in report.averages if a.parameter == "wind_speed"]
+            for one in report.averages:
+                parts.setdefault(one.parameter, []).append((one, self._weight(one.parameter, speeds)))
+        made = []
+        for parameter, some in parts.items():
+            rolled = average.roll_up(
+                parameter,
+                catalogue()[parameter].averaging,
+                [one for one, _ in some],
+                expected_inputs=self._due(below, length, point, parameter),
+                strict=self._uses[point].strict,
+                valid=self._validity(point, parameter, below),
+                weights=[weight for _, weight in some],
+            )
+            made.append(rolled)
+        return made
+
+    def _validity(self, point: str, parameter: str, kind: Kind) -> Callable[[Average], bool]:
+        """Whether an average over a period of *kind* may enter a longer one."""
+        use, due = self._uses[point], self._due(Kind.MINUTE, period_length(kind), point, parameter)
+        return lambda one: use.valid(one, kind, due)
+
+    def _weight(self, parameter: str, speeds: Sequence[float | None]) -> float:
+        """How much a direction counts beside the wind speed of its time: nothing in a calm; others count alike."""
+        if parameter != "wind_direction" or not speeds or speeds[0] is None:
+            return 1.0
+        return 0.0 if speeds[0] < CALM else speeds[0] if self._wind_mean == "weighted" else 1.0
+
+    def _derived(
+        self, kind: Kind, point: str, start: datetime, length: timedelta, shorter: Sequence[Report],
+        averages: Sequence[Average],
+    ) -> list[Average]:  # fmt: skip
+        """Statistics of sound that the instrument does not deliver itself: of an hour's levels, of a day's hours."""
+        found = {a.parameter: a for a in averages}
+        base = found.get("noise") if kind is Kind.HOUR else found.get("noise_leq")
+        if base is None:
+            return []
+        from station import noise  # only where sound is measured
+
+        if kind is Kind.HOUR:
+            values = noise.statistics(
+                self._store.normal_values(point, "noise", start, start + length, self._floor(start))
+            )
+        else:
+            hours = {r.start: a.mean for r in shorter for a in r.averages if a.parameter == "noise_leq" and a.parts}
+            values = noise.by_halves({at: level for at, level in hours.items() if level is not None}, self._zone)
+        indicative = kind is Kind.HOUR or base.indicative
+        return [
+            replace(base, parameter=name, mean=value, minimum=None, maximum=None, indicative=indicative)
+            for name, value in values.items()
+            if name not in found
+        ]
 
     def _due(self, below: Kind, length: timedelta, point: str, parameter: str) -> int:
         """How many periods of *below* in *length* have a value: not every one where the instrument is slower."""
@@ -172,29 +223,36 @@ class Periods:
                 point.code,
                 start,
                 tuple(
-                    self._minute_average(parameter, readings, start, point.st)
-                    for parameter, readings in sorted(found[point.code].items())
+                    self._minute_average(parameter, found[point.code], start, point.code)
+                    for parameter in sorted(found[point.code])
                 ),
             )
             for point in self._points
             if point.code in found
         ]
 
-    def _minute_average(self, parameter: str, readings: Sequence[Reading], start: datetime, st: str) -> Average:
-        rule = catalogue()[parameter].averaging
+    def _minute_average(
+        self, parameter: str, found: Mapping[str, Sequence[Reading]], start: datetime, point: str
+    ) -> Average:
+        rule, readings = catalogue()[parameter].averaging, sorted(found[parameter], key=lambda r: r.time)
         device = readings[-1].device
         task = self._tasks.get(device)
         # Rounded down: an interval that does not divide the minute gives now one reading more, now one less.
         expected = max(1, int(60 // task.pace_seconds)) if task else len(readings)
         if task:  # a wiper takes nothing out of a mean
             expected = max(1, expected - task.spared_between(parameter, start, start + period_length(Kind.MINUTE)))
+        vector = rule is Averaging.VECTOR
+        speeds = {r.time: r.value for r in found.get("wind_speed", ()) if r.mark is Mark.N} if vector else {}
         return average.close(
             parameter,
             rule,
-            [Input(r.value, r.mark) for r in sorted(readings, key=lambda r: r.time)],
+            [
+                Input(r.value, r.mark, weight=self._weight(parameter, [speeds[r.time]] if r.time in speeds else []))
+                for r in readings
+            ],
             expected_inputs=expected,  # a reading that was due and is not there is no normal one
             expected=expected,
-            strict=st in WATER,
+            strict=self._uses[point].strict,
             before=self._store.last_value(device, parameter, start) if rule is Averaging.SUM else None,
         )
 
@@ -202,3 +260,12 @@ class Periods:
         """An id below which no reading is as young as *start*."""
         known = [number for at, number in self._floors if at < start]
         return max(known) if known else self._store.reading_floor(start)
+
+
+def use_of(point: PointSettings) -> Use:
+    """The rule of validity of *point*: its own, else that of its system code.
+
+    >>> use_of(PointSettings(code="out", name="Outfall", st="32")) is average.USES["water"]
+    True
+    """
+    return average.USES[point.use or USE_OF.get(point.st, "water" if point.st in WATER else "air")]

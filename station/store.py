@@ -386,6 +386,17 @@ class Store:
         )
         return from_ms(rows[0][0]) if rows[0][0] is not None else None
 
+    def normal_values(
+        self, point: str, parameter: str, start: datetime, end: datetime, after_id: int = 0
+    ) -> list[float]:
+        """Values marked N of *parameter* at *point* with start <= time < end, among readings with id > *after_id*."""
+        rows = self.query(
+            "SELECT coalesce(value, raw) FROM reading WHERE id > ? AND at_ms >= ? AND at_ms < ? AND mark & 7 = 0"
+            " AND series IN (SELECT id FROM series WHERE point = ? AND parameter = ?) ORDER BY id",
+            (after_id, to_ms(start), to_ms(end), point, parameter),
+        )
+        return [value for (value,) in rows if value is not None]
+
     def _reading(self, series: int, at_ms: int, raw: float | None, value: float | None, packed: int) -> Reading:
         one = self.series(series)
         mark, reason = unpack_mark(packed)
@@ -676,13 +687,20 @@ def unpack_mark(packed: int) -> tuple[Mark, Reason]:
 
 
 def pack_averages(averages: Iterable[Average]) -> str:
-    """The averages of one period as stored: parameter → [mean, min, max, mark, valid, total, expected].
+    """The averages of one period as stored: parameter → [mean, min, max, mark, valid, total, expected, parts, 1].
+
+    What is 0 at the end is left out.
 
     >>> pack_averages([Average("ph", 7.1, 7.0, 7.2, Mark.N, 12, 12, 12)])
     '{"ph":[7.1,7.0,7.2,"N",12,12,12]}'
     """
-    body = {a.parameter: [a.mean, a.minimum, a.maximum, a.mark.name, a.valid, a.total, a.expected] for a in averages}
+    body = {a.parameter: _packed(a) for a in averages}
     return json.dumps(body, separators=(",", ":"))
+
+
+def _packed(a: Average) -> list[Any]:
+    row = [a.mean, a.minimum, a.maximum, a.mark.name, a.valid, a.total, a.expected]
+    return row + ([a.parts, 1] if a.indicative else [a.parts] if a.parts else [])
 
 
 def unpack_averages(body: str) -> tuple[Average, ...]:
@@ -691,7 +709,10 @@ def unpack_averages(body: str) -> tuple[Average, ...]:
     >>> unpack_averages('{"ph":[7.1,7.0,7.2,"N",12,12,12]}')[0].mean
     7.1
     """
-    return tuple(
-        Average(parameter, row[0], row[1], row[2], Mark[row[3]], row[4], row[5], row[6])
-        for parameter, row in json.loads(body).items()
-    )
+    found = []
+    for parameter, row in json.loads(body).items():
+        parts, indicative = row[7] if len(row) > 7 else 0, len(row) > 8
+        found.append(
+            Average(parameter, row[0], row[1], row[2], Mark[row[3]], row[4], row[5], row[6], parts, indicative)
+        )
+    return tuple(found)

@@ -115,6 +115,9 @@ class UplinkSettings:
         text="which records are re-supplied after an outage; the others are dropped, counted",
     )
     revisions: bool = setting(True, text="whether a period that late data changed is reported again")
+    indicative: bool = setting(
+        False, text="whether values reckoned from others, such as Leq from slow readings, are reported too"
+    )
     allow: tuple[str, ...] = setting(
         (), choices=ALLOWABLE, text="what this platform may change; reading is always allowed"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from station.average import leq
 from station.emission import at_reference_oxygen, flow_weighted, gas_load, water_load
-from station.noise import by_halves, day_night, exceeded, half_of
+from station.noise import by_halves, day_night, exceeded, is_day, statistics
 from station.wind import mean_wind
 
 ZONE = timezone(timedelta(hours=8))
@@ -36,22 +36,28 @@ def test_levels_exceeded_more_rarely_are_higher(levels: list[float]) -> None:
     assert set(found) <= set(levels)
 
 
-def test_a_night_belongs_to_the_date_it_began_on() -> None:
-    """In the station's time: 22:00 to 06:00."""
-    assert half_of(datetime(2026, 3, 1, 22, 0, tzinfo=ZONE), ZONE) == ("night", date(2026, 3, 1))
-    assert half_of(datetime(2026, 3, 1, 21, 59, tzinfo=UTC), ZONE) == ("night", date(2026, 3, 1))
-    assert half_of(datetime(2026, 3, 2, 6, 0, tzinfo=ZONE), ZONE) == ("day", date(2026, 3, 2))
+def test_day_is_from_six_to_ten_in_the_stations_time() -> None:
+    moments = [datetime(2026, 3, 1, hour, minute, tzinfo=ZONE) for hour, minute in ((5, 59), (6, 0), (21, 59), (22, 0))]
+    assert [is_day(moment.astimezone(UTC), ZONE) for moment in moments] == [False, True, True, False]
 
 
 def test_day_night_and_day_night_level_of_a_date() -> None:
     """60 dB by day and 50 by night weigh alike, for the night is 10 dB heavier."""
-    start = datetime(2026, 3, 1, 6, tzinfo=ZONE)
-    hours = {start + timedelta(hours=n): 60.0 if n < 16 else 50.0 for n in range(24)}
-    found = by_halves(hours, date(2026, 3, 1), ZONE)
-    assert {name: round(level, 6) for name, level in found.items()} == {"ld": 60.0, "ln": 50.0, "ldn": 60.0}
-    assert by_halves(hours, date(2026, 3, 2), ZONE) == {}
-    assert set(by_halves({start: 61.0}, date(2026, 3, 1), ZONE)) == {"ld"}
+    midnight = datetime(2026, 3, 1, tzinfo=ZONE)
+    hours = {midnight + timedelta(hours=n): 60.0 if 6 <= n < 22 else 50.0 for n in range(24)}
+    found = by_halves(hours, ZONE)
+    assert {name: round(level, 6) for name, level in found.items()} == {
+        "noise_ld": 60.0,
+        "noise_ln": 50.0,
+        "noise_ldn": 60.0,
+    }
+    assert set(by_halves({midnight: 41.0}, ZONE)) == {"noise_ln"}
     assert round(day_night(70.0, 70.0), 2) == 76.02
+
+
+def test_too_few_levels_tell_no_percentile() -> None:
+    assert statistics([60.0] * 19) == {}
+    assert statistics([60.0] * 20)["noise_l5"] == 60.0
 
 
 def test_the_mean_of_two_winds_around_north() -> None:
