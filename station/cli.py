@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 import click
 
 from station import i18n
+from station.cli_collector import collector
 from station.cli_decode import decode
 from station.cli_dustfall import dustfall
 from station.cli_hj212 import frame
@@ -453,6 +454,7 @@ for command in (
     provision,
     decode,
     dustfall,
+    collector,
 ):
     cli.add_command(command)
 

@@ -117,7 +117,7 @@ class Collector:
         self.best: Weight | None = None  # the driest weight of a day that is the heaviest so far
         self.stopped: Held | None = None  # a person has to look
         self._step_g = 0.0  # what the last stop was about
-        self._dry: deque[Weight] = deque()  # accepted, of the last 24 hours
+        self._dry: deque[Weight] = deque()  # accepted, of the last 24 hours, one an hour
         self._recent: deque[tuple[datetime, float]] = deque()  # stable, of the last hour
         self._rain_at: datetime | None = None
         self._rain_total: float | None = None  # the gauge's counter, mm
@@ -284,11 +284,21 @@ class Collector:
             fell = best.grams - weight.grams
             emptied = Happening("collector_emptied", weight.at, {"grams": round(fell, 4)})
             return [*happened, emptied, *self._tared(weight)]
-        self._dry.append(weight)
-        while weight.at - self._dry[0].at > DEW:
+        self._keep_driest(weight)
+        while self._dry and weight.at - self._dry[0].at > DEW:
             self._dry.popleft()
         driest = self._driest() or weight
         return happened if self.stopped is not None else happened + self._judged(driest)
+
+    def _keep_driest(self, weight: Weight) -> None:
+        """Of each hour only its lightest weight is kept: a day's are few, however often the balance is asked."""
+        same_hour = self._dry and self._dry[-1].at.replace(minute=0, second=0, microsecond=0) == weight.at.replace(
+            minute=0, second=0, microsecond=0
+        )
+        if not same_hour:
+            self._dry.append(weight)
+        elif weight.grams <= self._dry[-1].grams:
+            self._dry[-1] = weight
 
     def _tared(self, weight: Weight) -> list[Happening]:
         self.tare, self.best, self.stopped = weight, weight, None

@@ -104,6 +104,22 @@ class PointSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CollectorSettings:
+    """One [[collector]] table: a jar on a balance that weighs by itself."""
+
+    name: str = setting(text="what the collector is called")
+    device: str = setting(text="the instrument that weighs it (collector_mass)")
+    diameter_cm: float = setting(15.0, low=5, high=60, text="inner diameter of the jar's mouth, cm")
+    rain: str = setting("", text="the instrument that counts the rain; without one rain is told by its weight alone")
+    temperature: str = setting("", text="the instrument that measures air_temperature beside it")
+    events_only: bool = setting(False, text="true for a balance that is no force-compensation cell")
+    dry_hours: float = setting(6.0, low=0, high=240, text="no weight counts so long after rain")
+    celsius: tuple[float, float] = setting((-10.0, 45.0), text="no weight counts outside these temperatures, °C")
+    band_kelvin: float = setting(5.0, low=0.1, high=60, text="no weight counts so far from the tare's temperature")
+    drift_mg: float = setting(2.0, low=0, high=1000, text="drift of the cell with its load, mg a kelvin")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BusConfig(BusSettings):
     """One [[bus]] table with the instruments on it."""
 
@@ -121,6 +137,7 @@ class Config:
     dustfall: DustfallSettings = field(default_factory=DustfallSettings)
     point: tuple[PointSettings, ...]
     bus: tuple[BusConfig, ...] = ()
+    collector: tuple[CollectorSettings, ...] = ()
     uplink: tuple[UplinkSettings, ...] = field(default=(), metadata={"pick": _pick(UPLINKS, "protocol", "hj212")})
 
 
@@ -287,7 +304,7 @@ def _cross_faults(
     except ValueError as error:
         yield Fault("station.timezone", str(error))
     yield from _twice(("point", config.point, "code"), ("bus", config.bus, "name"), ("uplink", config.uplink, "name"))
-    yield from _twice(("bus", config.bus, "port"))
+    yield from _twice(("bus", config.bus, "port"), ("collector", config.collector, "name"))
     points = {point.code: point for point in config.point}
     for index, point in enumerate(config.point):
         if not re.fullmatch(r"[0-9A-Z]{2}", point.st):
@@ -312,6 +329,8 @@ def _cross_faults(
             if unit_id is not None and unit_id in general and len(bus.device) > 1:
                 text = f"{unit_id} is answered by every instrument of a kind; it needs a line of its own"
                 yield Fault(f"bus[{b}].device[{d}].unit_id", text)
+    for c, collector in enumerate(config.collector):
+        yield from _collector_faults(f"collector[{c}]", collector, units_of)
     for u, uplink in enumerate(config.uplink):
         yield from _uplink_faults(f"uplink[{u}]", uplink, points, folder)
 
@@ -381,6 +400,23 @@ def _device_faults(
     for key, point in [("point", settings.point), *((f"points.{p}", c) for p, c in settings.points.items())]:
         if point not in points:
             yield Fault(f"{place}.{key}", f'there is no point "{point}"{did_you_mean(point, points)}')
+
+
+def _collector_faults(
+    place: str, collector: CollectorSettings, units_of: Mapping[str, Mapping[str, str]]
+) -> Iterator[Fault]:
+    """Instruments a collector names that there are not, or that do not measure what it wants of them."""
+    wanted = {"device": "collector_mass", "rain": "rain", "temperature": "air_temperature"}
+    for key, parameter in wanted.items():
+        name = getattr(collector, key)
+        if not name and key != "device":
+            continue
+        if name not in units_of:
+            yield Fault(f"{place}.{key}", f'there is no device "{name}"{did_you_mean(name, units_of)}')
+        elif parameter not in units_of[name]:
+            yield Fault(f"{place}.{key}", f'"{name}" does not deliver {parameter}')
+    if collector.celsius[0] >= collector.celsius[1]:
+        yield Fault(f"{place}.celsius", f"{collector.celsius[0]:g} is not below {collector.celsius[1]:g}")
 
 
 def _uplink_faults(

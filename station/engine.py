@@ -37,6 +37,7 @@ from uplink import UPLINKS
 from uplink.base import Backoff, Context, Uplink, UplinkSettings
 
 if TYPE_CHECKING:
+    from station.collecting import Collectors
     from station.site import Site
 
 log = logging.getLogger(__name__)
@@ -229,6 +230,7 @@ class Engine:
             self.started,
             wind_mean=self.config.station.wind_mean,
         )
+        self.collectors = self._collectors()
         self._next_realtime = self._realtime_after(self.started)
         self._minute_plans = {sender.outbox.name: self._minute_plan(sender) for sender in self.senders}
         self._next_minutes = {sender.outbox.name: self._first_minutes(sender) for sender in self.senders}
@@ -236,6 +238,14 @@ class Engine:
         self._next_commit = self.clock.monotonic() + self.commit_seconds
         self.note("start", version=VERSION, trust=trust())
         self.commit(power_on=True)
+
+    def _collectors(self) -> Collectors | None:
+        """The weighing collectors, where any are configured; loaded only then."""
+        if not self.config.collector:
+            return None
+        from station.collecting import Collectors
+
+        return Collectors(self.config, self.store, self.recorder.event, self.recorder.record, self.started)
 
     def _realtime_after(self, moment: datetime) -> dict[str, datetime]:
         """When each platform's next real-time data are due."""
@@ -464,6 +474,8 @@ class Engine:
         for sender in self.senders:
             sender.outbox.committed(pins=pins[sender.outbox.id])
         self._recovered()
+        if self.collectors is not None:
+            self.collectors.take(batch.readings)
         with self._commit_done:
             self._commits = self._commits_begun
             self._commit_done.notify_all()

@@ -135,7 +135,19 @@ def verbs(engine: Engine) -> dict[str, Any]:
                 raise StoreError(engine.store_error or "the station did not commit in time; see station dustfall list")
         return dict(made.body)
 
+    def collector(request: Mapping[str, Any]) -> Any:
+        """What the collectors say; with name, decision and by, a person's decision about one, committed first."""
+        if engine.collectors is None:
+            raise WrongArgument("there is no [[collector]] in station.toml")
+        if "decision" in request:
+            name, verb, by = (str(request.get(key) or "") for key in ("name", "decision", "by"))
+            engine.collectors.decide(name, verb, by, engine.clock.now())
+            if not engine.committed():
+                raise StoreError(engine.store_error or "the station did not commit in time; see station collector show")
+        return engine.collectors.results(engine.clock.now())
+
     return {
+        "collector": collector,
         "dustfall": enter,
         "status": lambda request: status.live(engine),
         "read": read,

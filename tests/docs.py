@@ -18,7 +18,14 @@ from drivers.profile_file import KEYS
 from drivers.records import FORMATS
 from drivers.stream import StreamSettings
 from station import i18n
-from station.config import BusConfig, DustfallSettings, PointSettings, RetentionSettings, StationSettings
+from station.config import (
+    BusConfig,
+    CollectorSettings,
+    DustfallSettings,
+    PointSettings,
+    RetentionSettings,
+    StationSettings,
+)
 from station.model import MISSING, fields
 from station.texts import Option
 
@@ -29,6 +36,7 @@ TABLES = {
     "dustfall": DustfallSettings,
     "[point]": PointSettings,
     "[bus]": BusConfig,
+    "[collector]": CollectorSettings,
 }
 LINKS = {
     "README.md": "Keys of `[[bus.device]]` are in [drivers/README.md](drivers/README.md), "
@@ -58,6 +66,16 @@ CHINESE = {
     "[[point]].use": "小时和日数据的有效性规则;留空则按 st",
     "[[point]].longitude": "东经,度",
     "[[point]].latitude": "北纬,度",
+    "[[collector]].name": "集尘缸的名称",
+    "[[collector]].device": "称量它的仪器(collector_mass)",
+    "[[collector]].diameter_cm": "缸口内径,cm",
+    "[[collector]].rain": "计雨量的仪器;没有时只能凭增重判断降雨",
+    "[[collector]].temperature": "旁边测量 air_temperature 的仪器",
+    "[[collector]].events_only": "天平不是电磁力平衡式时填 true",
+    "[[collector]].dry_hours": "雨后这么多小时内的称量不计",
+    "[[collector]].celsius": "超出此温度范围的称量不计,°C",
+    "[[collector]].band_kelvin": "与去皮时温度相差超过此值的称量不计",
+    "[[collector]].drift_mg": "传感器在其载荷下的温度漂移,mg/K",
     "[[bus]].name": "线路在日志和界面中的名称",
     "[[bus]].port": "设备文件,最好用 /dev/serial/by-path 链接",
     "[[bus]].baudrate": "bit/s(波特率)",
@@ -182,6 +200,8 @@ def profile_keys(table: str) -> Iterator[str]:
 def _shown(value: Any) -> str:
     if value in (None, "", ()) or value is MISSING:
         return ""
+    if isinstance(value, bool | tuple):
+        return f"`{str(value).lower()}`" if isinstance(value, bool) else f"`[{', '.join(f'{v:g}' for v in value)}]`"
     return f'`"{value}"`' if isinstance(value, str) else f"`{value:g}`"
 
 
