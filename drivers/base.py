@@ -20,6 +20,8 @@ from typing import ClassVar, Protocol
 
 from station.model import Reason, Sample, StationError, dataclass, field, setting
 
+BAUDRATES = (1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200)
+
 
 class DriverError(StationError):
     """Base of what goes wrong between the station and an instrument.
@@ -92,7 +94,7 @@ class BusSettings:
 
     name: str = setting(text="what the line is called in logs and on screens")
     port: str = setting(text="device file, best a /dev/serial/by-path link")
-    baudrate: int = setting(9600, choices=(1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200), text="bit/s")
+    baudrate: int = setting(9600, choices=BAUDRATES, text="bit/s")
     parity: str = setting("N", choices=("N", "E", "O"), text="none, even or odd")
     stopbits: int = setting(1, choices=(1, 2), text="stop bits")
     gap_ms: float | None = setting(

@@ -116,13 +116,15 @@ class Bus:
     ) -> None:
         self.settings = settings
         self.own_speed = Speed(settings.baudrate, settings.parity, settings.stopbits)
-        self.speed, self.line = self.own_speed, self.own_speed.line
+        self.line = self.own_speed.line
+        self.speeds: dict[int, Speed] = {}  # of the units that cannot be set as the line is
         self.statistics: defaultdict[int, Statistics] = defaultdict(Statistics)
         self.owed: dict[int, list[Owed]] = {}
         self.foreign = 0
         self.monotonic = monotonic
         self._open_port, self._sleep, self._note = open_port, sleep, note
         self._wire: _Wire | None = None
+        self._borrowed: Speed | None = None
         self._refuses_more: set[int] = set()  # units that answer an exception when registers are read along
         self._answers_no_probe: set[int] = set()
 
@@ -133,13 +135,17 @@ class Bus:
         Between two speeds the line is silent for SWITCH_SECONDS before and after; who listens at another speed
         hears noise and has to pass over it.
         """
-        before = self.speed, self.line
+        before = self._borrowed, self.line
         if speed is not None:
-            self.speed, self.line = speed, speed.line
+            self._borrowed, self.line = speed, speed.line
         try:
             yield
         finally:
-            self.speed, self.line = before
+            self._borrowed, self.line = before
+
+    def speed_of(self, unit_id: int) -> Speed:
+        """How *unit_id* is spoken to now."""
+        return self._borrowed or self.speeds.get(unit_id, self.own_speed)
 
     def open(self) -> None:
         """Have the port open; raise PortLost where that is not possible."""
@@ -176,7 +182,7 @@ class Bus:
         self._exchange(unit_id, write, profile)
         if write.function in ECHOED and self._wire is not None:
             # The reply is the request over again, so this may have been an adapter's echo, and the reply yet to come.
-            self._wire.keep_quiet(profile.timeout_seconds(self.line, write))
+            self._wire.keep_quiet(profile.timeout_seconds(self._wire.line, write))
 
     def raw(
         self, unit_id: int, function: int, data: bytes, profile: Profile, *, answer_bytes: int | None = None
@@ -190,7 +196,7 @@ class Bus:
         self._leave_alone(self._still_owed(unit_id))
         answer = self._exchange(unit_id, request, profile)
         if answer == data and self._wire is not None:  # or its echo
-            self._wire.keep_quiet(profile.timeout_seconds(self.line, request))
+            self._wire.keep_quiet(profile.timeout_seconds(self._wire.line, request))
         return answer
 
     def sleep(self, seconds: float) -> None:
@@ -207,7 +213,7 @@ class Bus:
         """What came on a line that belongs to one instrument; waits up to *patience* seconds for the first byte."""
         wire = self._opened()
         try:
-            wire.speak(self.speed, self.line)
+            wire.speak(self._borrowed or self.own_speed)
             return wire.listen(patience)
         except (OSError, termios.error) as error:
             raise self._lost(error) from error
@@ -216,7 +222,7 @@ class Bus:
         """Send *request* on a line that belongs to one instrument; what had come before is dropped."""
         wire = self._opened()
         try:
-            wire.speak(self.speed, self.line)
+            wire.speak(self._borrowed or self.own_speed)
             wire.say(request)
         except (OSError, termios.error) as error:
             raise self._lost(error) from error
@@ -325,11 +331,12 @@ class Bus:
 
     def _exchange(self, unit_id: int, request: Request | Write | Raw, profile: Profile) -> bytes:
         statistics = self.statistics[unit_id]
-        timeout = profile.timeout_seconds(self.line, request)
+        timeout = 0.0
         wire = self._opened()
         try:
-            wire.speak(self.speed, self.line)
-            wire.await_silence(self._gap(profile), timeout, statistics)
+            line = wire.speak(self.speed_of(unit_id))
+            timeout = profile.timeout_seconds(line, request)
+            wire.await_silence(self._gap(profile, line), timeout, statistics)
             statistics.requests += 1
             payload = wire.command(unit_id, request, timeout, statistics)
         except minimalmodbus.ModbusException as error:
@@ -346,9 +353,9 @@ class Bus:
         self.close()
         return PortLost(f"{self.settings.port}: the port is lost: {ports.cause(error)}")
 
-    def _gap(self, profile: Profile) -> float:
+    def _gap(self, profile: Profile, line: Line) -> float:
         gap_ms = profile.gap_ms if self.settings.gap_ms is None else self.settings.gap_ms
-        return max(self.line.silence, gap_ms / 1000)
+        return max(line.silence, gap_ms / 1000)
 
     def _opened(self) -> _Wire:
         if self._wire is None:
@@ -407,7 +414,7 @@ class _Wire:
         heard: Callable[[bytes, float | None], bool],
     ) -> None:
         self._port, self._monotonic, self._sleep, self._heard = port, monotonic, sleep, heard
-        self._speed, self._line = speed, speed.line
+        self._speed, self.line = speed, speed.line
         self.port = name
         self.frame = b""  # the last thing that came: a reply, or what was taken for none
         self.request = b""  # the last one sent
@@ -463,15 +470,16 @@ class _Wire:
         self._statistics.answered(self._quiet_since - self.sent_at)
         return frame[2:-2]
 
-    def speak(self, speed: Speed, line: Line) -> None:
-        """Change to *speed* if the port has another one, with silence before and after."""
+    def speak(self, speed: Speed) -> Line:
+        """Change to *speed* if the port has another one, with silence before and after; the line as it is then."""
         if speed == self._speed:
-            return
+            return self.line
         self.listen_until(max(self._blocked_until, self._quiet_since + SWITCH_SECONDS))
         ports.change_speed(self._port, self.port, speed)
-        self._speed, self._line = speed, line
+        self._speed, self.line = speed, speed.line
         self._quiet_since = now = self._monotonic()
         self._blocked_until = max(self._blocked_until, now + SWITCH_SECONDS)
+        return self.line
 
     def await_silence(self, gap: float, patience: float, statistics: Statistics) -> None:
         """Wait until nothing has been on the line for *gap* seconds; what still comes is looked at, dropped, counted.
@@ -505,7 +513,7 @@ class _Wire:
             first = bytes(self._port.read(1))
             if not first:
                 continue  # the time is over, or a little is left
-            heard += self._take_strays(self._line.silence, first)[0]
+            heard += self._take_strays(self.line.silence, first)[0]
             if self._monotonic() > began + LONGEST_QUIET + NOISE_SECONDS:
                 break
         return heard
@@ -584,7 +592,10 @@ class _Wire:
                 self.frame = frame or self.frame
                 return frame
             self.frame = frame = self._rest(frame, size)
-            if self._answers(frame, size) or self.crc(frame[:-2]) != frame[-2:]:
+            if self.crc(frame[:-2]) != frame[-2:]:
+                self.frame = frame = self._sought(frame, size)
+                return frame
+            if self._answers(frame, size):
                 return frame
             self._statistics.wrong_unit += frame[0] != self.request[0]
             if self._heard(frame, self._monotonic()):
@@ -636,16 +647,31 @@ class _Wire:
             whole = self._take(whole, REQUEST_BYTES)  # it may be another master's request, which has no byte count
         return whole
 
+    def _sought(self, begun: bytes, size: int) -> bytes:
+        """The reply in what began with *begun* and has no sound frame at its beginning, or all of it where none is in.
+
+        An adapter that turns round by itself may put a byte or two before the reply.
+        """
+        if self.crc is not crc16:
+            return begun
+        data = self._take(begun, len(begun) + REQUEST_BYTES)
+        while self._port.in_waiting and len(data) < MOST_STRAY:
+            data = self._take(data, len(data) + size)
+        frames = frames_in(data)
+        if any(is_request(frame) and frame != self.request and len(frame) != size for frame in frames):
+            return data  # another master's
+        return next((frame for frame in frames if self._answers(frame, size)), data)
+
     def _take(self, begun: bytes, size: int) -> bytes:
         """*begun* made up to *size* bytes: sleeps while they are on the wire, stops when no more come."""
         waited = 0.0
-        while (missing := size - len(begun)) > 0 and waited < STALLED_SECONDS + missing * self._line.character:
+        while (missing := size - len(begun)) > 0 and waited < STALLED_SECONDS + missing * self.line.character:
             waiting = self._port.in_waiting
             if waiting:
                 begun += bytes(self._port.read(min(waiting, missing)))
                 waited = 0.0
             else:
-                nap = max(missing * self._line.character, waited)
+                nap = max(missing * self.line.character, waited)
                 self._sleep(nap)
                 waited += nap
         return begun

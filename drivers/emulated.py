@@ -6,6 +6,8 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from drivers import faults
+from drivers.faults import UNIT_FAULTS
 from drivers.line import FUNCTION, TABLE, crc16
 from drivers.profile import Action, Profile, Step
 from drivers.registers import FLOATS, Operand, Place, Quality, Register, Status, encode
@@ -13,13 +15,6 @@ from station.model import Mark, did_you_mean
 
 Values = Mapping[str, float | None]
 
-FAULTS: Mapping[str, str] = {
-    "silent": "does not answer",
-    "exception": "answers every request with exception 4, device failure",
-    "late": "answers when the master has given up",
-    "noise": "its replies arrive with flipped bits, cut short, or as garbage",
-    "wrong-unit": "answers under the next unit's address",
-}
 ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE, DEVICE_FAILURE, BUSY = 1, 2, 3, 4, 6
 WRITE_COIL, WRITE_ONE, WRITE_MANY = 5, 6, 16
 WRITES = (WRITE_COIL, WRITE_ONE, WRITE_MANY)
@@ -38,7 +33,7 @@ class EmulatedUnit:
     of silence it loses the first request.  *monotonic* is its clock.
     """
 
-    faults = FAULTS
+    faults = UNIT_FAULTS
 
     def __init__(
         self,
@@ -74,10 +69,8 @@ class EmulatedUnit:
     # -- what happens to it
 
     def fail(self, fault: str) -> None:
-        """Show *fault*, one of FAULTS, until recover."""
-        if fault not in FAULTS:
-            raise ValueError(f"no fault {fault!r}{did_you_mean(fault, FAULTS)}; there are {', '.join(FAULTS)}")
-        self.fault = fault
+        """Show *fault* until recover: one of UNIT_FAULTS, or several with their rates ("late:0.1,noise:0.02")."""
+        self.fault = faults.checked(fault, UNIT_FAULTS)
 
     def recover(self) -> None:
         """Answer properly again."""

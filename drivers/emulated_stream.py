@@ -178,6 +178,8 @@ class EmulatedBam(_Faulty):
 class EmulatedStream(EmulatedBus):
     """One instrument behind the pseudo-terminal at *path*, at its own pace; *every_seconds* replaces that pace."""
 
+    faults: Mapping[str, str] = {}  # the instrument's own are what can fail
+
     def __init__(
         self,
         instrument: EmulatedInstrument | EmulatedBam,

@@ -15,10 +15,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from drivers import modbus
+from drivers import faults, modbus
 from drivers.base import BusSettings, ProfileError
-from drivers.emulated import DEVICE_FAILURE, WRITE_MANY, EmulatedUnit, Values, number_at
+from drivers.bus import SWITCH_SECONDS
+from drivers.emulated import BUSY, DEVICE_FAILURE, WRITE_MANY, EmulatedUnit, Values, number_at
+from drivers.faults import LINE_FAULTS
 from drivers.line import TABLE, Line, bits_per_character, crc16
+from drivers.port import Speed, seen_speed
 from drivers.profile import load
 from drivers.registers import MOST_REGISTERS, Request
 from station.model import dataclass
@@ -36,7 +39,9 @@ class LineStatistics:
     request_bytes: int = 0
     reply_bytes: int = 0
     bad_frames: int = 0
-    violations: int = 0
+    misheard: int = 0  # requests a unit could not make out, being set to another speed
+    switches: int = 0  # changes of the master's speed
+    violations: int = 0  # of the silence before a request, or around a change of speed
     shortest_silence: float = float("inf")
     wire_seconds: float = 0.0
 
@@ -46,8 +51,11 @@ class EmulatedBus:
 
     A request occupies the wire for its characters, the instrument thinks, and its reply comes *chunk* bytes at
     a time at line speed; with *pace* off it comes at once.  *link* is a symbolic link kept on the terminal,
-    which has another name after each plug_in.  With *echo* the adapter hears itself.
+    which has another name after each plug_in.  Where *speeds* says how a unit is set, it hears noise when the
+    master speaks otherwise, and says nothing.  *seed* begins the chance by which faults show.
     """
+
+    faults: Mapping[str, str] = LINE_FAULTS
 
     def __init__(
         self,
@@ -58,7 +66,7 @@ class EmulatedBus:
         pace: bool = True,
         chunk: int = 1,
         link: Path | None = None,
-        echo: bool = False,
+        speeds: Mapping[int, Speed] | None = None,
         seed: int = 0,
     ) -> None:
         self.line = Line(baudrate, bits)
@@ -66,7 +74,11 @@ class EmulatedBus:
         if len(self.units) < len(units):
             raise ValueError("two units have the same unit_id")
         self.statistics = LineStatistics()
-        self.pace, self.chunk, self.link, self.echo = pace, chunk, link, echo
+        self.pace, self.chunk, self.link = pace, chunk, link
+        self.speeds: Mapping[int, Speed] = speeds or {}
+        self.fault: str | None = None
+        self._spoken: Speed | None = None  # what the master has set
+        self._flood_until, self._flooding = 0.0, -1
         self._random = random.Random(seed)
         self._terminal: tuple[int, int] | None = None  # master and slave side
         self._path = ""
@@ -124,6 +136,16 @@ class EmulatedBus:
         """Put bytes on the line that nobody asked for."""
         self._have_done(lambda: self._write(noise))
 
+    def fail(self, fault: str) -> None:
+        """Show *fault* on the line itself until recover: one of LINE_FAULTS, or several with their rates."""
+        self.fault = faults.checked(fault, LINE_FAULTS)
+        if self.fault == "flood":
+            self._have_done(self._begin_flood)
+
+    def recover(self) -> None:
+        """Be a good line again."""
+        self.fault, self._flood_until = None, 0.0
+
     # -- in the emulator's own thread
 
     def _have_done(self, errand: Callable[[], None]) -> None:
@@ -174,14 +196,22 @@ class EmulatedBus:
         if now - self._received_at > STALE_SECONDS:
             self._received = b""
         self._received, self._received_at = self._received + data, now
-        if self.echo:
-            self._write(data)
+        self._listen_in(now)
+        fault = faults.drawn(self.fault, self._random)
+        if fault in ("echo", "short-echo"):
+            self._write(data[fault == "short-echo" :])
         while len(self._received) >= 4:
             size = self._size()
             if len(self._received) < size:
                 return
             request, self._received = self._received[:size], self._received[size:]
             self._requested(request, now)
+            if fault == "crackle":
+                self._write(self._random.randbytes(self._random.randint(1, 3)))
+            elif fault == "flood":
+                self._begin_flood()
+            elif fault == "foreign":
+                self._ask_as_another()
 
     def _size(self) -> int:
         """How long the request is that begins with what was received; of a unit's own codes it knows the frames."""
@@ -207,7 +237,11 @@ class EmulatedBus:
             statistics.bad_frames += 1
             self._received = b""  # an instrument waits for the next silence
             return
-        reply = self._reply(unit, request) if unit else None
+        if unit is not None and self._spoken not in (None, self.speeds.get(unit.unit_id, self._spoken)):
+            statistics.misheard += 1
+            return
+        fault = faults.drawn(unit.fault, self._random) if unit else None
+        reply = self._reply(unit, request, fault) if unit else None
         if unit is None or reply is None:
             return
         delay = max(self.line.silence, unit.profile.reply_delay_ms / 1000)
@@ -215,7 +249,7 @@ class EmulatedBus:
         statistics.reply_bytes += len(reply)
         statistics.wire_seconds += (len(request) + len(reply)) * character + delay + self.line.silence
         begins = end + delay if self.pace else now
-        if unit.fault == "late":
+        if fault == "late":
             begins = now + self._patience(unit, request) + LATE_SECONDS
         begins = max(begins, self._answered.get(unit.unit_id, 0.0))  # it does one thing after the other
         self._answered[unit.unit_id] = self._schedule(reply, begins)
@@ -228,28 +262,47 @@ class EmulatedBus:
         if silence < 0.9 * self.line.silence:  # a tenth is this machine's own inaccuracy
             self.statistics.violations += 1
 
-    def _reply(self, unit: EmulatedUnit, request: bytes) -> bytes | None:
-        match unit.fault:
-            case "silent":
-                return None
-            case "exception":
-                return unit._exception(request[1], DEVICE_FAILURE)
-            case "noise":
-                reply = unit.answer(request)
-                return None if reply is None else self._spoilt(reply)
-            case "wrong-unit":
-                reply = unit.answer(request)
-                return None if reply is None else _readdressed(reply)
-        return unit.answer(request)
+    def _reply(self, unit: EmulatedUnit, request: bytes, fault: str | None) -> bytes | None:
+        if fault == "silent":
+            return None
+        if fault in ("exception", "busy"):
+            return unit._exception(request[1], BUSY if fault == "busy" else DEVICE_FAILURE)
+        reply = unit.answer(request)
+        damage = faults.DAMAGE.get(fault or "")
+        return reply if reply is None or damage is None else damage(reply, self._random)
 
     def _spoilt(self, reply: bytes) -> bytes:
-        damage = self._random.randrange(3)
-        if damage == 0:
-            bit = self._random.randrange(8 * len(reply))
-            return (int.from_bytes(reply, "big") ^ 1 << bit).to_bytes(len(reply), "big")
-        if damage == 1:
-            return reply[: self._random.randrange(1, len(reply))]
-        return self._random.randbytes(len(reply))
+        return faults.spoilt(reply, self._random)
+
+    def _listen_in(self, now: float) -> None:
+        """Note how the master speaks; a change needs silence before it, as a request does."""
+        if not self.speeds or self._terminal is None:
+            return
+        spoken = seen_speed(self._terminal[0])
+        if self._spoken not in (None, spoken):
+            self.statistics.switches += 1
+            self.statistics.violations += now - self._busy_until < 0.9 * SWITCH_SECONDS
+        self._spoken, self.line = spoken, spoken.line
+
+    def _begin_flood(self) -> None:
+        """Bytes at the speed of the line: a while, or without end where that is the whole fault."""
+        self._flood_until = float("inf") if self.fault == "flood" else time.monotonic() + faults.FLOOD_SECONDS
+        self._flood()
+
+    def _flood(self) -> None:
+        now = time.monotonic()
+        if now < self._flood_until:
+            seconds = self.line.silence / 2
+            piece = self._random.randbytes(max(1, round(seconds / self.line.character)))
+            self._order += 1
+            heapq.heappush(self._pending, (now + seconds, self._order, piece))
+            self._flooding = self._order
+
+    def _ask_as_another(self) -> None:
+        """Another master's exchange, behind the present one."""
+        asked, answered = faults.foreign_exchange(self._random.choice(list(self.units)), self._random)
+        ends = self._schedule(asked, self._busy_until + faults.FOREIGN_SECONDS)
+        self._schedule(answered, ends + max(self.line.silence, faults.FOREIGN_SECONDS))
 
     def _patience(self, unit: EmulatedUnit, request: bytes) -> float:
         count = number_at(request, 4) if request[1] in TABLE else 1
@@ -271,7 +324,10 @@ class EmulatedBus:
     def _send_due(self) -> None:
         now = time.monotonic()
         while self._pending and self._pending[0][0] <= now:
-            self._write(heapq.heappop(self._pending)[2])
+            _, order, piece = heapq.heappop(self._pending)
+            self._write(piece)
+            if order == self._flooding:
+                self._flood()
 
     def _write(self, data: bytes) -> None:
         if self._terminal is not None:
@@ -287,20 +343,17 @@ def emulated_bus(
     *,
     link: Path | None = None,
     pace: bool = True,
+    seed: int = 0,
 ) -> EmulatedBus:
     """The line of *settings* with its *devices* on it; *values* holds a replay by device name."""
     given = values or {}
     units = [EmulatedUnit(load(d.profile, folders), d.unit_id, d.variant, given.get(d.name)) for d in devices]
     bits = bits_per_character(settings.parity, settings.stopbits)
+    speeds = {d.unit_id: d.speed(settings) for d in devices}
     try:
-        return EmulatedBus(settings.baudrate, bits, units, link=link, pace=pace)
+        return EmulatedBus(settings.baudrate, bits, units, link=link, pace=pace, speeds=speeds, seed=seed)
     except ValueError as error:
         raise ProfileError(f"bus {settings.name}: {error}") from error
-
-
-def _readdressed(reply: bytes) -> bytes:
-    body = bytes((reply[0] % 247 + 1,)) + reply[1:-2]
-    return body + crc16(body)
 
 
 def _sharpen_timers() -> None:

@@ -10,10 +10,22 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
-from drivers.base import DeviceError, DeviceException, DeviceSettings, DriverError, NoReply, NotReady, ProfileError
+from drivers.base import (
+    BAUDRATES,
+    BusSettings,
+    DeviceError,
+    DeviceException,
+    DeviceSettings,
+    DriverError,
+    NoReply,
+    NotReady,
+    ProfileError,
+)
 from drivers.bus import Bus
+from drivers.port import Speed
 from drivers.profile import Action, Profile, Status, Step, load
 from drivers.registers import Found, Register, Request, judged, marked, raws_in
+from drivers.statistics import Statistics
 from station.model import Mark, Reason, Sample, dataclass, did_you_mean, field, replace, setting
 
 log = logging.getLogger(__name__)
@@ -37,6 +49,13 @@ class ModbusSettings(DeviceSettings):
     clean_minutes: float | None = setting(
         None, low=1, high=10080, text="how often the station starts its wiper; without it the probe's own clock does"
     )
+    baudrate: int | None = setting(None, choices=BAUDRATES, text="bit/s, where it cannot be set as the line is")
+    parity: str | None = setting(None, choices=("N", "E", "O"), text="parity, where it is not the line's")
+    stopbits: int | None = setting(None, choices=(1, 2), text="stop bits, where they are not the line's")
+
+    def speed(self, bus: BusSettings) -> Speed:
+        """How it is spoken to on *bus*."""
+        return Speed(self.baudrate or bus.baudrate, self.parity or bus.parity, self.stopbits or bus.stopbits)
 
 
 class ModbusDevice:
@@ -69,7 +88,10 @@ class ModbusDevice:
         self.held: tuple[str, ...] = ()
         self.patience_seconds = _patience(settings, profile)
         self._unit_id, self._profile, self._bus, self._now = settings.unit_id, profile, bus, now
-        self._requests = profile.plan(bus.line, self.parameters, bus.settings.gap_ms)
+        self.speed = settings.speed(bus.settings)
+        if self.speed.line != bus.line or self.speed.parity != bus.settings.parity:
+            bus.speeds[settings.unit_id] = self.speed
+        self._requests = profile.plan(self.speed.line, self.parameters, bus.settings.gap_ms)
         self.actions = self._all_actions()
         self._unanswered = 0
         self._warm_at = 0.0  # on the bus's monotonic clock, as all that follows
@@ -293,6 +315,11 @@ class ModbusDevice:
         if any(register.type == "ascii" for register in self._profile.registers):
             found["read_identity"] = self.parameters
         return found
+
+    @property
+    def statistics(self) -> Statistics:
+        """What it has been asked and how it answered."""
+        return self._bus.statistics[self._unit_id]
 
     # -- what the samples are worth
 

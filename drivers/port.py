@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 import serial
 
-from drivers.base import BusSettings, PortLost
+from drivers.base import BAUDRATES, BusSettings, PortLost
 from drivers.line import Line, bits_per_character
 
 log = logging.getLogger(__name__)
@@ -100,13 +100,10 @@ def change_speed(port: Any, path: str, speed: Speed) -> None:
 
 def seen_speed(terminal: int) -> Speed:
     """What the program at the other end of the pseudo-terminal *terminal* has set (see _tell_parity)."""
-    iflag, _, cflag, _, _, code, _ = termios.tcgetattr(terminal)
-    baudrate = next((rate for rate in _RATES if getattr(termios, f"B{rate}") == code), 0)
-    parity = "N" if not iflag & termios.INPCK else "O" if cflag & termios.PARODD else "E"
+    _, oflag, cflag, _, _, code, _ = termios.tcgetattr(terminal)
+    baudrate = next((rate for rate in BAUDRATES if getattr(termios, f"B{rate}") == code), 0)
+    parity = "O" if oflag & termios.OFDEL else "E" if oflag & termios.OFILL else "N"
     return Speed(baudrate, parity, 2 if cflag & termios.CSTOPB else 1)
-
-
-_RATES = (1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200)
 
 
 def is_pseudo(path: str) -> bool:
@@ -118,11 +115,11 @@ def _tell_parity(port: Any, parity: str) -> None:
     """Leave *parity* where an emulated line can see it.
 
     A pseudo-terminal has no parity: setting one fails (errno 22), from the second time on for every setting.
-    Two flags that have no effect there without it are kept all the same, and the other end can read them.
+    Two output flags that have no effect without OPOST are kept, and the other end can read them.
     """
     settings = termios.tcgetattr(port.fd)
-    settings[0] = settings[0] | termios.INPCK if parity != "N" else settings[0] & ~termios.INPCK
-    settings[2] = settings[2] | termios.PARODD if parity == "O" else settings[2] & ~termios.PARODD
+    settings[1] &= ~(termios.OFILL | termios.OFDEL)
+    settings[1] |= {"N": 0, "E": termios.OFILL, "O": termios.OFDEL}[parity]
     termios.tcsetattr(port.fd, termios.TCSANOW, settings)
 
 

@@ -7,20 +7,20 @@ from collections.abc import Mapping
 from typing import Any
 
 BUCKETS_MS = (5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)  # upper bounds; a last bucket takes what is longer
-COUNTS = (
-    "requests",  # sent
-    "timeouts",  # nothing came
-    "bad_replies",  # something came that was not the answer, whatever was wrong with it
-    "crc_errors",  # of these: no sound frame
-    "wrong_unit",  # sound frames of another unit while this one was waited for
-    "exceptions",
-    "busy",  # of these: codes 5 and 6, to be asked again later
-    "late",  # replies that came after they had been given up
-    "unasked",  # sound replies where none was owed: two units with one address, a repeater, another master
-    "echoes",
-    "woken",  # first requests an instrument slept through; no time-outs
-    "leftover_bytes",  # on the line before a request, asked for by nobody
-)
+COUNTS: Mapping[str, str] = {
+    "requests": "requests sent",
+    "timeouts": "requests nothing came back to",
+    "bad_replies": "requests something came back to that was not the answer",
+    "crc_errors": "of these, those without a sound frame",
+    "wrong_unit": "sound frames of another unit while this one was waited for",
+    "exceptions": "Modbus exceptions",
+    "busy": "of these, codes 5 and 6: to be asked again later",
+    "late": "replies that came after they had been given up",
+    "unasked": "sound replies where none was owed: two units with one address, a repeater, another master",
+    "echoes": "requests the adapter handed back",
+    "woken": "first requests an instrument slept through, which are no time-outs",
+    "leftover_bytes": "bytes on the line before a request, asked for by nobody",
+}
 
 
 class Statistics:

@@ -310,6 +310,7 @@ def emulate() -> None:
 @option("--step", key="step", is_flag=True)
 @option("--speed", key="speed", type=click.FloatRange(min=0.001), default=1.0)
 @option("--fault", "faults", key="fault", multiple=True)
+@option("--seed", key="seed", type=int, default=0)
 @lang_option
 def emulate_bus(
     file: Path,
@@ -319,6 +320,7 @@ def emulate_bus(
     step: bool,
     speed: float,
     faults: tuple[str, ...],
+    seed: int,
 ) -> None:
     """Every device of a configuration, on pseudo-terminals."""
     from station.emulate import Replay, lines, listen, obey_lines
@@ -332,7 +334,7 @@ def emulate_bus(
         for device, path in (_pair(text, "--csv") for text in files)
     }
     stop = _stop_signal()
-    with lines(_load(file), replays, links) as found:
+    with lines(_load(file), replays, links, seed) as found:
         for device, fault in (_pair(text, "--fault") for text in faults):
             found.set_fault(device, fault)
         for name, bus in found.buses.items():

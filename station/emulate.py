@@ -56,20 +56,25 @@ class Lines:
     units: dict[str, EmulatedUnit | EmulatedInstrument | EmulatedBam] = field(default_factory=dict)
 
     def set_fault(self, device: str, fault: str) -> None:
-        """Let *device* fail in the way named *fault*, or recover with "none"."""
-        unit = self.units.get(device)
-        if unit is None:
-            raise WrongArgument(f'there is no device "{device}"; known: {", ".join(self.units)}')
+        """Let a device, or a bus, fail in the way *fault* says ("late:0.1,noise:0.02"), or recover with "none"."""
+        found = self.units.get(device) or self.buses.get(device)
+        if found is None:
+            names = dict.fromkeys((*self.units, *self.buses))
+            raise WrongArgument(f'there is no device "{device}"; known: {", ".join(names)}')
         if fault == "none":
-            unit.recover()
-        elif fault in unit.faults:
-            unit.fail(fault)
-        else:
-            raise WrongArgument(f'there is no fault "{fault}"; known: none, {", ".join(unit.faults)}')
+            found.recover()
+            return
+        for name in (one.partition(":")[0].strip() for one in fault.split(",")):
+            if name not in found.faults:
+                raise WrongArgument(f'there is no fault "{name}"; known: none, {", ".join(found.faults)}')
+        try:
+            found.fail(fault)
+        except ValueError as error:
+            raise WrongArgument(f"{device}: {error}") from error
 
 
 @contextlib.contextmanager
-def lines(loaded: Loaded, replays: Mapping[str, Replay], links: Path | None = None) -> Iterator[Lines]:
+def lines(loaded: Loaded, replays: Mapping[str, Replay], links: Path | None = None, seed: int = 0) -> Iterator[Lines]:
     """The devices of *loaded* on pseudo-terminals, linked at their configured ports or in the folder *links*."""
     names = {device.name for bus in loaded.config.bus for device in bus.device}
     for name in replays:
@@ -88,7 +93,7 @@ def lines(loaded: Loaded, replays: Mapping[str, Replay], links: Path | None = No
                 found.buses[bus.name] = stack.enter_context(stream)
                 found.units[settings[0].name] = stream.instrument
                 continue
-            emulated = emulated_bus(bus, settings, loaded.profile_folders, values, link=link)
+            emulated = emulated_bus(bus, settings, loaded.profile_folders, values, link=link, seed=seed)
             found.buses[bus.name] = stack.enter_context(emulated)
             found.units |= {d.name: emulated.units[d.unit_id] for d in settings}
         yield found
@@ -143,7 +148,7 @@ def obey_lines(found: Lines) -> Callable[[str], str]:
 
     def obey(words: str) -> str:
         device, space, fault = words.rpartition(" ")
-        if not space or words in found.units:  # a device alone recovers; its name may hold spaces
+        if not space or words in found.units or words in found.buses:  # a name alone recovers
             device, fault = words, "none"
         found.set_fault(device.strip(), fault)
         return t("emulate.fault_set", name=device.strip(), fault=fault)

@@ -1,18 +1,30 @@
 """The emulated line: real frames over a pseudo-terminal, faults, and the master's manners."""
 
 import os
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from drivers import modbus
-from drivers.base import BadReply, BusSettings, DeviceException, NoReply, PortLost, ProfileError
+from drivers.base import (
+    BadReply,
+    BusSettings,
+    DeviceBusy,
+    DeviceException,
+    LineStuck,
+    NoReply,
+    PortLost,
+    ProfileError,
+)
 from drivers.bus import Bus
-from drivers.emulated import FAULTS, EmulatedUnit
+from drivers.emulated import EmulatedUnit
 from drivers.emulator import EmulatedBus, emulated_bus
+from drivers.faults import UNIT_FAULTS
 from drivers.line import crc16, read_request
 from drivers.modbus import ModbusDevice
+from drivers.port import Speed
 from drivers.profile import SHIPPED, load, parse
 from station.model import Mark
 from tests.drivers.fakes import settings, thermometer
@@ -90,31 +102,188 @@ def test_a_reply_takes_its_time_on_the_wire():
         ("late", NoReply),
         ("noise", (BadReply, NoReply)),
         ("wrong-unit", BadReply),
+        ("wrong-function", BadReply),
+        ("wrong-length", BadReply),
+        ("truncated", BadReply),
+        ("busy", DeviceBusy),
     ],
 )
 def test_a_fault_is_seen_as_what_it_is_and_ends(fault, error):
-    assert fault in FAULTS
+    assert fault in UNIT_FAULTS
     with fast_line(seed=2) as line:
         bus = master(line)
         assert read(bus) == (21.5, 56.3)
         line.units[3].fail(fault)
         with pytest.raises(error):
             read(bus)
-        assert read(bus, 4) == (21.5, 56.3)
+        assert _soon(bus, 4) == (21.5, 56.3)
         line.units[3].recover()
         assert _soon(bus) == (21.5, 56.3)
         bus.close()
 
 
-def _soon(bus: Bus) -> tuple[float, ...]:
+def _soon(bus: Bus, unit_id: int = 3) -> tuple[float, ...]:
     try:
-        return read(bus)
-    except NoReply:
-        return read(bus)
+        return read(bus, unit_id)
+    except (NoReply, BadReply):
+        return read(bus, unit_id)
+
+
+@pytest.mark.parametrize("fault", ["glued", "twice"])
+def test_what_comes_behind_a_reply_does_no_harm(fault):
+    with fast_line() as line:
+        bus = master(line)
+        line.units[3].fail(fault)
+        for _ in range(5):
+            assert read(bus) == (21.5, 56.3)
+        assert read(bus, 4) == (21.5, 56.3)
+        assert bus.statistics[3].leftover_bytes > 0
+        bus.close()
+    assert line.statistics.violations == 0
 
 
 def test_every_fault_is_tested():
-    assert set(FAULTS) == {"silent", "exception", "late", "noise", "wrong-unit"}
+    (cases,) = [m.args[1] for m in test_a_fault_is_seen_as_what_it_is_and_ends.pytestmark]
+    assert {name for name, _ in cases} | {"glued", "twice"} == set(UNIT_FAULTS)
+
+
+def test_faults_are_mixed_at_their_rates_from_a_seed():
+    def outcomes(seed: int) -> list[str]:
+        with fast_line(pace=False, seed=seed) as line:
+            bus = master(line)
+            line.units[3].fail("exception:0.3,busy:0.2")
+            found = []
+            for _ in range(200):
+                try:
+                    read(bus)
+                except DeviceException as error:
+                    found.append(type(error).__name__)
+                else:
+                    found.append("")
+            bus.close()
+        return found
+
+    found = outcomes(3)
+    assert 40 <= found.count("DeviceException") <= 80
+    assert 20 <= found.count("DeviceBusy") <= 60
+    assert outcomes(3) == found
+
+
+@pytest.mark.parametrize(
+    ("mix", "said"),
+    [
+        ("late:0.1,nose:0.2", r"no fault 'nose'; did you mean noise\?"),
+        ("late:1.5", "late:1.5: the rate is not a number from 0 to 1, as in late:0.1"),
+        ("late:often", "late:often: the rate is not a number"),
+    ],
+)
+def test_a_mix_that_cannot_be_is_named(mix, said):
+    with pytest.raises(ValueError, match=said):
+        EmulatedUnit(FAST).fail(mix)
+
+
+# -- the line itself
+
+
+@pytest.mark.parametrize("fault", ["echo", "short-echo"])
+def test_an_adapter_that_hears_itself_does_no_harm(fault):
+    with fast_line() as line:
+        line.fail(fault)
+        bus = master(line)
+        for _ in range(5):
+            assert read(bus) == (21.5, 56.3)
+        assert bus.statistics[3].echoes == 5
+        bus.close()
+    assert line.statistics.violations == 0
+
+
+def test_a_reply_is_found_behind_bytes_that_an_adapter_invented():
+    with fast_line(seed=5) as line:
+        line.fail("crackle")
+        bus = master(line)
+        for _ in range(10):
+            assert read(bus) == (21.5, 56.3)
+        bus.close()
+    assert line.statistics.violations == 0
+
+
+def test_a_flooded_line_is_given_up_and_works_when_the_flood_ends():
+    with fast_line() as line:
+        bus = master(line)
+        assert read(bus) == (21.5, 56.3)
+        line.fail("flood")
+        with pytest.raises(LineStuck, match="does not fall silent"):
+            _until_stuck(bus)
+        line.recover()
+        assert _soon(bus) == (21.5, 56.3)
+        bus.close()
+
+
+def _until_stuck(bus: Bus) -> None:
+    """A busy machine may leave a pause in the flood."""
+    for _ in range(20):
+        with suppress(BadReply, NoReply):
+            read(bus, 4)
+
+
+def test_another_master_is_noticed_and_its_replies_are_not_taken():
+    with fast_line(seed=1) as line:
+        line.fail("foreign")
+        bus = master(line)
+        good = 0
+        for _ in range(60):
+            try:
+                assert read(bus) == (21.5, 56.3)
+            except (BadReply, NoReply):
+                continue
+            good += 1
+        assert bus.foreign >= 3
+        assert good >= 10
+        bus.close()
+
+
+def test_a_fault_of_the_line_is_known_by_its_name():
+    with pytest.raises(ValueError, match=r"no fault 'flod'; did you mean flood\?"):
+        EmulatedBus().fail("flod")
+
+
+# -- several serial settings on one line
+
+
+def test_a_unit_that_is_set_otherwise_hears_noise_and_says_nothing():
+    slow = Speed(19200, "E")
+    with fast_line(speeds={3: Speed(115200), 4: slow}) as line:
+        bus = master(line)
+        assert read(bus, 3) == (21.5, 56.3)
+        with pytest.raises(NoReply):
+            read(bus, 4)
+        assert line.statistics.misheard == 1
+        bus.speeds[4] = slow
+        for _ in range(2):
+            assert _soon(bus, 4) == (21.5, 56.3)
+            assert read(bus, 3) == (21.5, 56.3)
+        with bus.speaking(Speed(19200, "O")), pytest.raises(NoReply):
+            read(bus, 3)
+        assert read(bus, 3) == (21.5, 56.3)
+        bus.close()
+    assert line.statistics.switches >= 5
+    assert line.statistics.violations == 0
+
+
+def test_a_device_with_settings_of_its_own_is_spoken_to_as_it_is_set():
+    settings = BusSettings(name="b", port="", baudrate=9600, gap_ms=0)
+    devices = [
+        modbus.ModbusSettings(name="a", point="p", profile="laumas-tlb", unit_id=1),
+        modbus.ModbusSettings(name="b", point="p", profile="acrel-adl400", unit_id=2, baudrate=19200, parity="E"),
+    ]
+    with emulated_bus(settings, devices) as line:
+        bus = Bus(BusSettings(name="b", port=line.path, baudrate=9600, gap_ms=0))
+        made = [ModbusDevice(device, bus, (), lambda: datetime.now(UTC)) for device in devices]
+        for _ in range(2):
+            for device in made:
+                assert {s.mark for s in device.read()} == {Mark.N}
+        bus.close()
+    assert (line.statistics.misheard, line.statistics.switches, line.statistics.violations) == (0, 3, 0)
 
 
 def test_an_unknown_fault_names_the_nearest():
@@ -143,15 +312,6 @@ def test_late_replies_never_become_wrong_values():
         bus.close()
     assert wrong == 0
     assert good >= 16
-
-
-def test_an_adapter_that_hears_itself_does_no_harm():
-    with fast_line(echo=True) as line:
-        bus = master(line)
-        assert read(bus) == (21.5, 56.3)
-        assert read(bus) == (21.5, 56.3)
-        assert bus.statistics[3].echoes == 2
-        bus.close()
 
 
 def test_bytes_nobody_asked_for_are_dropped():

@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 
 import drivers
-from drivers.emulated import FAULTS, EmulatedUnit
+from drivers.emulated import EmulatedUnit
 from drivers.emulated_stream import FAULTS as STREAM_FAULTS
+from drivers.faults import LINE_FAULTS, UNIT_FAULTS
 from drivers.line import Line, read_request
 from drivers.profile import SHIPPED, load, parse
 from drivers.profile_file import KEYS
 from drivers.records import FORMATS
+from drivers.statistics import COUNTS
 from station.config import load as load_config
 from station.parameters import catalogue
 
@@ -103,4 +105,13 @@ def test_every_fault_of_the_emulated_streams_is_in_the_table():
 
 
 def test_every_fault_of_the_emulator_is_in_the_table():
-    assert {name: row.split(" | ")[1].rstrip(" |") for name, row in rows("Emulated instruments").items()} == FAULTS
+    assert {n: row.split(" | ")[1].rstrip(" |") for n, row in rows("Emulated instruments").items()} == UNIT_FAULTS
+
+
+def test_every_fault_of_an_emulated_line_is_in_the_table():
+    assert {n: row.split(" | ")[1].rstrip(" |") for n, row in rows("Faults of the line").items()} == LINE_FAULTS
+
+
+def test_every_count_of_a_line_is_in_the_table():
+    listed = {name: row.split(" | ")[1].rstrip(" |") for name, row in rows("The bus").items()}
+    assert listed == COUNTS

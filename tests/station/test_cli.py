@@ -18,6 +18,7 @@ import pytest
 from sqlite_utils import Database
 
 from drivers.emulator import EmulatedBus, emulated_bus
+from drivers.faults import UNIT_FAULTS
 from station import cli, i18n
 from station.config import load
 from station.control import ControlServer
@@ -31,7 +32,7 @@ from tests.station.commands import DOCUMENTED, Done, configure, served, station,
 from tests.station.conftest import EXAMPLE, Rig
 from uplink.hj212.emulator import FAULTS as PLATFORM_FAULTS
 
-FAULTS = "none, silent, exception, late, noise, wrong-unit"
+FAULTS = ", ".join(["none", *UNIT_FAULTS])
 Command = Callable[..., Done]
 
 
@@ -553,11 +554,9 @@ def test_emulate_bus_links_obeys_and_cleans_up(command: Command, tmp_path: Path)
         assert lines.says("dust: none") == "fault of dust: none"
         assert command("read", "dust", "--config", path).code == 0
         lines.type("dust smoke")
-        assert lines.says("smoke") == (
-            'there is no fault "smoke"; known: none, silent, exception, late, noise, wrong-unit'
-        )
+        assert lines.says("smoke") == f'there is no fault "smoke"; known: {FAULTS}'
         lines.type("soot silent")
-        assert lines.says("soot") == 'there is no device "soot"; known: dust'
+        assert lines.says("soot") == 'there is no device "soot"; known: dust, line'
         assert lines.stop() == 0
     assert not (tmp_path / "port").is_symlink()
     assert "Traceback" not in lines.text
@@ -591,7 +590,7 @@ def test_emulate_bus_never_takes_the_place_of_a_real_device(command: Command, tm
     ("words", "code", "sentence"),
     [
         (["--fault", "dust=smoke"], 2, f'there is no fault "smoke"; known: {FAULTS}'),
-        (["--fault", "soot=silent"], 2, 'there is no device "soot"; known: dust'),
+        (["--fault", "soot=silent"], 2, 'there is no device "soot"; known: dust, line'),
         (["--csv", "soot=x.csv"], 2, 'there is no device "soot" to replay for; known: dust'),
         (["--csv", "dust=/no.csv"], 78, "/no.csv: cannot be replayed: [Errno 2] No such file or directory: '/no.csv'"),
         (["--fault", "dust"], 2, "Error: Invalid value for --fault: \"dust\" is not NAME=VALUE"),
