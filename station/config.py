@@ -261,7 +261,7 @@ def load(path: Path, *, secrets: bool = True) -> Loaded:
     try:
         config = build(Config, table, "", faults)
     except Unusable:
-        pass  # what could be built was checked; every fault is in the list
+        faults += _faults_of_the_sound(table, faults, path.parent, secrets)
     else:
         config = _with_whole_ports(config, path.resolve().parent)
         units: dict[str, Mapping[str, str]] = {}  # what each device delivers
@@ -274,6 +274,21 @@ def load(path: Path, *, secrets: bool = True) -> Loaded:
         faults.sort(key=lambda fault: line_of(fault.path, lines) or 0)
         raise ConfigError("\n".join(_worded(path, fault, lines) for fault in faults))
     return Loaded(config, path.resolve(), tuple(_worded(path, fault, lines) for fault in warnings))
+
+
+def _faults_of_the_sound(
+    table: Mapping[str, Any], faults: Sequence[Fault], folder: Path, secrets: bool
+) -> Sequence[Fault]:
+    """What does not fit together in the tables that are without *faults* of their own."""
+    from station.sound import Sound  # only what is wrong pays for it
+
+    sound = Sound(table, faults)
+    try:
+        config = build(Config, sound.table, "", [])
+    except Unusable:
+        return ()  # no array of tables where one must be: nothing further can be said
+    found = list(_cross_faults(config, folder, {}, []))
+    return sound.shown([*found, *_secret_faults(config, folder)] if secrets else found)
 
 
 def _with_whole_ports(config: Config, folder: Path) -> Config:

@@ -100,6 +100,47 @@ def test_faults_of_an_own_profile_carry_the_line_of_its_file(folder: Path) -> No
     ]
 
 
+def test_what_does_not_fit_together_is_named_beside_wrong_values(folder: Path) -> None:
+    """In one pass, each at its own line; a table with a wrong value is not blamed for more than that."""
+    path = example(
+        folder,
+        ('name = "weather"', "name = 5"),  # left out of what follows: the others keep their numbers
+        ("unit_id = 4", "unit_id = 3"),
+        ('poll_seconds = 10\npoint = "site"', 'poll_seconds = 10\npoint = "sight"'),
+        ('name = "dust"\nprofile', 'name = "meter"\nprofile'),
+        ('password_file = "district.password"', 'password_file = "no.password"'),
+    )
+    assert faults(path) == [
+        f"station.toml:{line(path, 'name = 5')}: bus[0].device[0].name: 5 is a whole number, not a text",
+        f'station.toml:{line(path, "sight")}: bus[0].device[2].point: there is no point "sight"; did you mean site?',
+        f'station.toml:{line(path, "unit_id = 3") + 7}: bus[0].device[3].unit_id: 3 is already "collector" on this bus',
+        f'station.toml:{line(path, "parity") + 3}: bus[1].device[0].name: "meter" is already bus[0].device[3]',
+        f"station.toml:{line(path, 'no.password')}: uplink[0].password_file: there is no file no.password",
+    ]
+
+
+def test_a_point_with_a_wrong_value_is_not_said_to_be_missing(folder: Path) -> None:
+    """Nor is anything said of a [station] or an [[uplink]] that has faults already."""
+    path = example(
+        folder,
+        ("longitude = 119.93", "longitude = 1199.3"),
+        ('timezone = "+08:00"', 'timezone = "+8"\ncolour = "red"'),
+        ('password_file = "district.password"', 'password_file = "no.password"\nack = "maybe"'),
+        ('st = "44"', 'st = "444"'),
+    )
+    assert [fault.split(": ")[1] for fault in faults(path)] == [
+        "station.colour", "point[1].longitude", "point[2].st", "uplink[0].ack",
+    ]  # fmt: skip
+
+
+def test_no_point_at_all_and_no_list_of_tables_is_one_fault(folder: Path) -> None:
+    path = folder / "station.toml"
+    path.write_text('bus = 3\n[station]\nname = "x"\ndata_folder = "data"\n[[point]]\ncode = 1\n')
+    assert faults(path)[0] == "station.toml:1: bus: 3 is a whole number, not a list"
+    path.write_text('[station]\nname = "x"\ndata_folder = "data"\n')
+    assert faults(path) == ["station.toml: point: is missing"]
+
+
 def test_every_fault_is_named_at_once_with_its_line(folder: Path) -> None:
     """Structure, ranges and types in one go."""
     path = example(
