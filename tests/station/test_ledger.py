@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,8 +13,9 @@ import pytest
 
 from station.clock import from_ms, to_ms
 from station.ledger import GRACE_MS, Gap, Row, completeness, gaps, kept, monthly, roll_up
-from station.model import Command, Kind, Lane, Mark, Outcome, Result, WrongArgument, replace
+from station.model import Command, Kind, Lane, Mark, Outcome, Result, StoreError, WrongArgument, replace
 from station.outbox import MOST_REFUSALS
+from station.store import Store
 from tests.station.conftest import CONFIG, START, Rig
 
 SETTINGS = 'realtime_seconds = 30\nallow = ["set_interval", "reporting"]\nbacklog_kinds = ["minute", "hour", "day"]'
@@ -138,6 +141,38 @@ def reasons(rig: Watched, kind: Kind, start: datetime, end: datetime) -> list[tu
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_ledger_equals_a_row_per_message(rig: Watched, seed: int) -> None:
+    """Whatever a station goes through."""
+    live_and_compare(rig, seed)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_ledger_equals_it_when_every_twentieth_write_fails(
+    rig: Watched, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk delays what is written and loses none of it."""
+    chance, run, write = random.Random(seed), rig.run, Store.transaction
+    failed = 0
+
+    @contextmanager
+    def failing(store: Store) -> Iterator[sqlite3.Connection]:
+        nonlocal failed
+        if chance.random() < 0.05:
+            failed += 1
+            raise StoreError(f"{store.where}: the disk is full")
+        with write(store) as connection:
+            yield connection
+
+    def run_with_failures(seconds: float, step: float = 1.0) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(Store, "transaction", failing)
+            run(seconds, step)
+
+    monkeypatch.setattr(rig, "run", run_with_failures)
+    live_and_compare(rig, seed)
+    assert failed > 10
+
+
+def live_and_compare(rig: Watched, seed: int) -> None:
     """Outages, answers in any order, refusals, drops, restarts, silence, changed intervals: every figure agrees."""
     chance = random.Random(seed)
     rig.outbox.connected()
