@@ -126,6 +126,7 @@ _PLACE = {
     "order": _REGISTER["order"],
 }
 _OPERAND = _PLACE | {
+    "mask": _REGISTER["mask"],
     "scale": _REGISTER["scale"],
     "offset": _REGISTER["offset"],
     "range": Key("range", "what can be meant: decimals 0 to 9, factors above 0; else there is no value", None),
@@ -488,11 +489,16 @@ def _register_faults(register: Mapping[str, Any]) -> Iterator[str]:
         yield "scale: 0 leaves no value"
     if isinstance(example, str):
         yield f"example: {_shown(example)} is not a number"
-    if register["mask"] is not None and (kind not in ("u8", "u16", "u32", "u64") or register["mask"] > high):
-        yield f"mask: {register['mask']:#x} takes no bits of {kind}"
+    yield from _mask_faults(register)
     for raw in register["no_value"]:
         if kind not in FLOATS and (type(raw) is not int or not low <= raw <= high):
             yield f"no_value: {raw} is no {kind}"
+
+
+def _mask_faults(place: Mapping[str, Any]) -> Iterator[str]:
+    kind, mask = place["type"], place["mask"]
+    if mask is not None and (kind not in ("u8", "u16", "u32", "u64") or mask > TYPES[kind][3]):
+        yield f"mask: {mask:#x} takes no bits of {kind}"
 
 
 def _place_faults(place: Mapping[str, Any], width: int) -> Iterator[str]:
@@ -523,6 +529,7 @@ def _operand(raw: Mapping[str, Any], place: str, table: str, name: str, faults: 
         wrong.append(f"example: {checked['example']} is outside {low:g} to {high:g}")
     elif checked["scale"] and not _holds(checked["type"], (checked["example"] - checked["offset"]) / checked["scale"]):
         wrong.append(f"example: {checked['example']} is more than {checked['type']} holds")
+    wrong += _mask_faults(checked)
     if name == "decimals" and checked["type"] in FLOATS:
         wrong.append("type: decimals are a whole number")
     faults += (f"{place}{fault}" for fault in wrong)

@@ -158,10 +158,19 @@ class Place:
         return [0xFF if self.order == "B" else 0xFF00] if self.type in ("u8", "i8") else [0xFFFF] * self.width
 
 
+def _shift(mask: int | None) -> int:
+    """How far the bits of *mask* stand from the right end."""
+    return (mask & -mask).bit_length() - 1 if mask else 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operand(Place):
-    """A number beside a value that the value is computed with: raw × *scale* + *offset*, believed within *range*."""
+    """A number beside a value that the value is computed with: raw × *scale* + *offset*, believed within *range*.
 
+    Of a number with a *mask* only those bits are taken, moved to the right end.
+    """
+
+    mask: int | None = None
     scale: float = 1
     offset: float = 0
     range: tuple[float, float] = (-math.inf, math.inf)
@@ -172,9 +181,22 @@ class Operand(Place):
 
         >>> Operand(table="input", address=8, type="u16", range=(0, 9)).number(99) is None
         True
+        >>> Operand(table="input", address=8, type="u16", mask=0x07, range=(0, 9)).number(0x0822)
+        2
         """
+        if self.mask is not None:
+            raw = (int(raw) & self.mask) >> _shift(self.mask)
         number = (_from_bcd(int(raw)) if self.type in BCD else raw) * self.scale + self.offset
         return number if self.range[0] <= number <= self.range[1] else None
+
+    def raw(self, number: float) -> Raw:
+        """The raw number that means *number*."""
+        raw = (number - self.offset) / self.scale
+        return raw if self.type in FLOATS else round(raw) << _shift(self.mask)
+
+    def bits(self) -> list[int]:
+        """Which bits of its registers are its own."""
+        return self.words(self.mask) if self.mask else Place.bits(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,7 +263,7 @@ class Register(Place):
     @property
     def shift(self) -> int:
         """How far its bits stand from the right end of its number."""
-        return (self.mask & -self.mask).bit_length() - 1 if self.mask else 0
+        return _shift(self.mask)
 
     def bits(self) -> list[int]:
         """Which bits of its registers are its own."""
@@ -322,6 +344,10 @@ class Status(Place):
     value: int | None = None
     parameters: tuple[str, ...] = ()
     example: int = 0
+
+    def bits(self) -> list[int]:
+        """Which bits of its registers are its own."""
+        return self.words(self.mask & int(TYPES[self.type][3]))
 
     def holds(self, raw: int) -> bool:
         """Whether the instrument reports the condition.
@@ -475,8 +501,7 @@ def encode(place: Place, value: float | str | None, operands: Sequence[float] = 
     if isinstance(place, Status | Quality):
         return place.words(int(value or 0))
     if isinstance(place, Operand):
-        raw = (float(value or 0) - place.offset) / place.scale
-        return place.words(raw if place.type in FLOATS else round(raw))
+        return place.words(place.raw(float(value or 0)))
     assert isinstance(place, Register)
     if value is not None:
         return place.words(place.raw(float(value), operands))

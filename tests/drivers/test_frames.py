@@ -17,8 +17,13 @@ def layouts() -> list[Profile]:
 
 
 def told(profile: Profile) -> dict[bytes, Step]:
-    """The steps of polls and actions that send something, by the bytes between unit and CRC."""
-    steps = (*profile.steps, *(step for action in profile.actions for step in action.sequence))
+    """The steps of polls, locks and actions that send something, by the bytes between unit and CRC."""
+    steps = (
+        *profile.steps,
+        *profile.unlock,
+        *profile.lock,
+        *(step for action in profile.actions for step in action.sequence),
+    )
     return {step.request: step for step in steps if step.request}
 
 
@@ -76,6 +81,7 @@ def test_the_emulator_answers_the_bytes_when_given_the_values(profile, frame):
 @pytest.mark.parametrize(("profile", "frame"), TOLD)
 def test_the_emulator_is_told_by_the_frame_and_answers_it(profile, frame):
     unit = EmulatedUnit(profile, frame.request[0])
+    unit.unlocked = True
     assert unit.answer(frame.request) == frame.response
     acts = [action.verb for action in profile.actions if frame.request[1:-2] in [s.request for s in action.sequence]]
     assert unit.acted == acts
@@ -140,6 +146,7 @@ FAMILY = [
         [(0x1100, "f32", "DCBA", 1), (0x1102, "f32", "DCBA", 1)],
         [1, 0],
     ),
+    ("01 03 00 08 00 01 05 C8", "01 03 02 08 02 3E 45", [(8, "u16", "", 1)], [0x0802]),
     ("01 03 00 1E 00 02 A4 0D", "01 03 04 00 00 01 62 7A 4A", [(30, "i32", "ABCD", 0.01)], [3.54]),
     ("01 03 00 00 00 01 84 0A", "01 03 02 00 56 38 7A", [(0, "u16", "", 0.1)], [8.6]),
     (

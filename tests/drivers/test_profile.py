@@ -209,3 +209,8 @@ def test_the_service_modules_load_nothing_heavy():
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_the_bits_of_a_number_beside_a_value_are_of_a_whole_number():
+    text = changed("scale = 0.1", 'decimals = { address = 8, type = "i16", mask = 7 }')
+    assert faults(text) == ["register[0].decimals.mask: 0x7 takes no bits of i16"]

@@ -104,3 +104,10 @@ def test_every_uncertain_map_is_a_template_and_wants_to_be_confirmed():
         settings = ModbusSettings(name="it", point="p", profile=profile.name, unit_id=1, variant=variant)
         with pytest.raises(ProfileError, match=r"is a template of grade [A-D], for .*; check that on the instrument"):
             ModbusDevice(settings, OnALine(profile, variant).bus, (), lambda: NOON)
+
+
+def test_the_load_cell_keeps_its_decimals_while_flags_stand_beside_them():
+    line = OnALine(load("rs485-load-cell"), None)
+    line.unit.report("weight not stable")
+    mass = line.read()["collector_mass"]
+    assert (mass.value, mass.mark) == (3.54, Mark.D)
