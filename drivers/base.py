@@ -130,6 +130,18 @@ class DeviceSettings:
         default_factory=dict,
         metadata={"text": "narrower limits than the profile's: parameter = [low, high]; outside is marked"},
     )
+    constant_minutes: Mapping[str, float] = field(
+        default_factory=dict,
+        metadata={"text": "minutes a value may stand still before that is noted beside it; 0: never"},
+    )
+    rate: Mapping[str, float] = field(
+        default_factory=dict,
+        metadata={"text": "largest believable change a minute, noted beside what exceeds it: parameter = change"},
+    )
+    spike: Mapping[str, float] = field(
+        default_factory=dict,
+        metadata={"text": "times the usual scatter away from the last values, noted beside what exceeds it"},
+    )
 
 
 class Device(Protocol):

@@ -394,11 +394,15 @@ def _device_faults(
             f"{place}.poll_seconds",
             f"{settings.poll_seconds:g} is below the instrument's {device.poll_minimum_seconds:g}",
         )
-    for key in ("points", "calibration", "range"):
+    for key in ("points", "calibration", "range", "constant_minutes", "rate", "spike"):
         for parameter in getattr(settings, key):
             if parameter not in device.units:
                 hint = did_you_mean(parameter, device.units)
                 yield Fault(f"{place}.{key}.{parameter}", f"the instrument does not deliver it{hint}")
+    for key, least in (("constant_minutes", 0), ("rate", 1e-9), ("spike", 1)):
+        for parameter, limit in getattr(settings, key).items():
+            if limit < least:
+                yield Fault(f"{place}.{key}.{parameter}", f"{limit:g} is below {least:g}")
     for parameter, (low, high) in settings.range.items():
         if low >= high:
             yield Fault(f"{place}.range.{parameter}", f"{low:g} is not below {high:g}")

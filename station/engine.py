@@ -31,6 +31,7 @@ from station.recorder import Batch, Recorder
 from station.records import TOLD
 from station.sender import Sender
 from station.store import Series, Store
+from station.suspicion import Checks, Suspicion
 from station.version import VERSION
 from station.watchdog import Heartbeat, Watchdog, notify
 from uplink import UPLINKS
@@ -98,6 +99,7 @@ class Engine:
         self._offset, self._stepped = self._wall_offset(), False
         self.pollers = [self._poller(*bus) for bus in (self._buses() if buses is None else buses)]
         self.tasks: dict[str, Task] = {t.device.name: t for p in self.pollers for t in p.tasks}
+        self.recorder.judge = self._suspicion().judge
         self.series = self._all_series()
         self._forget_overruled([s for s, _ in uplinks] if uplinks is not None else self.config.uplink)
         uplinks = self._uplinks() if uplinks is None else uplinks
@@ -127,6 +129,15 @@ class Engine:
             line = Bus(settings, note=self.note)
             made.append((settings, self.loaded.devices(settings, line), line))
         return made
+
+    def _suspicion(self) -> Suspicion:
+        checks = {
+            name: Checks(
+                constant_minutes=task.settings.constant_minutes, rate=task.settings.rate, spike=task.settings.spike
+            )
+            for name, task in self.tasks.items()
+        }
+        return Suspicion(checks)
 
     def _poller(self, settings: BusConfig, devices: Sequence[Device], line: Any) -> Poller:
         heart = self.watchdog.heart(f"bus {settings.name}", 60)

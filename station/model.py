@@ -108,6 +108,14 @@ class Reason(enum.IntEnum):
     NOT_A_NUMBER = 10
     WARMING_UP = 11
     NOT_READY = 12  # a step of its measurement did not end in time
+    # Beside a normal value that looks odd (station/suspicion.py): it stays in every mean.
+    CONSTANT = 30  # it has stood still
+    SPIKE = 31  # far from the last ones
+    RATE = 32  # changed faster than believable
+    PM_ORDER = 33  # PM2.5 above PM10 above TSP
+    NITROGEN_ORDER = 34  # ammonia nitrogen above total nitrogen
+    LEVEL_ORDER = 35  # L90 above L50 above L10
+    HUMID = 36  # optical dust in fog
 
 
 class Kind(enum.IntEnum):

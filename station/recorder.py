@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from threading import Lock
 
@@ -46,11 +46,12 @@ class Recorder:
         self.current: dict[tuple[str, str], Reading] = {}
         self.heard: dict[tuple[str, str], float] = {}  # when each was last read, on the clock that never steps
         self.devices: dict[str, DeviceState] = {}
+        self.judge: Callable[[Iterable[Reading]], list[Reading]] | None = None  # puts a reason beside odd values
 
     def add(self, readings: Iterable[Reading], monotonic: float) -> None:
         """Take the readings of one poll, whole; *monotonic* is when it was done, in seconds."""
-        readings = list(readings)
         with self._lock:
+            readings = list(readings) if self.judge is None else self.judge(readings)
             self._batch.readings += readings
             self.taken += len(readings)
             for reading in readings:
