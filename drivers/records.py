@@ -97,6 +97,11 @@ class Records:
         self._held.clear()
         self._whole = bool(self._format.ask or self._format.begins)  # else the first line may be half of one
 
+    def begin(self) -> None:
+        """The line was silent: what comes now is the begin of a record, and what is held will not be completed."""
+        self._drop(len(self._held))
+        self._whole = True
+
     def feed(self, data: bytes) -> list[Record]:
         """The records completed by *data*."""
         self._held += data

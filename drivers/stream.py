@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from drivers.base import BadReply, DeviceError, DeviceSettings, NoReply, ProfileError
+from drivers.base import BadReply, DeviceError, DeviceSettings, NoReply, PortLost, ProfileError
 from drivers.bus import Bus
 from drivers.records import FORMATS, MOST_HELD, Field, Format, Record, Records, es642
 from drivers.statistics import Statistics
@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 PERIODS_OF_PATIENCE = 2.5  # a stream is silent when for so many of its own periods no record came
 LONGEST_LISTENING = 5.0  # seconds one poll listens at most; a slower stream is listened to over several
+GAP_SECONDS = 0.3  # nobody pauses so long within a record: what comes after it begins one
 ONLY_UNIT = 0  # under which the line's statistics are kept
 
 
@@ -83,7 +84,10 @@ class StreamDevice:
             else:
                 record = self._waiting()
             while record is None and (left := deadline - self._bus.monotonic()) > 0:
-                record = self._newest(self._bus.listen(left))
+                record = self._newest(self._hear(left))
+        except PortLost:
+            self._records.restart()
+            raise
         finally:
             self.statistics.bad_replies += self._records.bad - bad
             self.statistics.leftover_bytes += self._records.dropped_bytes - dropped
@@ -128,6 +132,14 @@ class StreamDevice:
             return None
         return record
 
+    def _hear(self, patience: float) -> bytes:
+        """What comes within *patience* seconds, the records told if it came after a silence."""
+        began = self._bus.monotonic()
+        data = self._bus.listen(patience)
+        if data and self._bus.monotonic() - began >= GAP_SECONDS:
+            self._records.begin()
+        return data
+
     def _newest(self, data: bytes) -> Record | None:
         self._came += len(data)
         found = self._records.feed(data)
@@ -147,8 +159,10 @@ class StreamDevice:
     def _silence(self, patience: float, bad: int) -> DeviceError:
         port = self._bus.settings.port
         if not self._came:
+            self.statistics.timeouts += 1
             asked = " to the question" if self._format.ask else ""
             return NoReply(f"{port}: no record of {self.name}{asked} within {patience:g} s")
+        self.statistics.bad_replies += not bad
         why = f"; {bad} were none, the last for {self._records.last_fault}" if bad else ""
         hint = f"; {self.hints[0]}" if self.hints else ""
         return BadReply(f"{port}: {self._came} bytes and no record of {self.name} within {patience:g} s{why}{hint}")

@@ -180,7 +180,10 @@ def read(device: str, config: Path, as_json: bool) -> None:
     from station.screen import show_samples
 
     print(note, file=sys.stderr)
-    show_samples(samples)
+    if samples:
+        show_samples(samples)
+    else:
+        print(t("read.nothing_new"))
 
 
 def _read_alone(loaded: Loaded, name: str) -> list[dict[str, Any]]:
@@ -338,7 +341,7 @@ def emulate_bus(
         for device, fault in (_pair(text, "--fault") for text in faults):
             found.set_fault(device, fault)
         for name, bus in found.buses.items():
-            print(t("emulate.bus", name=name, port=bus.path, baudrate=bus.line.baudrate, units=len(bus.units)))
+            print(t("emulate.bus", name=name, port=bus.path, baudrate=bus.line.baudrate, units=len(bus.units) or 1))
         print(t("emulate.prompt_bus"))
         print(t("emulate.ready"), flush=True)
         listen(sys.stdin, obey_lines(found), _say)

@@ -143,8 +143,15 @@ class Poller(Thread):
         self._errands.put(None)
 
     def read_now(self, name: str) -> Sequence[Sample]:
-        """Read device *name* once, outside its schedule; only from this bus's thread."""
-        return next(t for t in self.tasks if t.device.name == name).device.read()
+        """Read device *name* once, outside its schedule; only from this bus's thread.
+
+        What an instrument slower than its polls brings comes once, so it is recorded, whoever asked.
+        """
+        task = next(t for t in self.tasks if t.device.name == name)
+        samples = task.device.read()
+        if task.pace_seconds > task.settings.poll_seconds:
+            self._record(task, samples)
+        return samples
 
     def poll(self, task: Task) -> None:
         """Read *task*'s device; a missed poll is tried again at once, a silent unit ever more rarely."""

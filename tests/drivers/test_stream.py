@@ -140,6 +140,46 @@ def test_spoilt_records_are_counted_with_the_line():
     assert (device.statistics.bad_replies, device.statistics.leftover_bytes) == (1, 40)
 
 
+def test_what_comes_after_a_silence_begins_a_record():
+    """A slow stream's first line counts, and half a line spoils no other."""
+    device, port = instrument("vaisala-aqt530", baudrate=115200)
+    port.put(AQT, 1.0)
+    assert len(device.read()) == 10
+    port.put(AQT[:40], 3.0)
+    assert device.read() == []
+    port.put(AQT, 2.0)
+    assert len(device.read()) == 10
+    assert device.statistics.leftover_bytes == 40
+
+
+def test_half_a_record_held_when_the_port_was_lost_is_forgotten():
+    device, port = instrument("metone-es642", variant="pm10")
+    port.put(b"\n" + ES + ES[:20], 0.1)
+    device.read()
+    sound, device._bus._open_port = port.read, lambda _: port
+
+    def gone(size=1):
+        raise OSError(5, "Input/output error")
+
+    port.read = gone
+    with pytest.raises(PortLost):
+        device.read()
+    port.read = sound
+    port.put(ES + ES, 0.1)
+    assert device.read()[0].value == 12.0
+    assert device.statistics.bad_replies == 0
+
+
+def test_silence_and_rubbish_are_counted():
+    device, port = instrument("plantower-pms5003")
+    with pytest.raises(NoReply):
+        device.read()
+    port.put(b"rubbish", 0.1)
+    with pytest.raises(BadReply):
+        device.read()
+    assert (device.statistics.timeouts, device.statistics.bad_replies) == (1, 1)
+
+
 def test_a_balance_is_asked_and_its_stable_weight_is_the_mass():
     device, port = instrument("mtsics-balance", lambda _: [(0.05, b"S S    1042.3817 g\r\n")])
     (mass,) = device.read()

@@ -98,6 +98,16 @@ def test_an_errand_is_done_between_two_polls() -> None:
     assert done == [7.0]
 
 
+def test_what_a_slow_instrument_brings_a_tool_is_recorded_too() -> None:
+    """Its value comes once; a technician who looks must not take it away."""
+    line, done = Line(), []
+    line.instruments[1].every_seconds = 3600.0
+    for name in ("a", "b"):
+        line.poller.submit(lambda name=name: done.append(line.poller.read_now(name)))
+        line.poller.turn()
+    assert [r.device for r in line.recorder.take().readings] == ["b"]
+
+
 def test_no_retry_holds_up_a_stop() -> None:
     """Stopping within ten seconds matters more than one reading."""
     line = Line()
