@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain, pairwise
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 FRESH = timedelta(minutes=5)  # a command is issued this near to the best time there is
 LARGEST_STEP = timedelta(minutes=10)  # of a clock that is trusted
+NTP_AGREES = timedelta(seconds=30)  # a time server that differs by more is believed, and the platform is not
 EARLIEST = datetime(2026, 1, 1, tzinfo=UTC)  # no clock is set before there was this station
 INSTRUMENT_SECONDS = 20.0  # an instrument's bus has so long to carry a command out
 SECRETS = ("password", "key")  # never in an event, a log line or a refusal
@@ -90,16 +92,8 @@ def with_configured(values: Mapping[str, str], settings: Any) -> dict[str, str]:
 class ClockSetter(Protocol):
     """Whoever may set the host's clock."""
 
-    def set(self, moment: datetime) -> str | None:
-        """Set the clock to *moment*, or say in one sentence why not."""
-
-
-class NoClockSetter:
-    """Sets nothing: the station's own user may not."""
-
-    def set(self, moment: datetime) -> str | None:
-        """Refuse."""
-        return "there is no clock helper on this host"
+    def set(self, moment: datetime, *, trusted: bool) -> str | None:
+        """Set the clock, *trusted* or not, to *moment*, or say in one sentence why not."""
 
 
 # Keeps a "password" or "key" of a platform (platform, which, text), or says in one sentence why not.
@@ -224,7 +218,7 @@ class CommandDesk:
         trusted: Callable[[], str] = trust,
     ) -> None:
         self._engine, self._allow, self._trusted = engine, allow, trusted
-        self._clock_setter = clock_setter or NoClockSetter()
+        self._clock_setter = clock_setter
         self._credentials = credentials
         self._lock = Lock()
         self._refused: Counter[tuple[str, str, str]] = Counter()
@@ -326,8 +320,10 @@ class CommandDesk:
     def _wrong_time(self, command: Command) -> str | None:
         """The clock moves little once it is trusted, and never back before what was trusted last."""
         to, now = datetime.fromisoformat(command.arguments["time"]), self._engine.clock.now()
-        if self._clock_is_trusted():
-            return None if abs(to - now) <= LARGEST_STEP else "the clock is trusted, and would move more than 600 s"
+        if self._trusted() == "ntp" and abs(to - now) > NTP_AGREES:
+            return f"a time server is heard, and disagrees by {abs(to - now).total_seconds():.0f} s"
+        if self._clock_is_trusted() and abs(to - now) > LARGEST_STEP:
+            return "the clock is trusted, and would move more than 600 s"
         known = max(EARLIEST, self._engine.store.last_trusted() or EARLIEST)
         return None if to >= known else f"time was {known.isoformat(timespec='seconds')} before"
 
@@ -349,8 +345,15 @@ class CommandDesk:
     def _set_clock(self, command: Command, answer: Answer) -> Result:
         if "parameter" in command.arguments:
             return _cannot("no instrument's clock can be set")
-        why_not = self._clock_setter.set(datetime.fromisoformat(command.arguments["time"]))
-        return _cannot(why_not) if why_not else Result(Outcome.DONE)
+        if self._clock_setter is None:
+            from station.clockhelper import HelperClock  # few platforms set a clock
+
+            self._clock_setter = HelperClock(Path(self._engine.config.station.clock_socket))
+        to = datetime.fromisoformat(command.arguments["time"])
+        if why_not := self._clock_setter.set(to, trusted=self._clock_is_trusted()):
+            return _cannot(why_not)
+        self._engine.clock_was_set()
+        return Result(Outcome.DONE)
 
     def _read_realtime_interval(self, command: Command, answer: Answer) -> Result:
         return Result(Outcome.DONE, {"seconds": str(self._engine.terms[command.platform].realtime_seconds)})

@@ -60,6 +60,10 @@ class StationSettings:
     wind_mean: str = setting(
         "weighted", choices=("weighted", "unit"), text="mean direction of winds: each by its speed, or all alike"
     )
+    clock_socket: str = setting(
+        "/run/niutang-clock.sock",
+        text="where the clock helper is asked when a platform sets the time (systemd/README.md)",
+    )
     control_socket: str = setting(
         "", text="where tools reach the running station; control.sock in the runtime or data folder when empty"
     )

@@ -97,6 +97,8 @@ class Engine:
         self._store_error = ""
         self._retry_at = 0.0
         self._offset, self._stepped = self._wall_offset(), False
+        self._host_trust, self._set_by_platform = trusted, False
+        self._was_set = Event()
         self.pollers = [self._poller(*bus) for bus in (self._buses() if buses is None else buses)]
         self.tasks: dict[str, Task] = {t.device.name: t for p in self.pollers for t in p.tasks}
         self.recorder.judge = self._suspicion().judge
@@ -112,7 +114,7 @@ class Engine:
             {settings.name: settings.allow for settings, _ in uplinks},
             clock_setter=clock_setter,
             credentials=self._write_credential,
-            trusted=trusted,
+            trusted=self.trust,
         )
         self.senders = [self._sender(settings, uplink, reader) for settings, uplink in uplinks]
         self.outboxes = {sender.outbox.name: sender.outbox for sender in self.senders}
@@ -224,9 +226,9 @@ class Engine:
 
     def _register(self) -> None:
         """Write what this start is: boot, clock, series, schedules, the power-on report."""
-        self.store.begin_boot(boot_id())
+        self._set_by_platform = self.store.clock_trust(self.store.begin_boot(boot_id())) == "platform"
         with self.store.transaction():
-            self.store.add_clock(self.clock.monotonic(), self.clock.now(), trust())
+            self.store.add_clock(self.clock.monotonic(), self.clock.now(), self.trust())
             self.store.register(self.series.values())
             self._register_schedules()
         for name, task in self.tasks.items():
@@ -247,7 +249,7 @@ class Engine:
         self._next_minutes = {sender.outbox.name: self._first_minutes(sender) for sender in self.senders}
         self._next_silence = self.clock.monotonic() + self._shortest
         self._next_commit = self.clock.monotonic() + self.commit_seconds
-        self.note("start", version=VERSION, trust=trust())
+        self.note("start", version=VERSION, trust=self.trust())
         self.commit(power_on=True)
 
     def _collectors(self) -> Collectors | None:
@@ -374,6 +376,17 @@ class Engine:
             taken.append(second)
         return record if at == record.at else replace(record, at=at)
 
+    def trust(self) -> str:
+        """What the clock is known by: "ntp", "platform" where one has set it since the boot, or "none"."""
+        host = self._host_trust()
+        return "platform" if host == "none" and self._set_by_platform else host
+
+    def clock_was_set(self) -> None:
+        """From another thread: a platform has set the clock, which is as good as it gets without a time server."""
+        self._set_by_platform = True
+        self._was_set.set()
+        self._wake.set()
+
     def _pause(self) -> float:
         return 0.05 if self.recorder.urgent else TURN / 4
 
@@ -410,13 +423,17 @@ class Engine:
 
     def _watch_clock(self) -> None:
         """Note a stepped wall clock, and go on from where it stands now."""
+        if self._was_set.is_set():
+            self._was_set.clear()
+            self._stepped = True  # what comes from now on is dated by a clock that is known
+            self.hurry()
         offset = self._wall_offset()
         step = offset - self._offset
         if abs(step) < STEP_SECONDS:
             return
         self._offset = offset
         log.warning("clock: the wall clock was stepped by %+.1f s", step)
-        self.note("clock_step", urgent=True, seconds=round(step, 3), trust=trust())
+        self.note("clock_step", urgent=True, seconds=round(step, 3), trust=self.trust())
         self._stepped = True
         self.purge.clock_was_stepped()
         now = self.clock.now()
@@ -444,7 +461,7 @@ class Engine:
                 self.store.tick(to_ms(now) // 3_600_000)
                 self.store.add_readings(batch.readings, self.series)
                 if self._stepped:  # what was taken before the step keeps its offset
-                    self.store.add_clock(self.clock.monotonic(), now, trust())
+                    self.store.add_clock(self.clock.monotonic(), now, self.trust())
                 self.store.add_missed(batch.misses)
                 self.store.add_events(batch.events)
                 self.store.add_records(batch.records)

@@ -260,6 +260,11 @@ class Store:
             self.boot = self._one("SELECT id FROM boot WHERE kernel = ?", (kernel,))
         return self.boot
 
+    def clock_trust(self, boot: int) -> str:
+        """What the clock was last known by in this *boot*, "none" where nothing was noted yet."""
+        rows = self.query("SELECT trust FROM clock WHERE boot = ? ORDER BY id DESC LIMIT 1", (boot,))
+        return str(rows[0][0]) if rows else "none"
+
     def add_clock(self, monotonic: float, now: datetime, trust: str) -> None:
         """Inside a transaction: from the next reading on, wall time is monotonic time plus this offset."""
         mono_ms = round(monotonic * 1000)

@@ -53,6 +53,7 @@ CHINESE = {
     "[station].commit_seconds": "断电最多丢失这么多秒的数据",
     "[station].closing_delay_seconds": "时段结束后等待最后应答的秒数;更晚到的数据形成新版本",
     "[station].wind_mean": "风向平均:按风速加权(weighted)或各次同权(unit)",
+    "[station].clock_socket": "平台校时命令交给校时助手执行的套接字(见 systemd/README.md)",
     "[station].control_socket": "各命令联系运行中监测站的套接字;留空则为运行或数据文件夹中的 control.sock",
     "[retention].readings_days": "实时读数保留天数",
     "[retention].averages_days": "均值保留天数",

@@ -104,7 +104,7 @@ class FakeClockSetter:
     def __init__(self, rig: Rig) -> None:
         self.rig = rig
 
-    def set(self, moment: datetime) -> str | None:
+    def set(self, moment: datetime, *, trusted: bool) -> str | None:
         self.rig.clock.step((moment - self.rig.clock.now()).total_seconds())
         return None
 
@@ -168,7 +168,7 @@ def test_a_platform_the_station_does_not_have_is_refused(rig: Allowed) -> None:
         ("set_mn", {"mn": "M 1"}, "mn 'M 1' is not 1 to 24 letters and digits"),
         ("calibrate", {"parameter": "gold"}, "parameter 'gold' is not a parameter"),
         ("recall", {"kind": "minute", "from": "yesterday", "to": PERIOD["to"]}, "from 'yesterday' is not a time"),
-        ("set_clock", {"time": "2026-03-01T00:12:00+00:00"}, "the clock is trusted, and would move more than 600 s"),
+        ("set_clock", {"time": "2026-03-01T00:12:00+00:00"}, "a time server is heard, and disagrees by 690 s"),
     ],
 )
 def test_a_value_outside_its_limits_is_refused(rig: Allowed, verb: str, arguments: dict[str, str], reason: str) -> None:
@@ -299,6 +299,46 @@ def test_a_clock_without_trust_is_set_by_any_platform_but_never_back(tmp_path: P
     assert rig.ask("set_clock", arguments={"time": far.isoformat()}, issued=far).outcome is Outcome.DONE
     assert abs(rig.clock.now() - far) < timedelta(seconds=1)
     rig.engine.shut_down()
+
+
+def test_a_time_server_is_believed_over_a_platform(rig: Allowed) -> None:
+    """Within 30 s they agree; beyond, the platform is wrong or the server is, and neither is for us to say."""
+    for seconds, reason in ((31, "a time server is heard, and disagrees by 31 s"), (30, "")):
+        to = rig.clock.now() + timedelta(seconds=seconds)
+        rig.clock_setter = FakeClockSetter(rig)
+        rig.restart()
+        assert rig.ask("set_clock", arguments={"time": to.isoformat()}).reason == reason
+
+
+def test_what_a_platform_set_is_trusted_until_the_next_boot(tmp_path: Path) -> None:
+    """From then on within ten minutes, where it is allowed, and no longer by anybody; also after a restart."""
+    rig = Allowed(tmp_path, CONFIG)
+    rig.trust, rig.clock_setter = "none", FakeClockSetter(rig)
+    rig.restart()
+    assert rig.engine.trust() == "none"
+    far = START + timedelta(days=30)
+    assert rig.ask("set_clock", arguments={"time": far.isoformat()}, issued=far).outcome is Outcome.DONE
+    for _ in range(2):
+        assert rig.engine.trust() == "platform"
+        assert rig.ask("set_clock").reason == "set_clock is not allowed for district"
+        rig.engine.commit()
+        rig.restart()
+    assert rig.engine.store.query("SELECT trust FROM clock ORDER BY id")[-1] == ("platform",)
+    rig.trust = "ntp"
+    assert rig.engine.trust() == "ntp"
+    rig.engine.shut_down()
+
+
+def test_a_clock_known_by_a_platform_moves_ten_minutes_at_most(rig: Allowed) -> None:
+    rig.trust, rig.clock_setter = "none", FakeClockSetter(rig)
+    rig.restart()
+    assert rig.ask("set_clock").outcome is Outcome.DONE
+    rig.clock.advance(3601)
+    far = (rig.clock.now() + timedelta(seconds=601)).isoformat()
+    refused = rig.ask("set_clock", arguments={"time": far})
+    assert refused.reason == "the clock is trusted, and would move more than 600 s"
+    near = (rig.clock.now() + timedelta(seconds=599)).isoformat()
+    assert rig.ask("set_clock", arguments={"time": near}).outcome is Outcome.DONE
 
 
 # -- intervals and switches

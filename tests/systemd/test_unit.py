@@ -13,6 +13,8 @@ import pytest
 
 FOLDER = Path(__file__).parents[2] / "systemd"
 UNIT = FOLDER / "station.service"
+HELPER = FOLDER / "clock-helper.service"
+SOCKET = FOLDER / "clock-helper.socket"
 SYSUSERS = FOLDER / "sysusers.d" / "niutang-station.conf"
 RULES = FOLDER / "udev" / "61-niutang-serial.rules"
 
@@ -171,3 +173,65 @@ def test_each_rule_is_made_of_comparisons_then_assignments():
 def test_the_rules_come_after_the_one_that_finds_out_the_socket():
     """Udev reads files in the order of their names, and 60-serial.rules sets ID_PATH."""
     assert RULES.name > "60-serial.rules"
+
+
+# -- the clock helper
+
+
+@pytest.fixture
+def helper(tmp_path: Path) -> Path:
+    """A copy of the helper's units whose program and group exist on any machine."""
+    text = HELPER.read_text(encoding="utf-8").replace(
+        "/opt/niutang-station/venv/bin/python", shutil.which("true") or ""
+    )
+    (path := tmp_path / HELPER.name).write_text(text, encoding="utf-8")
+    socket = SOCKET.read_text(encoding="utf-8").replace("SocketGroup=station", "SocketGroup=root")
+    (tmp_path / SOCKET.name).write_text(socket, encoding="utf-8")
+    return path
+
+
+@needs_analyze
+def test_systemd_finds_nothing_to_say_about_the_clock_helper(helper):
+    for path in (helper, helper.with_name(SOCKET.name)):
+        done = run("systemd-analyze", "verify", path)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+@needs_analyze
+def test_the_clock_helper_is_exposed_to_at_most_two_and_a_half(tmp_path):
+    unit = shutil.copy(HELPER, tmp_path)
+    done = run("systemd-analyze", "security", "--offline=true", "--threshold=25", unit)
+    assert done.returncode == 0, done.stdout
+    if run("systemd-analyze", "--version").stdout.startswith("systemd 252"):
+        level = re.search(r"Overall exposure level for clock-helper\.service: ([\d.]+)", done.stdout)
+        assert level is not None
+        assert f"the clock helper has {level[1]})" in (FOLDER / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_clock_helper_has_the_right_to_set_the_clock_and_no_other():
+    lines = dict(directives(HELPER))
+    assert (lines["CapabilityBoundingSet"], lines["AmbientCapabilities"]) == ("CAP_SYS_TIME", "")
+    assert (lines["ProtectClock"], lines["PrivateUsers"], lines["PrivateNetwork"]) == ("no", "no", "yes")
+    filters = [value for key, value in directives(HELPER) if key == "SystemCallFilter"]
+    assert filters[-1] == "@clock"  # taken back what ~@privileged took away
+
+
+def test_the_station_itself_cannot_set_the_clock():
+    assert (values("ProtectClock"), values("CapabilityBoundingSet")) == (["yes"], [""])
+    assert "~@privileged @resources" in values("SystemCallFilter")
+
+
+def test_the_helper_is_a_module_of_the_station_and_its_socket_the_configured_one():
+    *_, module = shlex.split(dict(directives(HELPER))["ExecStart"])
+    assert callable(importlib.import_module(module).main)
+    from station.config import StationSettings
+
+    assert StationSettings(name="x", data_folder="x").clock_socket == dict(directives(SOCKET))["ListenStream"]
+    assert dict(directives(SOCKET))["SocketGroup"] == values("Group")[0]
+
+
+def test_every_line_of_the_clock_helper_is_explained_and_nothing_else_is():
+    text = (FOLDER / "README.md").read_text(encoding="utf-8")
+    section = text.split("## The clock helper")[1].split("\n## ")[0]
+    said = re.findall(r"^\| `(\w+)=` \| .{3,} \|$", section, re.MULTILINE)
+    assert sorted(said) == sorted({key for key, _ in [*directives(HELPER), *directives(SOCKET)]})
