@@ -7,8 +7,10 @@ import pytest
 from drivers.base import BusSettings, ProfileError
 from drivers.bus import Bus
 from drivers.emulated import EmulatedUnit
+from drivers.line import read_request
 from drivers.modbus import ModbusDevice, ModbusSettings
-from drivers.profile import SHIPPED, Profile, load
+from drivers.profile import SHIPPED, Condition, Profile, load
+from drivers.registers import Request
 from station.model import Mark, Reason, Sample
 from tests.drivers.fakes import NOON, FakePort, FakeTime
 
@@ -111,3 +113,42 @@ def test_the_load_cell_keeps_its_decimals_while_flags_stand_beside_them():
     line.unit.report("weight not stable")
     mass = line.read()["collector_mass"]
     assert (mass.value, mass.mark) == (3.54, Mark.D)
+
+
+def fits(unit: EmulatedUnit, condition: Condition) -> bool:
+    """Whether what the registers of *unit* read is what *condition* says of them."""
+    request = Request(condition.table, condition.address, condition.width, (condition,))
+    reply = unit.answer(read_request(unit.unit_id, request.table, request.address, request.count))
+    (raw,) = request.raws(reply[3:-2])
+    low, high = condition.range
+    return low <= raw * condition.scale <= high
+
+
+CHOICES = [
+    pytest.param(profile, variant, id=f"{profile.name}-{variant.name}")
+    for profile in map(load, sorted(path.stem for path in SHIPPED.glob("*.toml")))
+    for variant in profile.variants
+    if variant.conditions
+]
+
+
+@pytest.mark.parametrize(("profile", "variant"), CHOICES)
+def test_the_conditions_of_a_variant_hold_for_it_and_for_none_that_reads_otherwise(profile, variant):
+    unit = EmulatedUnit(profile, variant=variant.name)
+    fitting = {other.name for other in profile.variants if all(fits(unit, c) for c in other.conditions)}
+    alike = {other.name for other in profile.variants if other.conditions == variant.conditions}
+    assert variant.name in fitting
+    assert fitting == alike
+
+
+def test_a_station_without_a_thermometer_has_no_temperature_and_one_at_zero_has():
+    line = OnALine(load("renke-fsxcs"), "tenths-pm")
+    line.unit.values = {"air_temperature": 0.0, "humidity": 0.0}
+    samples = line.read()
+    assert {(samples[p].value, samples[p].mark) for p in ("air_temperature", "humidity")} == {(None, Mark.D)}
+    line.unit.values = {"air_temperature": 0.0, "humidity": 81.5}
+    samples = line.read()
+    assert [(samples[p].value, samples[p].mark) for p in ("air_temperature", "humidity")] == [
+        (0.0, Mark.N),
+        (81.5, Mark.N),
+    ]
