@@ -5,3 +5,18 @@ DRIVERS = {
     "stream": "drivers.stream:StreamDevice",
     "bam1020": "drivers.bam1020:Bam1020",
 }
+
+# What a [[input]] or [[output]] table may be, by its kind.
+INPUTS = {
+    "rain": "drivers.gpio:RainSettings",
+    "pulse": "drivers.gpio:PulseSettings",
+    "door": "drivers.gpio:DoorSettings",
+    "mains": "drivers.gpio:MainsSettings",
+    "level": "drivers.gpio:LevelSettings",
+    "contact": "drivers.gpio:ContactSettings",
+}
+OUTPUTS = {
+    "relay": "drivers.gpio:RelaySettings",
+    "lamp": "drivers.gpio:LampSettings",
+    "buzzer": "drivers.gpio:LampSettings",
+}

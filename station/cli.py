@@ -23,6 +23,7 @@ from station.cli_collector import collector
 from station.cli_decode import decode
 from station.cli_dustfall import dustfall
 from station.cli_hj212 import frame
+from station.cli_output import emulate_pin, output
 from station.cli_uplink import gaps, provision, resend, uplink
 from station.i18n import t
 from station.model import ConfigError, StationError, StoreError, WrongArgument
@@ -460,8 +461,10 @@ for command in (
     decode,
     dustfall,
     collector,
+    output,
 ):
     cli.add_command(command)
+emulate.add_command(emulate_pin)
 
 
 def _load(path: Path, *, secrets: bool = False) -> Loaded:

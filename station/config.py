@@ -15,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from drivers import DRIVERS
+from drivers import DRIVERS, INPUTS, OUTPUTS
 from drivers.base import BusSettings, Device, DeviceSettings, DriverError
 from drivers.bus import Bus
 from station import average
@@ -26,6 +26,12 @@ from station.places import line_of, locate
 from uplink import UPLINKS
 from uplink.base import UplinkSettings
 
+# What a [[rule]] table may be, by its kind.
+RULES = {
+    "spray": "station.rules:SprayRule",
+    "sample": "station.rules:SampleRule",
+    "signal": "station.rules:SignalRule",
+}
 LEGAL_DAYS = 1827  # raw records at least 5 years (State Council Order 820, Art. 21-26 as digested)
 
 
@@ -42,6 +48,16 @@ def _pick(registry: Mapping[str, str], key: str, default: str) -> Any:
             known = ", ".join(registry)
             raise ValueError(f'{key}: "{word}" is not one of {known}{did_you_mean(str(word), registry)}')
         return resolve(registry[word]).Settings
+
+    return pick
+
+
+def _pick_kind(registry: Mapping[str, str]) -> Any:
+    def pick(table: Mapping[str, Any]) -> Any:
+        word = table.get("kind", "")
+        if word not in registry:
+            raise ValueError(f'kind: "{word}" is not one of {", ".join(registry)}{did_you_mean(str(word), registry)}')
+        return resolve(registry[word])
 
     return pick
 
@@ -143,6 +159,14 @@ class Config:
     bus: tuple[BusConfig, ...] = ()
     collector: tuple[CollectorSettings, ...] = ()
     uplink: tuple[UplinkSettings, ...] = field(default=(), metadata={"pick": _pick(UPLINKS, "protocol", "hj212")})
+    input: tuple[Any, ...] = field(default=(), metadata={"pick": _pick_kind(INPUTS)})
+    output: tuple[Any, ...] = field(default=(), metadata={"pick": _pick_kind(OUTPUTS)})
+    rule: tuple[Any, ...] = field(default=(), metadata={"pick": _pick_kind(RULES)})
+
+    @property
+    def wired(self) -> bool:
+        """Whether anything hangs on the board's own pins."""
+        return bool(self.input or self.output or self.rule)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +218,10 @@ class Loaded:
     def devices(self, bus: BusConfig, line: Bus) -> list[Device]:
         """The instruments of *bus*, speaking over *line*."""
         return [make_device(settings, line, self.profile_folders) for settings in bus.device]
+
+    def pins(self) -> Any:
+        """The board's own pins, opened now; raise NoPins where there are none."""
+        return resolve("drivers.gpio:Pins").open()
 
     def secret(self, name: str) -> str:
         """The text of credential *name*: systemd's if it has one, else a file beside station.toml."""
@@ -354,6 +382,10 @@ def _cross_faults(
         yield from _collector_faults(f"collector[{c}]", collector, given)
     for u, uplink in enumerate(config.uplink):
         yield from _uplink_faults(f"uplink[{u}]", uplink, points, folder)
+    if config.wired:
+        from station import wiring  # only who has pins pays for it
+
+        yield from wiring.faults(config, owners, names)
 
 
 def _crowded(place: str, bus: BusConfig) -> Iterator[Fault]:
@@ -483,6 +515,10 @@ def _warnings(config: Config, folder: Path, units_of: Mapping[str, Mapping[str, 
             yield Fault(f"uplink[{u}].realtime_seconds", "the standard's shortest interval is 30")
         yield from _secret_warnings(f"uplink[{u}]", uplink, folder)
         yield from _silent_parameters(f"uplink[{u}]", uplink, config, units_of)
+    if config.wired:
+        from station import wiring
+
+        yield from wiring.warnings(config)
     for b, bus in enumerate(config.bus):
         if not Path(bus.port).exists():
             yield Fault(f"bus[{b}].port", f"{bus.port} is not there now; the station will wait for it")

@@ -39,6 +39,7 @@ from uplink.base import Backoff, Context, Uplink, UplinkSettings
 
 if TYPE_CHECKING:
     from station.collecting import Collectors
+    from station.linkage import Linkage
     from station.site import Site
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ STEP_SECONDS = 2.0  # a wall clock that moves this far against the monotonic one
 RETRY_SECONDS = 10.0  # after a commit that failed
 STOP_SECONDS = 7.0  # all threads together; the last commit still has to fit into ten
 RESUMED = timedelta(days=2)  # how far back an instrument's last result is looked for at the start
+PINS, LINKAGE_SECONDS = "pins", 10.0  # the line of the counted pins; the longest a turn of the outputs may take
 STALE_POLLS = 2  # a slow instrument counts as silent after this many of its own intervals
 
 
@@ -65,7 +67,8 @@ class Engine:
     """A running station.
 
     *store* and *clock* are injected; *buses* and *uplinks* replace the configured ones in tests.
-    *trusted* says what the host's clock is known by, *clock_setter* may set it.
+    *trusted* says what the host's clock is known by, *clock_setter* may set it.  *pins* are the board's own
+    (drivers.gpio.Pins), where the configuration has any.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class Engine:
         reader: Any = None,
         clock_setter: ClockSetter | None = None,
         trusted: Callable[[], str] = trust,
+        pins: Any = None,
     ) -> None:
         self.loaded, self.config, self.store, self.clock = loaded, loaded.config, store, clock
         self.started, self._started_monotonic = clock.now(), clock.monotonic()
@@ -100,6 +104,9 @@ class Engine:
         self._host_trust, self._set_by_platform = trusted, False
         self._was_set = Event()
         self.pollers = [self._poller(*bus) for bus in (self._buses() if buses is None else buses)]
+        self._pins = pins
+        counted = () if pins is None else self._counted(pins)
+        self.pollers = [self._poller(*bus) for bus in (*(self._buses() if buses is None else buses), *counted)]
         self.tasks: dict[str, Task] = {t.device.name: t for p in self.pollers for t in p.tasks}
         self.recorder.judge = self._suspicion().judge
         self.series = self._all_series()
@@ -122,6 +129,7 @@ class Engine:
         self.purge = Purge(store, self.config.retention, clock, self._zone, outboxes, self.note)
         self._site = self._site_watched()
         self._register()
+        self.linkage = None if pins is None else self._linkage(pins)
 
     # -- making the parts
 
@@ -140,6 +148,32 @@ class Engine:
             for name, task in self.tasks.items()
         }
         return Suspicion(checks)
+
+    def _counted(self, pins: Any) -> Iterable[tuple[BusConfig, Sequence[Device], Any]]:
+        """The pins that are counted, as a line of their own; each goes on from what the store has."""
+        settings = tuple(one for one in self.config.input if hasattr(one, "counted"))
+        devices = []
+        for one in settings:
+            parameter, _ = one.counted
+            made = pins.counter(one, catalogue()[parameter].unit, self.clock.now, self.clock.monotonic)
+            last = self.store.last_reading(one.name, parameter)
+            if last is not None and last.value is not None:
+                made.begin(last.value)
+                down = (self.clock.now() - last.time).total_seconds()
+                self.note("counting_resumed", input=one.name, total=last.value, down_seconds=round(down, 1))
+            devices.append(made)
+        if devices:
+            yield BusConfig(name=PINS, port="", device=settings), devices, pins.line()
+
+    def _linkage(self, pins: Any) -> Linkage:
+        """The thread that owns contacts and outputs."""
+        from station.linkage import Linkage  # only who has pins pays for it
+
+        heart = self.watchdog.heart("pins", LINKAGE_SECONDS)
+        made = Linkage(self, pins, heart.beat, lambda: self._heart.silent_seconds > self._heart.limit_seconds)
+        self._linkage_heart = heart
+        self.recorder.beside, self.recorder.listen = made.conditions.beside, made.seen
+        return made
 
     def _poller(self, settings: BusConfig, devices: Sequence[Device], line: Any) -> Poller:
         heart = self.watchdog.heart(f"bus {settings.name}", 60)
@@ -310,6 +344,8 @@ class Engine:
 
     def start(self) -> None:
         """Start the threads; the station is ready when it measures, whether or not a platform is there."""
+        if self.linkage is not None:
+            self.linkage.start()
         for poller in self.pollers:
             poller.start()
         notify("READY=1")
@@ -393,9 +429,12 @@ class Engine:
     def tick(self) -> None:
         """Do what is due; raise what a thread could not handle."""
         self._heart.beat()
-        for failed in (*[p.failed for p in self.pollers], *[s.failed for s in self.senders]):
+        owned = () if self.linkage is None else (self.linkage,)
+        for failed in [thread.failed for thread in (*self.pollers, *self.senders, *owned)]:
             if failed is not None:
                 raise failed
+        if self.linkage is not None and self._linkage_heart.silent_seconds > LINKAGE_SECONDS:
+            self.linkage.force_off()  # nobody would switch off what runs
         if self.watchdog.feed():
             notify(f"STATUS={self._status_line()}")
         self._watch_clock()
@@ -721,14 +760,22 @@ class Engine:
         """Stop the threads and commit what they brought."""
         notify("STOPPING=1")
         self.stop.set()
+        owned = () if self.linkage is None else (self.linkage,)
+        for one in owned:
+            one.finish()  # first of all: what runs goes off
+            one.wake()
         for poller in self.pollers:
             poller.wake()
         for sender in self.senders:
             sender.outbox.ring()
         deadline = self.clock.monotonic() + STOP_SECONDS
-        for thread in (*self.pollers, *self.senders):
+        for thread in (*self.pollers, *self.senders, *owned):
             if thread.is_alive():
                 thread.join(timeout=max(0.1, deadline - self.clock.monotonic()))
+        for poller in self.pollers:
+            if poller.bus_name == PINS and self._pins is not None:
+                for task in poller.tasks:
+                    poller.poll(task)  # what came since its last turn
         self.note("stop")
         if self._site:
             self._site.stop()
@@ -738,6 +785,8 @@ class Engine:
             if not sender.is_alive():
                 sender.outbox.close()
         self.store.close()
+        if self._pins is not None:
+            self._pins.close()
 
     def _status_line(self) -> str:
         lost = [name for name, state in self.recorder.devices.items() if state.failures]

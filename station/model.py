@@ -108,6 +108,11 @@ class Reason(enum.IntEnum):
     NOT_A_NUMBER = 10
     WARMING_UP = 11
     NOT_READY = 12  # a step of its measurement did not end in time
+    # Beside a value (station/conditions.py): it stays in every mean.  Of these the larger is stored, all are records.
+    ON_BATTERY = 20
+    CONTACT = 21  # a level switch or contact that is named for the point
+    DOOR_OPEN = 22
+    SPRAYING = 23  # a fog cannon or sprinkler runs, or ran a moment ago
     # Beside a normal value that looks odd (station/suspicion.py): it stays in every mean.
     CONSTANT = 30  # it has stood still
     SPIKE = 31  # far from the last ones

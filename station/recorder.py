@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from threading import Lock
 
@@ -47,9 +47,12 @@ class Recorder:
         self.heard: dict[tuple[str, str], float] = {}  # when each was last read, on the clock that never steps
         self.devices: dict[str, DeviceState] = {}
         self.judge: Callable[[Iterable[Reading]], list[Reading]] | None = None  # puts a reason beside odd values
+        self.beside: Callable[[Reading], Reading] | None = None  # puts a reason beside a reading, never a mark
+        self.listen: Callable[[Sequence[Reading]], None] | None = None  # hears of each poll's readings
 
     def add(self, readings: Iterable[Reading], monotonic: float) -> None:
         """Take the readings of one poll, whole; *monotonic* is when it was done, in seconds."""
+        readings = list(readings if self.beside is None else map(self.beside, readings))
         with self._lock:
             readings = list(readings) if self.judge is None else self.judge(readings)
             self._batch.readings += readings
@@ -58,6 +61,8 @@ class Recorder:
                 self.current[reading.device, reading.parameter] = reading
                 self.heard[reading.device, reading.parameter] = monotonic
             self._bound()
+        if self.listen is not None:
+            self.listen(readings)
 
     def miss(self, device: str, reason: Reason, at: datetime, count: int = 1) -> None:
         """Count polls of *device* that gave nothing."""

@@ -67,6 +67,8 @@ def show_status(found: Mapping[str, Any], points: Mapping[str, str]) -> None:
     if values:
         out.print(_values(values, points, found["running"]))
     out.print(_platforms(found["platforms"]) if found["platforms"] else t("status.no_platforms"))
+    if "pins" in found:
+        show_pins(out, found["pins"])
     for thing in (*found["devices"], *found["platforms"]):
         if thing["error"]:
             out.print(t("status.error", name=thing["name"], text=thing["error"]), style=BAD)
@@ -131,6 +133,44 @@ def _platforms(platforms: Sequence[Mapping[str, Any]]) -> Table:
             style=GOOD if platform["connected"] else BAD,
         )
     return table
+
+
+def show_pins(out: Console, pins: Mapping[str, Any]) -> None:
+    """Inputs and outputs with their rules, and why each output is as it is."""
+    if pins["mock"]:
+        out.print(t("output.mock"), style=BAD)
+    if pins["inputs"]:
+        table = _table("inputs", "input", "pin", "state", "since")
+        for one in pins["inputs"]:
+            since = f"{datetime.fromisoformat(one['since']).astimezone():%Y-%m-%d %H:%M:%S}" if one["since"] else ""
+            table.add_row(one["name"], f"GPIO {one['pin']}", t(f"contact.{one['state']}"), since)
+        out.print(table)
+    if not pins["outputs"]:
+        return
+    table = _table("outputs", "output", "pin", "state", "why", "today", "rule", right=("today",))
+    for one in pins["outputs"]:
+        state = t("output.on") if one["on"] else t("output.off")
+        style = GOOD if one["on"] else BAD if one["locked"] else ""
+        rules = "; ".join(_rule(rule) for rule in one["rules"])
+        used = age(one["used_today_seconds"])
+        table.add_row(one["name"], f"GPIO {one['pin']}", state, _why(one), used, rules, style=style)
+    out.print(table)
+
+
+def _why(one: Mapping[str, Any]) -> str:
+    """Why an output is as it is, and what holds it back; who locked it."""
+    said = t(f"why.{one['why']}")
+    if one["lock"]:
+        return t("output.locked_by", why=said, user=one["lock"]["user"], reason=one["lock"]["reason"])
+    return said if one["held"] in ("", one["why"]) else f"{said} ({t('why.' + one['held'])})"
+
+
+def _rule(rule: Mapping[str, Any]) -> str:
+    """A rule with the value it looks at."""
+    if not rule["parameter"]:
+        return str(rule["name"])
+    value = t(f"why.{rule['trouble']}") if rule["trouble"] else number(rule["value"], rule["parameter"])
+    return f"{rule['name']}: {_name(rule['parameter'])} {value} ({rule['start']:g} / {rule['stop']:g})"
 
 
 def show_samples(samples: Sequence[Mapping[str, Any]]) -> None:

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from threading import Lock
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from station import status
 from station.clock import SystemClock
@@ -22,6 +22,9 @@ from station.control import ControlServer
 from station.engine import Engine
 from station.model import AlreadyRunning, Kind, StationError, StoreError, WrongArgument, asdict
 from station.store import Store, check_folder
+
+if TYPE_CHECKING:
+    from station.linkage import Linkage
 
 log = logging.getLogger(__name__)
 
@@ -60,10 +63,13 @@ def run(loaded: Loaded) -> None:
         stack.enter_context(own_folder(loaded.data_folder))
         control = ControlServer(loaded.control_socket)  # whatever can be refused is, before anything is written
         stack.callback(control.close)
-        engine = Engine(loaded, Store.open(loaded.database), SystemClock())
+        pins = _pins(loaded, stack)
+        engine = Engine(loaded, Store.open(loaded.database), SystemClock(), pins=pins)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: engine.ask_to_stop())
         control.start(verbs(engine))
+        if pins is not None and pins.mock:
+            engine.note("pins_are_mock", urgent=True)
         configured = [sender.outbox.name for sender in engine.senders]
         for platform in status.orphans(engine.store, configured, engine.clock.now()):
             log.warning("platform %s: %s (%d messages)", platform["name"], platform["error"], platform["owed"])
@@ -74,6 +80,17 @@ def run(loaded: Loaded) -> None:
         gc.enable()
         engine.run()
     log.info("station %s: stopped, everything committed", loaded.config.station.name)
+
+
+def _pins(loaded: Loaded, stack: ExitStack) -> Any:
+    """The board's pins, where the configuration has any; raise NoPins where it has and the board has not."""
+    if not loaded.config.wired:
+        return None
+    pins = loaded.pins()
+    stack.callback(pins.close)
+    if pins.mock:
+        log.warning("GPIOZERO_PIN_FACTORY=mock: no pin of this host is read or switched, all of them are stand-ins")
+    return pins
 
 
 def verbs(engine: Engine) -> dict[str, Any]:
@@ -146,6 +163,22 @@ def verbs(engine: Engine) -> dict[str, Any]:
                 raise StoreError(engine.store_error or "the station did not commit in time; see station collector show")
         return engine.collectors.results(engine.clock.now())
 
+    def output(request: Mapping[str, Any]) -> Any:
+        """What outputs do, or a person's order for one: name, seconds, reason, person."""
+        linkage = _linkage(engine)
+        if request.get("action") == "list":
+            return linkage.live()
+        seconds = request.get("seconds")
+        words = (str(request.get(key) or "") for key in ("action", "name", "reason", "person"))
+        action, name, reason, user = words
+        found = linkage.order(action, name, None if seconds is None else float(seconds), reason, user)
+        engine.committed()
+        return found
+
+    def pin(request: Mapping[str, Any]) -> Any:
+        """With mock pins alone: do to an input what its wire would (active, inactive or tip)."""
+        return _linkage(engine).drive(str(request.get("name") or ""), str(request.get("action") or ""))
+
     return {
         "collector": collector,
         "dustfall": enter,
@@ -155,7 +188,15 @@ def verbs(engine: Engine) -> dict[str, Any]:
         "resend": resend,
         "trace": trace,
         "gaps": gaps,
+        "output": output,
+        "pin": pin,
     }
+
+
+def _linkage(engine: Engine) -> Linkage:
+    if engine.linkage is None:
+        raise WrongArgument("the configuration has no input, output or rule")
+    return engine.linkage
 
 
 def _moment(request: Mapping[str, Any], name: str) -> datetime:

@@ -376,7 +376,7 @@ class Store:
     def last_value(self, device: str, parameter: str, before: datetime, look_back: int = 20000) -> float | None:
         """The newest normal value of a series before a moment, among the last *look_back* readings."""
         rows = self.query(
-            "SELECT coalesce(value, raw) FROM reading WHERE id > ? AND at_ms < ? AND mark = 0"
+            "SELECT coalesce(value, raw) FROM reading WHERE id > ? AND at_ms < ? AND mark & 7 = 0"
             " AND series IN (SELECT id FROM series WHERE device = ? AND parameter = ?) ORDER BY id DESC LIMIT 1",
             (self.newest("reading") - look_back, to_ms(before), device, parameter),
         )
@@ -401,6 +401,15 @@ class Store:
             (after_id, to_ms(start), to_ms(end), point, parameter),
         )
         return [value for (value,) in rows if value is not None]
+
+    def last_reading(self, device: str, parameter: str, look_back: int = 500_000) -> Reading | None:
+        """The newest normal reading of a series, among the last *look_back* of all."""
+        rows = self.query(
+            "SELECT id FROM reading WHERE id > ? AND mark & 7 = 0"
+            " AND series IN (SELECT id FROM series WHERE device = ? AND parameter = ?) ORDER BY id DESC LIMIT 1",
+            (self.newest("reading") - look_back, device, parameter),
+        )
+        return self.readings_by_id(rows[0][0], rows[0][0])[0] if rows else None
 
     def _reading(self, series: int, at_ms: int, raw: float | None, value: float | None, packed: int) -> Reading:
         one = self.series(series)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
+from drivers import INPUTS, OUTPUTS
 from drivers.bam1020 import BamSettings
 from drivers.base import DeviceSettings
 from drivers.captured import FAULTS
@@ -19,12 +20,14 @@ from drivers.records import FORMATS
 from drivers.stream import StreamSettings
 from station import i18n
 from station.config import (
+    RULES,
     BusConfig,
     CollectorSettings,
     DustfallSettings,
     PointSettings,
     RetentionSettings,
     StationSettings,
+    resolve,
 )
 from station.model import MISSING, fields
 from station.texts import Option
@@ -45,6 +48,7 @@ LINKS = {
     "`[[uplink]]` 的键见 [uplink/hj212/README.md](uplink/hj212/README.md)。",
 }
 FILES = (*LINKS, "drivers/README.md", "hardware/README.md")
+WIRED = {"input": INPUTS, "output": OUTPUTS, "rule": RULES}  # the kinds each table may be of
 REQUIRED = {"en": "required", "zh": "必填"}
 CHINESE = {
     "[station].name": "监测站在界面和报告中的名称",
@@ -84,6 +88,58 @@ CHINESE = {
     "[[bus]].stopbits": "停止位",
     "[[bus]].gap_ms": "每次轮询前的静默时间,毫秒;不填则按仪器描述",
     "[[bus]].rs485": "收发方向由谁切换:适配器(hardware)或串口驱动(kernel)",
+    "[[input]].name": "在事件和界面中的名称;输入、输出、设备之间不得重名",
+    "[[input]].kind": "雨量 rain、脉冲 pulse、门 door、市电 mains、液位 level 或触点 contact",
+    "[[input]].pin": "GPIO 编号(不是排针的脚号)",
+    "[[input]].pull": "板上自带电阻:上拉 up、下拉 down 或不用 none;GPIO 2 和 3 始终上拉",
+    "[[input]].active": "哪种电平计数,或表示该类输入所指的状态",
+    "[[input]].point": "计数所属点位的代码",
+    "[[input]].poll_seconds": "每隔多少秒读一次计数",
+    "[[input]].bounce_seconds": "电平须保持多久才算数;更短的视为抖动",
+    "[[input]].dead_seconds": "距上一个脉冲这么近的脉冲不计",
+    "[[input]].mm_per_tip": "每翻一斗的雨量,mm:0.1、0.2、0.254、0.2794 或 0.5",
+    "[[input]].parameter": "计的是什么:须为累计量或求和量",
+    "[[input]].per_pulse": "每个脉冲代表多少,按因子表的单位",
+    "[[input]].affects": "哪些点位的读数在此期间带上这一原因;标记不变",
+    "[[input]].equipment": "在平台治理设施中的名称,如 SB1;每次变化都留记录",
+    "[[input]].equipment_point": "哪个点位的平台收到它;留空为 affects 的第一个,否则为唯一的点位",
+    "[[output]].name": "在事件和界面中的名称;输入、输出、设备之间不得重名",
+    "[[output]].kind": "继电器 relay、灯 lamp 或蜂鸣器 buzzer",
+    "[[output]].pin": "GPIO 编号(不是排针的脚号)",
+    "[[output]].active_high": "低电平吸合的继电器板填 false",
+    "[[output]].minimum_on_seconds": "规则不会更早关断它",
+    "[[output]].minimum_off_seconds": "关断后多久之内不再接通",
+    "[[output]].maximum_on_seconds": "无论谁要求,接通这么久后必关断",
+    "[[output]].affects": "哪些点位的读数在此期间带上这一原因;标记不变",
+    "[[output]].affects_seconds_after": "关断后读数还带这一原因多久",
+    "[[output]].equipment": "在平台治理设施中的名称,如 SB1;每次变化都留记录",
+    "[[output]].equipment_point": "哪个点位的平台收到它;留空为 affects 的第一个,否则为唯一的点位",
+    "[[output]].blink_seconds": "亮、灭各这么久;0 为常亮",
+    "[[rule]].name": "在事件和界面中的名称",
+    "[[rule]].kind": "喷淋 spray、留样 sample 或信号 signal",
+    "[[rule]].output": "它控制的输出的名称",
+    "[[rule]].point": "所看数值的点位",
+    "[[rule]].parameter": "所看的因子",
+    "[[rule]].start": "启动值;大于停止值为“过高”,小于则为“过低”",
+    "[[rule]].stop": "停止值",
+    "[[rule]].average_seconds": "取多长时间的均值;0 为最新值",
+    "[[rule]].start_after_seconds": "越过启动值须持续多久",
+    "[[rule]].stale_seconds": "更旧的数值视为没有;留空为三个轮询周期,至少 60",
+    "[[rule]].hours": "允许启动的时段,如 06:00-22:00;留空为全天",
+    "[[rule]].minimum_run_seconds": "每次至少运行这么久",
+    "[[rule]].cool_down_seconds": "两次之间至少间隔这么久",
+    "[[rule]].daily_maximum_seconds": "每天最多运行这么久",
+    "[[rule]].frost_below": "气温 air_temperature 不高于此值时不启动,°C",
+    "[[rule]].rain_hours": "雨后这么久之内不启动",
+    "[[rule]].wind_above": "风速 wind_speed 高于此值时不启动,m/s",
+    "[[rule]].weather_point": "气温、降雨和风速取自哪个点位;留空为本规则的点位",
+    "[[rule]].pulse_seconds": "脉冲长度;多数采样器要 0.5 至 1 秒",
+    "[[rule]].bottles": "采样器的瓶数;用完后等待 station output emptied",
+    "[[rule]].acknowledge": "采样器装满一瓶后闭合的输入",
+    "[[rule]].acknowledge_seconds": "等待该信号的最长时间",
+    "[[rule]].full": "表示所有瓶都已装满的输入",
+    "[[rule]].fault": "表示采样器故障的输入",
+    "[[rule]].input": "不看数值,而跟随这个输入",
 }
 
 
@@ -99,6 +155,46 @@ def keys(language: str) -> Iterator[str]:
             default = REQUIRED[language] if required else _shown(one.default)
             text = CHINESE[f"[{name}].{one.name}"] if language == "zh" else one.metadata["text"]
             yield f"| `[{name}]` | `{one.name}` | {default} | {text}{_bounds(one)} |"
+
+
+def wired_keys(language: str) -> Iterator[str]:
+    """The keys of inputs, outputs and rules as a Markdown table; a key of one kind names it."""
+    yield "| 表 | 键 | 默认 | 含义 |" if language == "zh" else "| table | key | default | meaning |"
+    yield "| --- | --- | --- | --- |"
+    for table, kinds in WIRED.items():
+        classes = {kind: resolve(target) for kind, target in kinds.items()}
+        found: dict[str, dict[str, Any]] = {}
+        for kind, cls in classes.items():
+            for one in fields(cls):
+                found.setdefault(one.name, {})[kind] = one
+        for key, ones in found.items():
+            first = next(iter(ones.values()))
+            text = CHINESE[f"[[{table}]].{key}"] if language == "zh" else first.metadata["text"]
+            comma, stop = (";", ",") if language == "zh" else ("; ", ", ")
+            only = "" if len(ones) == len(classes) else f" [{stop.join(ones)}]"
+            default = _defaults(ones, language, comma, stop)
+            yield f"| `[[{table}]]` | `{key}` | {default} | {text}{_limits(ones)}{only} |"
+
+
+def _defaults(ones: Mapping[str, Any], language: str, comma: str, stop: str) -> str:
+    """The default of each kind, or the one they share."""
+    shown: dict[str, list[str]] = {}
+    for kind, one in ones.items():
+        required = one.default is MISSING and one.default_factory is MISSING
+        shown.setdefault(REQUIRED[language] if required else _shown(one.default), []).append(kind)
+    if len(shown) == 1:
+        return next(iter(shown))
+    return comma.join(f"{default} {stop.join(kinds)}" for default, kinds in shown.items())
+
+
+def _limits(ones: Mapping[str, Any]) -> str:
+    """The bounds of all kinds, or of each where they differ."""
+    bounds: dict[str, list[str]] = {}
+    for kind, one in ones.items():
+        bounds.setdefault(_bounds(one), []).append(kind)
+    if len(bounds) == 1:
+        return next(iter(bounds))
+    return " (" + "; ".join(f"{', '.join(kinds)} {text.strip(' ()')}" for text, kinds in bounds.items()) + ")"
 
 
 def device_keys() -> Iterator[str]:
@@ -255,6 +351,7 @@ def blocks(file: str) -> dict[str, str]:
     language = "zh" if ".zh." in file else "en"
     return {
         "keys": "\n".join([*keys(language), "", LINKS[file]]),
+        "wired-keys": "\n".join(wired_keys(language)),
         "commands": "\n".join(commands(language)),
     }
 

@@ -13,11 +13,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from drivers import INPUTS
 from drivers.captured import FAULTS
 from station import i18n, screen
+from station.config import resolve
 from station.i18n import LANGUAGES, t, texts
 from station.model import Mark
 from station.parameters import catalogue
+from station.rules import Why
 from tests.station.commands import configure, station
 
 SOURCE = Path(i18n.__file__).parent
@@ -34,6 +37,8 @@ MADE = {
     "gap.": ["off", "clock", "not_measured", "owed", "refused", "parked", "dropped"],
     "fault.": [name.replace("-N", "").replace("-", "_") for name in FAULTS],
     "mark.": [mark.name for mark in Mark],
+    "why.": [str(why) for why in Why],
+    "contact.": [code for kind in INPUTS.values() for code in getattr(resolve(kind), "codes", ())],
     "dustfall.": [
         "start",
         "stop",
