@@ -76,21 +76,19 @@ class Statistics:
             "worst_ms": round(self.worst_ms, 1),
         }
 
+    def since(self, before: Mapping[str, Any]) -> dict[str, Any]:
+        """What was added since *before*, an earlier so_far; *worst_ms* stays that of the whole time.
 
-def since(now: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
-    """What was added to *before* until *now*, both of Statistics.so_far; *worst_ms* stays that of the whole time.
-
-    >>> since({"requests": 5, "codes": {"2": 1}, "latency": [3, 2], "worst_ms": 9.5}, {"requests": 2})
-    {'requests': 3, 'codes': {'2': 1}, 'latency': [3, 2], 'worst_ms': 9.5}
-    """
-    added: dict[str, Any] = {}
-    for name, value in now.items():
-        known = before.get(name)
-        if isinstance(value, Mapping):
-            known = known or {}
-            added[name] = {k: n - known.get(k, 0) for k, n in value.items() if n != known.get(k, 0)}
-        elif isinstance(value, list):
-            added[name] = [n - k for n, k in zip(value, known or [0] * len(value), strict=True)]
-        else:
-            added[name] = value if name == "worst_ms" else value - (known or 0)
-    return added
+        >>> line = Statistics()
+        >>> before = line.so_far()
+        >>> line.refused(2)
+        >>> line.since(before)["codes"], line.since(line.so_far())["codes"], line.since({})["exceptions"]
+        ({'2': 1}, {}, 1)
+        """
+        now = self.so_far()
+        codes, latency = before.get("codes", {}), before.get("latency", [0] * len(self.latency))
+        return {name: now[name] - before.get(name, 0) for name in COUNTS} | {
+            "codes": {k: n - codes.get(k, 0) for k, n in now["codes"].items() if n != codes.get(k, 0)},
+            "latency": [n - k for n, k in zip(now["latency"], latency, strict=True)],
+            "worst_ms": now["worst_ms"],
+        }

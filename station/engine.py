@@ -178,7 +178,16 @@ class Engine:
     def _poller(self, settings: BusConfig, devices: Sequence[Device], line: Any) -> Poller:
         heart = self.watchdog.heart(f"bus {settings.name}", 60)
         pairs = list(zip(devices, settings.device, strict=True))
-        return Poller(settings.name, pairs, self.recorder, self.clock, self.stop, heart.beat, line.close)
+        return Poller(
+            settings.name,
+            pairs,
+            self.recorder,
+            self.clock,
+            self.stop,
+            heart.beat,
+            line.close,
+            getattr(line, "open", None),
+        )
 
     def _uplinks(self) -> list[tuple[UplinkSettings, Uplink]]:
         context = Context(

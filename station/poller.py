@@ -8,18 +8,30 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
+from typing import Any
 
-from drivers.base import Device, DeviceException, DeviceSettings, DriverError, NoReply, PortLost
+from drivers.base import (
+    Device,
+    DeviceBusy,
+    DeviceException,
+    DeviceSettings,
+    DriverError,
+    LineStuck,
+    NoReply,
+    PortLost,
+)
 from station import calibrate, qc
 from station.calibrate import IDENTITY, Coefficients
-from station.clock import Clock
-from station.model import Reason, Sample, dataclass, field
+from station.clock import Clock, floor_to
+from station.model import Reason, Record, Sample, dataclass, field
 from station.recorder import Recorder
 
 log = logging.getLogger(__name__)
 
 LONGEST_BACKOFF = 60.0  # seconds between two probes of a unit that does not answer
 PORT_RETRY = 2.0  # seconds between two tries to open a port that is not there
+BUSY_RETRY = 1.0  # seconds until an instrument that said it was busy is asked again
+MOST_BUSY = 3  # times in a row, until its poll is missed
 LOAN_SHARE = 10  # a line that is never idle is lent for one part in so many
 MOST_SPARED = 5000  # polls remembered that a wiper spoilt: two hours of them at a second's interval
 TURN = 1.0  # seconds a poller sleeps at most before it shows that it lives
@@ -35,6 +47,8 @@ class Task:
     last: float = field(default=0.0)
     failures: int = 0  # polls in a row without any reply
     faulty: bool = False  # the last poll gave nothing, or not everything
+    busy: int = 0  # times in a row that it said so
+    counted: dict[str, Any] = field(default_factory=dict)  # its line's statistics at the last account
     resumes: float | None = None  # a measurement is under way: when the poll after it is due
     spared: dict[str, deque[datetime]] = field(default_factory=dict)  # polls without a value for a wiper's sake
 
@@ -51,6 +65,22 @@ class Task:
     def pace_seconds(self) -> float:
         """Seconds from one value to the next: the poll interval, or the instrument's own pace if that is slower."""
         return max(self.settings.poll_seconds, getattr(self.device, "every_seconds", 0.0))
+
+    def turn_at(self, speed: Any) -> float:
+        """When it is its turn on a line that speaks with *speed*, in monotonic seconds.
+
+        One that is silent, or for whom the port must be switched, lets the others go first for one interval.
+        """
+        yields = self.failures or getattr(self.device, "speed", speed) != speed
+        return self.due + self.settings.poll_seconds if yields else self.due
+
+    def line(self) -> dict[str, Any] | None:
+        """How it answered since the start, and how long it is left alone now; None where nothing is counted."""
+        statistics = getattr(self.device, "statistics", None)
+        if statistics is None:
+            return None
+        backing_off = backoff(self.failures) if self.failures else 0.0
+        return {**statistics.so_far(), "backoff_seconds": backing_off}
 
     def point(self, parameter: str) -> str:
         """The measuring point *parameter* belongs to."""
@@ -82,6 +112,7 @@ class Poller(Thread):
         stop: Event,
         beat: Callable[[], None],
         close: Callable[[], None] = lambda: None,
+        reopen: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(name=f"bus-{name}", daemon=True)  # a line that hangs must not keep the process
         start = clock.monotonic()
@@ -92,6 +123,9 @@ class Poller(Thread):
         self._loans: deque[tuple[Callable[[], None], float, float]] = deque()  # errand, its seconds, asked for when
         self._port_error: PortLost | None = None
         self._port_again = 0.0  # when the port is tried again
+        self._reopen = reopen  # opens it, or raises PortLost; without it the next poll does
+        self._speed: Any = None  # with which the line was spoken on last
+        self._account_began, self._account_since = clock.now(), start
         self.failed: BaseException | None = None
 
     def run(self) -> None:
@@ -99,6 +133,7 @@ class Poller(Thread):
         try:
             while not self._stopping.is_set():
                 self.turn()
+            self._account(last=True)
         except BaseException as error:  # noqa: BLE001 - carried to the main thread, raised there
             self.failed = error
         finally:
@@ -107,19 +142,33 @@ class Poller(Thread):
     def turn(self) -> None:
         """One round: an errand if there is one, else the device that is due, else a short wait."""
         self._beat()
-        task = min(self.tasks, key=lambda t: t.due, default=None)
-        wait = TURN if task is None else task.due - self._clock.monotonic()
+        self._account()
+        now = self._clock.monotonic()
+        task = self._next(now)
+        wait = TURN if task is None else task.due - now
+        if self.retry_due():
+            self._try_port(now)
+            return
+        if self._port_error is not None:
+            wait = min(wait, max(0.0, self._port_again - now)) if self._may_reopen() else wait
         if self._loans and self._may_lend(wait if task else float("inf")):
             self._loans.popleft()[0]()
             return
         try:
             errand = self._errands.get(timeout=min(wait, TURN)) if wait > 0 else self._errands.get_nowait()
         except Empty:
-            if wait <= 0 and task is not None:
+            if task is not None and task.due <= now:
                 self.poll(task)
             return
         if errand is not None:
             errand()
+
+    def _next(self, now: float) -> Task | None:
+        """Whose turn it is, or whose will be."""
+        due = [task for task in self.tasks if task.due <= now]
+        if due:
+            return min(due, key=lambda task: task.turn_at(self._speed))
+        return min(self.tasks, key=lambda task: task.due, default=None)
 
     def submit(self, errand: Callable[[], None]) -> None:
         """Have *errand* done by this bus's thread, between two polls."""
@@ -158,6 +207,7 @@ class Poller(Thread):
         began = self._clock.monotonic()
         task.due = max(task.due + task.settings.poll_seconds, began) if task.resumes is None else task.resumes
         task.resumes = None
+        self._speed = getattr(task.device, "speed", self._speed)
         try:
             if self._port_error is not None and began < self._port_again:
                 raise self._port_error
@@ -165,6 +215,9 @@ class Poller(Thread):
         except PortLost as error:
             self._miss(task, error, began)
             self._lose_port(error)
+        except DeviceBusy as error:
+            self._find_port()
+            self._ask_later(task, error, began)
         except DriverError as error:
             self._record(task, error.samples)
             self._miss(task, error, began)
@@ -181,6 +234,16 @@ class Poller(Thread):
             self._found(task)
             self._put_off(task)
         task.last = began
+
+    def _ask_later(self, task: Task, error: DeviceBusy, began: float) -> None:
+        """It is there and at work; its poll is missed only when it goes on saying so."""
+        task.failures, task.busy = 0, task.busy + 1
+        if task.busy <= MOST_BUSY:
+            task.resumes, task.due = task.due, began + BUSY_RETRY
+            return
+        task.busy, task.faulty = 0, True
+        self._record(task, error.samples)
+        self._miss(task, error, began)
 
     def _put_off(self, task: Task) -> None:
         """Go on when the instrument has measured; remember what a wiper cost."""
@@ -228,7 +291,7 @@ class Poller(Thread):
             self._recorder.event(now, "device_lost", device=name, reason=error.reason.name, error=str(error))
 
     def _found(self, task: Task) -> None:
-        task.failures, task.faulty = 0, False
+        task.failures, task.faulty, task.busy = 0, False, 0
         state = self._recorder.state(task.device.name)
         if state.failures:
             if state.reason is not Reason.PORT_LOST:
@@ -238,8 +301,8 @@ class Poller(Thread):
 
     def _find_port(self) -> None:
         if self._port_error is not None:
-            self._port_error = None
-            log.warning("bus %s: the port is back", self.bus_name)
+            stuck, self._port_error = isinstance(self._port_error, LineStuck), None
+            log.warning("bus %s: %s", self.bus_name, "the line works again" if stuck else "the port is back")
             self._recorder.event(self._clock.now(), "port_back", bus=self.bus_name)
 
     def _lose_port(self, error: PortLost) -> None:
@@ -248,7 +311,47 @@ class Poller(Thread):
         if now < self._port_again:
             return
         self._port_again = now + PORT_RETRY
-        if self._port_error is None:
+        if type(self._port_error) is not type(error):
             log.warning("bus %s: %s; trying again every %g s", self.bus_name, error, PORT_RETRY)
-            self._recorder.event(self._clock.now(), "port_lost", bus=self.bus_name, error=str(error))
+            self._recorder.event(self._clock.now(), error.event, bus=self.bus_name, error=str(error))
         self._port_error = error
+
+    def retry_due(self) -> bool:
+        """Whether the port is to be tried now, apart from any poll."""
+        lost = self._port_error is not None and self._may_reopen()
+        return lost and self._clock.monotonic() >= self._port_again
+
+    def _may_reopen(self) -> bool:
+        """Whether opening the port shows that the line works; a stuck one shows it only when it is asked."""
+        return self._reopen is not None and not isinstance(self._port_error, LineStuck)
+
+    def _try_port(self, now: float) -> None:
+        """Open the port, whoever is due when; where it opens, all who missed their polls are due."""
+        assert self._reopen is not None
+        try:
+            self._reopen()
+        except PortLost as error:
+            self._lose_port(error)
+            return
+        self._find_port()
+        for task in self.tasks:
+            if self._recorder.state(task.device.name).reason is Reason.PORT_LOST:
+                task.due = min(task.due, now)
+
+    def _account(self, *, last: bool = False) -> None:
+        """Keep what each device's exchanges were like, hour by hour, and until a stop."""
+        now, hour = self._clock.now(), 3600
+        if floor_to(now, hour) == floor_to(self._account_began, hour) and not last:
+            return
+        began, since = self._account_began, self._account_since
+        self._account_began, self._account_since = now, self._clock.monotonic()
+        for task in self.tasks:
+            counted = task.line()
+            if counted is None:
+                continue
+            added = task.device.statistics.since(task.counted)  # type: ignore[attr-defined]
+            task.counted = counted
+            if added["requests"] or added["leftover_bytes"]:
+                body = {"bus": self.bus_name, "seconds": round(self._account_since - since), **added}
+                body["backoff_seconds"] = counted["backoff_seconds"]
+                self._recorder.record(Record("line", began, body, device=task.device.name))

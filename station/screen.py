@@ -63,6 +63,9 @@ def show_status(found: Mapping[str, Any], points: Mapping[str, str]) -> None:
         out.print(t("status.store_error", text=found["store"]["error"]), style=BAD)
     now = datetime.fromisoformat(found["time"])
     out.print(_devices(found["devices"], now) if found["devices"] else t("status.no_devices"))
+    counted = [device for device in found["devices"] if device.get("line")]
+    if counted:
+        out.print(_lines(counted))
     values = [(device, value) for device in found["devices"] for value in device["values"]]
     if values:
         out.print(_values(values, points, found["running"]))
@@ -92,6 +95,15 @@ def _devices(devices: Sequence[Mapping[str, Any]], now: datetime) -> Table:
             state, good = t("status.unknown"), True
         style = GOOD if good else BAD
         table.add_row(device["name"], device["bus"], state, age(seconds), str(device["missed"]), style=style)
+    return table
+
+
+def _lines(devices: Sequence[Mapping[str, Any]]) -> Table:
+    """How the devices answered since the start: what a cable or a slow instrument looks like in numbers."""
+    counts = ("requests", "timeouts", "bad_replies", "exceptions", "late", "worst_ms")
+    table = _table("lines", "device", *counts, right=counts)
+    for device in devices:
+        table.add_row(device["name"], *(str(round(device["line"][name])) for name in counts))
     return table
 
 

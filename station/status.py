@@ -68,6 +68,7 @@ def _device(engine: Engine, name: str, now: datetime) -> dict[str, Any]:
         "missed": state.missed,
         "reason": state.reason.name.lower() if state.failures else "",
         "error": state.error,
+        "line": engine.tasks[name].line(),
         "values": values,
     }
 

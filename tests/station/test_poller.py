@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from threading import Event
 from typing import Any
 
-from drivers.base import BadReply, DeviceSettings, PortLost
+from drivers.base import BadReply, DeviceBusy, DeviceSettings, LineStuck, PortLost
 from station.clock import ManualClock
 from station.model import Reason
 from station.poller import Poller, Task
@@ -19,12 +20,12 @@ START = datetime(2026, 3, 1, tzinfo=UTC)
 class Line:
     """Instruments a, b and c on one line, polled every 5 s."""
 
-    def __init__(self) -> None:
+    def __init__(self, polled: float = 5, reopen: Callable[[], None] | None = None) -> None:
         self.clock, self.recorder, self.stop = ManualClock(START), Recorder(), Event()
         self.instruments = [FakeInstrument(name, self.clock, ph="") for name in "abc"]
         for instrument in self.instruments:
             instrument.show(ph=7.0)
-        settings = [DeviceSettings(name=name, point="p", poll_seconds=5) for name in "abc"]
+        settings = [DeviceSettings(name=name, point="p", poll_seconds=polled) for name in "abc"]
         self.poller = Poller(
             "line",
             list(zip(self.instruments, settings, strict=True)),
@@ -32,12 +33,15 @@ class Line:
             self.clock,
             self.stop,
             lambda: None,
+            reopen=reopen,
         )
 
     def run(self, seconds: int) -> None:
         """Let the poller do what is due, second by second."""
         for _ in range(seconds):
             while any(task.due <= self.clock.monotonic() for task in self.poller.tasks):
+                self.poller.turn()
+            if self.poller.retry_due():
                 self.poller.turn()
             self.clock.advance(1)
 
@@ -219,3 +223,142 @@ def test_what_a_wiper_costs_is_remembered_by_parameter() -> None:
     assert task.spared_between("ph", START, START + timedelta(minutes=1)) == 4
     assert task.spared_between("ph", START + timedelta(seconds=10), START + timedelta(minutes=1)) == 2
     assert task.spared_between("turbidity", START, START + timedelta(minutes=1)) == 0
+
+
+def test_the_silent_and_those_at_another_speed_let_the_others_go_first() -> None:
+    """All are due at once: the healthy ones of the line's speed, then those a switch is needed for."""
+    line = Line()
+    order: list[str] = []
+    for instrument in line.instruments:
+        instrument.read = lambda i=instrument, read=instrument.read: order.append(i.name) or read()  # type: ignore[method-assign]
+    for task, speed in zip(line.poller.tasks, (9600, 19200, 9600), strict=True):
+        task.device.speed = speed  # type: ignore[attr-defined]
+    line.run(10)
+    assert order == ["a", "c", "b", "b", "a", "c"]
+    line.instruments[1].go_silent()
+    line.run(5)
+    order.clear()
+    line.run(5)
+    assert order == ["a", "c", "b"]
+
+
+def test_on_a_line_that_is_never_idle_the_silent_one_has_its_turn_all_the_same() -> None:
+    """It waits one interval, not for ever."""
+    line = Line()
+    line.instruments[0].go_silent()
+    asked = []
+    for _ in range(200):
+        line.poller.turn()
+        line.clock.advance(3)  # three devices at 5 s would need 9
+        asked.append(line.instruments[0].asked)
+    assert 5 < asked[-1] < 40
+    assert line.instruments[1].asked > 60
+
+
+def test_a_busy_instrument_is_asked_again_and_misses_nothing() -> None:
+    """Codes 5 and 6 are no failure of the line, and no loss of the instrument."""
+    line = Line()
+    line.instruments[0].go_silent(3, DeviceBusy("a: exception 6 (device busy) to holding register 1"))
+    line.run(5)
+    assert line.instruments[0].asked == 4
+    assert line.recorder.state("a").failures == 0
+    batch = line.recorder.take()
+    assert (batch.misses, batch.events) == ([], [])
+    assert [r.device for r in batch.readings] == ["b", "c", "a"]
+    line.run(5)
+    assert line.instruments[0].asked == 5  # in its old rhythm
+
+
+def test_an_instrument_that_is_always_busy_misses_its_polls() -> None:
+    """One miss for four requests, with its reason."""
+    line = Line()
+    line.instruments[0].go_silent(error=DeviceBusy("a: exception 6 (device busy) to holding register 1"))
+    line.run(10)
+    assert line.missed() == {("a", Reason.EXCEPTION): 2}
+
+
+def test_a_stuck_line_is_an_event_of_its_own() -> None:
+    """Bytes without end are another errand than an adapter that is gone."""
+    line = Line()
+    line.instruments[0].go_silent(1, LineStuck("/dev/ttyUSB0: the line does not fall silent"))
+    line.run(20)
+    assert [i.asked for i in line.instruments] == [4, 3, 3]  # the others are not asked on a line that is stuck
+    assert [(e.code, e.arguments.get("error")) for e in line.recorder.take().events] == [
+        ("line_stuck", "/dev/ttyUSB0: the line does not fall silent"),
+        ("port_back", None),
+    ]
+
+
+class Adapter:
+    """A port that is there or not."""
+
+    def __init__(self) -> None:
+        self.there, self.opened = False, 0
+
+    def open(self) -> None:
+        """Come up, or say what is wrong."""
+        self.opened += 1
+        if not self.there:
+            raise PortLost("/dev/ttyUSB0: cannot be opened: No such file or directory")
+
+
+def test_a_port_is_tried_every_other_second_however_rarely_its_devices_are_polled() -> None:
+    """Back after a minute of absence, it is open within two seconds, and every device is asked at once."""
+    adapter = Adapter()
+    line = Line(polled=600, reopen=adapter.open)
+    line.run(600)
+    for instrument in line.instruments:
+        instrument.go_silent(error=PortLost("/dev/ttyUSB0: the port is lost: Input/output error"))
+    line.run(60)
+    assert 25 <= adapter.opened <= 31
+    before = sum(i.asked for i in line.instruments)
+    adapter.there = True
+    for instrument in line.instruments:
+        instrument.come_back()
+    line.run(3)
+    assert sum(i.asked for i in line.instruments) - before == 3
+    assert [e.code for e in line.recorder.take().events] == ["port_lost", "port_back"]
+
+
+class Counts:
+    """Statistics as a bus keeps them, of one kind."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+
+    def so_far(self) -> dict[str, Any]:
+        """Everything."""
+        return {"requests": self.requests, "leftover_bytes": 0, "worst_ms": 20.5}
+
+    def since(self, before: dict[str, Any]) -> dict[str, Any]:
+        """What was added."""
+        return self.so_far() | {"requests": self.requests - before.get("requests", 0)}
+
+
+def test_each_hour_of_a_device_is_kept_as_a_record_and_the_rest_at_a_stop() -> None:
+    """One row for the hour it was counted in; nothing where nothing was asked."""
+    line = Line()
+    counts = Counts()
+    line.poller.tasks[0].device.statistics = counts  # type: ignore[attr-defined]
+    line.clock.advance(1800)
+    counts.requests = 360
+    line.poller.turn()
+    assert line.recorder.take().records == []
+    line.clock.advance(1800)
+    counts.requests = 720
+    line.poller.turn()
+    line.poller.tasks[0].failures = 3
+    line.clock.advance(600)
+    counts.requests = 840
+    line.stop.set()
+    line.poller.run()
+    kept = line.recorder.take().records
+    assert [(r.kind, r.device, r.at - START) for r in kept] == [
+        ("line", "a", timedelta(0)),
+        ("line", "a", timedelta(hours=1)),
+    ]
+    assert [(r.body["seconds"], r.body["requests"], r.body["backoff_seconds"]) for r in kept] == [
+        (3600, 720, 0.0),
+        (600, 120, 4.0),
+    ]
+    assert {r.body["bus"] for r in kept} == {"line"}
