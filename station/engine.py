@@ -103,7 +103,6 @@ class Engine:
         self._offset, self._stepped = self._wall_offset(), False
         self._host_trust, self._set_by_platform = trusted, False
         self._was_set = Event()
-        self.pollers = [self._poller(*bus) for bus in (self._buses() if buses is None else buses)]
         self._pins = pins
         counted = () if pins is None else self._counted(pins)
         self.pollers = [self._poller(*bus) for bus in (*(self._buses() if buses is None else buses), *counted)]
