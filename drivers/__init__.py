@@ -2,6 +2,7 @@
 
 DRIVERS = {
     "modbus": "drivers.modbus:ModbusDevice",
+    "analyser": "drivers.analyser:Analyser",
     "stream": "drivers.stream:StreamDevice",
     "bam1020": "drivers.bam1020:Bam1020",
 }

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Self
 
 from drivers import faults, modbus
+from drivers.analyser import AnalyserSettings
 from drivers.base import BusSettings, ProfileError
 from drivers.bus import SWITCH_SECONDS
 from drivers.emulated import BUSY, DEVICE_FAILURE, WRITE_MANY, EmulatedUnit, Values, number_at
+from drivers.emulated_analyser import EmulatedAnalyser
 from drivers.faults import LINE_FAULTS
 from drivers.line import TABLE, Line, bits_per_character, crc16
 from drivers.port import Speed, seen_speed
@@ -337,23 +339,38 @@ class EmulatedBus:
 
 def emulated_bus(
     settings: BusSettings,
-    devices: Sequence[modbus.ModbusSettings],
+    devices: Sequence[modbus.ModbusSettings | AnalyserSettings],
     folders: Sequence[Path] = (),
     values: Mapping[str, Values | Callable[[], Values]] | None = None,
     *,
     link: Path | None = None,
     pace: bool = True,
     seed: int = 0,
+    speed: float = 1.0,
 ) -> EmulatedBus:
-    """The line of *settings* with its *devices* on it; *values* holds a replay by device name."""
+    """The line of *settings* with its *devices* on it; *values* holds a replay by device name.
+
+    Analysers work *speed* times as fast as they would.
+    """
     given = values or {}
-    units = [EmulatedUnit(load(d.profile, folders), d.unit_id, d.variant, given.get(d.name)) for d in devices]
+    units = [_emulated(device, folders, given.get(device.name), speed) for device in devices]
     bits = bits_per_character(settings.parity, settings.stopbits)
     speeds = {d.unit_id: d.speed(settings) for d in devices}
     try:
         return EmulatedBus(settings.baudrate, bits, units, link=link, pace=pace, speeds=speeds, seed=seed)
     except ValueError as error:
         raise ProfileError(f"bus {settings.name}: {error}") from error
+
+
+def _emulated(
+    device: modbus.ModbusSettings | AnalyserSettings,
+    folders: Sequence[Path],
+    values: Values | Callable[[], Values] | None,
+    speed: float,
+) -> EmulatedUnit:
+    if isinstance(device, AnalyserSettings):
+        return EmulatedAnalyser(device, values, speed=speed)
+    return EmulatedUnit(load(device.profile, folders), device.unit_id, device.variant, values)
 
 
 def _sharpen_timers() -> None:

@@ -39,16 +39,10 @@ Cycle = Generator[float, None, list[Sample]]  # yields the seconds it waits, ret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModbusSettings(DeviceSettings):
-    """The keys of a [[bus.device]] table whose driver is "modbus"."""
+class UnitSettings(DeviceSettings):
+    """The keys of an instrument with a Modbus address."""
 
-    profile: str = setting(text="which instrument it is: a file of drivers/profiles or of your own folder")
     unit_id: int = setting(low=1, high=255, text="its Modbus address")
-    variant: str | None = setting(None, text="which layout of the profile, where it has several")
-    confirmed: bool = setting(False, text="the uncertain parts of the profile were checked on this instrument")
-    clean_minutes: float | None = setting(
-        None, low=1, high=10080, text="how often the station starts its wiper; without it the probe's own clock does"
-    )
     baudrate: int | None = setting(None, choices=BAUDRATES, text="bit/s, where it cannot be set as the line is")
     parity: str | None = setting(None, choices=("N", "E", "O"), text="parity, where it is not the line's")
     stopbits: int | None = setting(None, choices=(1, 2), text="stop bits, where they are not the line's")
@@ -56,6 +50,18 @@ class ModbusSettings(DeviceSettings):
     def speed(self, bus: BusSettings) -> Speed:
         """How it is spoken to on *bus*."""
         return Speed(self.baudrate or bus.baudrate, self.parity or bus.parity, self.stopbits or bus.stopbits)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModbusSettings(UnitSettings):
+    """The keys of a [[bus.device]] table whose driver is "modbus"."""
+
+    profile: str = setting(text="which instrument it is: a file of drivers/profiles or of your own folder")
+    variant: str | None = setting(None, text="which layout of the profile, where it has several")
+    confirmed: bool = setting(False, text="the uncertain parts of the profile were checked on this instrument")
+    clean_minutes: float | None = setting(
+        None, low=1, high=10080, text="how often the station starts its wiper; without it the probe's own clock does"
+    )
 
 
 class ModbusDevice:
@@ -75,9 +81,13 @@ class ModbusDevice:
         self, settings: ModbusSettings, bus: Bus, folders: Sequence[Path], now: Callable[[], datetime]
     ) -> None:
         profile = load(settings.profile, folders).chosen(settings.variant)
+        _usable(settings, profile)
+        self._begin(settings, profile, bus, now)
+        self._clean_seconds = 60 * (settings.clean_minutes or 0)
+
+    def _begin(self, settings: UnitSettings, profile: Profile, bus: Bus, now: Callable[[], datetime]) -> None:
         self.name = settings.name
         self.parameters = _selected(settings, profile)
-        _usable(settings, profile)
         self.units: Mapping[str, str] = {
             r.parameter: r.unit for r in profile.registers if r.parameter in self.parameters
         }
@@ -97,8 +107,7 @@ class ModbusDevice:
         self._warm_at = 0.0  # on the bus's monotonic clock, as all that follows
         self._asked_at = -math.inf
         self._held_until: dict[str, float] = {}  # by parameter: after a wiper
-        self._clean_seconds = 60 * (settings.clean_minutes or 0)
-        self._clean_at = 0.0
+        self._clean_seconds = self._clean_at = 0.0
         self._started = False  # whether the steps of its start are done
         self._cycle: Cycle | None = None
         self._pending_at: float | None = None
@@ -436,7 +445,7 @@ def _same(got: float | None, raw: float) -> bool:
     return got is not None and (got == raw or (got != got and raw != raw))
 
 
-def _patience(settings: ModbusSettings, profile: Profile) -> float:
+def _patience(settings: DeviceSettings, profile: Profile) -> float:
     """How long no value may come while all is well: waits of a measurement, a wiper, the reads of a mean."""
     waits = sum(step.seconds for step in profile.steps)
     hold = max((action.hold_seconds for action in profile.actions), default=0.0)
@@ -462,7 +471,7 @@ def _usable(settings: ModbusSettings, profile: Profile) -> None:
             raise ProfileError(f"profile {profile.name}: cleaning writes protected registers, which no poll may")
 
 
-def _selected(settings: ModbusSettings, profile: Profile) -> tuple[str, ...]:
+def _selected(settings: DeviceSettings, profile: Profile) -> tuple[str, ...]:
     for parameter in settings.parameters:
         if parameter not in profile.parameters:
             raise ProfileError(

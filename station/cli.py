@@ -338,7 +338,7 @@ def emulate_bus(
         for device, path in (_pair(text, "--csv") for text in files)
     }
     stop = _stop_signal()
-    with lines(_load(file), replays, links, seed) as found:
+    with lines(_load(file), replays, links, seed, speed) as found:
         for device, fault in (_pair(text, "--fault") for text in faults):
             found.set_fault(device, fault)
         for name, bus in found.buses.items():

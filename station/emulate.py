@@ -74,8 +74,13 @@ class Lines:
 
 
 @contextlib.contextmanager
-def lines(loaded: Loaded, replays: Mapping[str, Replay], links: Path | None = None, seed: int = 0) -> Iterator[Lines]:
-    """The devices of *loaded* on pseudo-terminals, linked at their configured ports or in the folder *links*."""
+def lines(
+    loaded: Loaded, replays: Mapping[str, Replay], links: Path | None = None, seed: int = 0, speed: float = 1.0
+) -> Iterator[Lines]:
+    """The devices of *loaded* on pseudo-terminals, linked at their configured ports or in the folder *links*.
+
+    Analysers work *speed* times as fast as they would.
+    """
     names = {device.name for bus in loaded.config.bus for device in bus.device}
     for name in replays:
         if name not in names:
@@ -93,7 +98,7 @@ def lines(loaded: Loaded, replays: Mapping[str, Replay], links: Path | None = No
                 found.buses[bus.name] = stack.enter_context(stream)
                 found.units[settings[0].name] = stream.instrument
                 continue
-            emulated = emulated_bus(bus, settings, loaded.profile_folders, values, link=link, seed=seed)
+            emulated = emulated_bus(bus, settings, loaded.profile_folders, values, link=link, seed=seed, speed=speed)
             found.buses[bus.name] = stack.enter_context(emulated)
             found.units |= {d.name: emulated.units[d.unit_id] for d in settings}
         yield found

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from drivers import INPUTS, OUTPUTS
+from drivers.analyser import AnalyserSettings, CommandSettings, PlaceSettings
 from drivers.bam1020 import BamSettings
 from drivers.base import DeviceSettings
 from drivers.captured import FAULTS
@@ -212,6 +213,13 @@ def own_keys(driver: str, settings: type[DeviceSettings]) -> Iterator[str]:
     yield from _key_rows(one for one in fields(settings) if one.name not in common)
 
 
+def inline_keys(settings: type[Any]) -> Iterator[str]:
+    """The keys of an inline table."""
+    yield "| key | default | meaning |"
+    yield "| --- | --- | --- |"
+    yield from _key_rows(fields(settings))
+
+
 def streams() -> Iterator[str]:
     """The stream instruments as a Markdown table."""
     yield "| profile | instrument | parameters | serial | a record | grade |"
@@ -341,6 +349,9 @@ def blocks(file: str) -> dict[str, str]:
         made = {
             "device-keys": device_keys(),
             "stream-keys": own_keys("stream", StreamSettings),
+            "analyser-keys": own_keys("analyser", AnalyserSettings),
+            "place-keys": inline_keys(PlaceSettings),
+            "command-keys": inline_keys(CommandSettings),
             "bam-keys": own_keys("bam1020", BamSettings),
             "decode-faults": decode_faults(),
             "profiles": profiles(),
