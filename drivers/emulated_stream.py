@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from drivers import faults
 from drivers.bam1020 import REPLY_SECONDS, BamSettings, factor, offset
 from drivers.base import BusSettings
 from drivers.emulated import Values
@@ -15,7 +16,6 @@ from drivers.emulator import LATE_SECONDS, EmulatedBus
 from drivers.line import bits_per_character
 from drivers.records import Format
 from drivers.stream import StreamSettings, chosen_fields, format_of
-from station.model import did_you_mean
 
 FAULTS: Mapping[str, str] = {
     "silent": "sends nothing",
@@ -85,10 +85,8 @@ class _Faulty:
     fault: str | None = None
 
     def fail(self, fault: str) -> None:
-        """Show *fault*, one of FAULTS, until recover."""
-        if fault not in FAULTS:
-            raise ValueError(f"no fault {fault!r}{did_you_mean(fault, FAULTS)}; there are {', '.join(FAULTS)}")
-        self.fault = fault
+        """Show *fault* until recover: one of FAULTS, or several with their rates ("half:0.1,noise:0.02")."""
+        self.fault = faults.checked(fault, FAULTS)
 
     def recover(self) -> None:
         """Talk properly again."""
@@ -112,8 +110,8 @@ class EmulatedInstrument(_Faulty):
         self._fields = chosen_fields(settings, self.format)
         self._write = WRITERS[settings.profile]
 
-    def record(self) -> bytes | None:
-        """The present record, or None where the instrument would say nothing."""
+    def record(self, fault: str | None = None) -> bytes | None:
+        """The present record, showing *fault* if it is its own, or None where the instrument would say nothing."""
         values = self.values() if callable(self.values) else self.values
         shown = {f.parameter: values.get(f.parameter, f.example) for f in self._fields}
         missing = any(value is None for value in shown.values())
@@ -123,12 +121,12 @@ class EmulatedInstrument(_Faulty):
         for other in self.format.fields:  # a frame holds what was not asked for, too
             if other.name not in raw and other.parameter not in self.format.optional:
                 raw[other.name] = other.example / other.scale
-        return self._write(raw, missing or self.fault == "status")
+        return self._write(raw, missing or fault == "status")
 
-    def answer(self, request: bytes) -> bytes | None:
+    def answer(self, request: bytes, fault: str | None = None) -> bytes | None:
         """What it says to *request*, or None."""
         if request == self.format.ask:
-            return self.record()
+            return self.record(fault)
         for verb, order in (self.format.orders or {}).items():
             if request == order.sent:
                 self.done.append(verb)
@@ -152,21 +150,21 @@ class EmulatedBam(_Faulty):
         self.values: Values | Callable[[], Values] = {} if values is None else values
         self._settings, self._now = settings, now
 
-    def record(self) -> bytes | None:
+    def record(self, fault: str | None = None) -> bytes | None:
         """The last full hour's record."""
         values = self.values() if callable(self.values) else self.values
         words = [self._stamp()]
         for parameter in self._settings.columns:
             value = values.get(parameter, 20.0)
-            missing = value is None or self.fault == "status"
+            missing = value is None or fault == "status"
             words.append(" " * 7 if missing else f"{(value or 0.0) / factor(self._settings, parameter):7.3f}")
         return ",".join(words).encode() + b"\r\n"
 
-    def answer(self, request: bytes) -> bytes | None:
+    def answer(self, request: bytes, fault: str | None = None) -> bytes | None:
         """The header, or the record."""
         if request in (b"\x1bQCH\r", b"\x1bQH\r"):
             return ",".join([self._settings.time_column, *self._settings.columns.values()]).encode() + b"\r\n"
-        return self.record()
+        return self.record(fault)
 
     def _stamp(self) -> str:
         hour = self._now().astimezone(offset(self._settings.timezone)).replace(minute=0, second=0, microsecond=0)
@@ -198,7 +196,11 @@ class EmulatedStream(EmulatedBus):
 
     def talk(self) -> None:
         """Have a record sent now."""
-        self._have_done(self._emit)
+
+        def errand() -> None:
+            self._emit()
+
+        self._have_done(errand)
 
     # -- in the emulator's own thread
 
@@ -216,19 +218,21 @@ class EmulatedStream(EmulatedBus):
     def _send_due(self) -> None:
         now = time.monotonic()
         if self._next_at and self._next_at <= now and self._terminal is not None:
-            self._emit()
-            self._plan(now + self._every * (LATE_PERIODS if self.instrument.fault == "late" else 1))
+            fault = self._emit()
+            self._plan(now + self._every * (LATE_PERIODS if fault == "late" else 1))
         super()._send_due()
 
-    def _emit(self) -> None:
-        self._send(self.instrument.record(), time.monotonic())
+    def _emit(self) -> str | None:
+        """Send a record; the fault it shows."""
+        fault = faults.drawn(self.instrument.fault, self._random)
+        self._send(self.instrument.record(fault), time.monotonic(), fault)
+        return fault
 
-    def _send(self, record: bytes | None, begins: float) -> None:
-        fault = self.instrument.fault
+    def _send(self, record: bytes | None, begins: float, fault: str | None) -> None:
         if record is None or fault == "silent":
             return
         if fault == "noise":
-            record = self._spoilt(record)
+            record = faults.spoilt(record, self._random)
         elif fault == "half":
             record = record[: len(record) // 2]
         self.statistics.replies += 1
@@ -241,8 +245,9 @@ class EmulatedStream(EmulatedBus):
             at, question = min(begun)
             self._received = self._received[at + len(question) :]
             self.statistics.requests += 1
-            late = self.instrument.reply_seconds + LATE_SECONDS if self.instrument.fault == "late" else 0.0
-            self._send(self.instrument.answer(question), now + late)
+            fault = faults.drawn(self.instrument.fault, self._random)
+            late = self.instrument.reply_seconds + LATE_SECONDS if fault == "late" else 0.0
+            self._send(self.instrument.answer(question, fault), now + late, fault)
 
 
 def emulated_stream(
@@ -252,8 +257,9 @@ def emulated_stream(
     *,
     link: Path | None = None,
     pace: bool = True,
+    seed: int = 0,
 ) -> EmulatedStream:
     """The line of *settings* with *device* on it; *values* holds a replay."""
     bits = bits_per_character(settings.parity, settings.stopbits)
     instrument = EmulatedBam(device, values) if isinstance(device, BamSettings) else EmulatedInstrument(device, values)
-    return EmulatedStream(instrument, settings.baudrate, bits, link=link, pace=pace)
+    return EmulatedStream(instrument, settings.baudrate, bits, link=link, pace=pace, seed=seed)

@@ -61,7 +61,9 @@ class Format:
 
     Lines end with a line feed; their *length* in characters counts it, where it is fixed.  Frames begin with
     *begins* and have *length* bytes.  *ask* is what has to be sent for a record; without it records come by
-    themselves every *every_seconds*.  *variants* are the parameters the nameless field may be.
+    themselves every *every_seconds*.  Answers without a checksum count when two of three *agree* within so much:
+    a flipped bit makes another digit, and nothing else would tell.  *variants* are the parameters the nameless
+    field may be.
     """
 
     maker: str
@@ -78,6 +80,7 @@ class Format:
     every_seconds: float = 1.0
     ask: bytes = b""
     reply_seconds: float = 1.0
+    agree: float | None = None
     orders: Mapping[str, Order] | None = None
     variants: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()  # parameters taken only when station.toml asks for them
@@ -376,6 +379,7 @@ FORMATS: Mapping[str, Format] = {
         baudrate=9600,
         read=sics,
         ask=b"SI\r\n",
+        agree=0.01,
         orders={"tare": Order(b"T\r\n", b"T S")},
         fields=_MASS,
     ),
@@ -388,6 +392,7 @@ FORMATS: Mapping[str, Format] = {
         baudrate=9600,
         read=sbi,
         ask=b"\x1bP\r\n",
+        agree=0.01,
         orders={"tare": Order(b"\x1bU\r\n")},
         fields=_MASS,
     ),

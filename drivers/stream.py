@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 PERIODS_OF_PATIENCE = 2.5  # a stream is silent when for so many of its own periods no record came
 LONGEST_LISTENING = 5.0  # seconds one poll listens at most; a slower stream is listened to over several
+MOST_ASKED = 3  # answers taken until two agree
 GAP_SECONDS = 0.3  # nobody pauses so long within a record: what comes after it begins one
 ONLY_UNIT = 0  # under which the line's statistics are kept
 
@@ -78,13 +79,7 @@ class StreamDevice:
         self.statistics.requests += 1
         bad, dropped, self._came = self._records.bad, self._records.dropped_bytes, 0
         try:
-            record = None
-            if self._format.ask:
-                self._ask()
-            else:
-                record = self._waiting()
-            while record is None and (left := deadline - self._bus.monotonic()) > 0:
-                record = self._newest(self._hear(left))
+            record = self._agreed(patience) if self._format.ask else self._waiting() or self._next(deadline)
         except PortLost:
             self._records.restart()
             raise
@@ -121,9 +116,28 @@ class StreamDevice:
     def _patience(self) -> float:
         return self._format.reply_seconds if self._format.ask else PERIODS_OF_PATIENCE * self._format.every_seconds
 
-    def _ask(self) -> None:
-        self._records.restart()
-        self._bus.say(self._format.ask)
+    def _next(self, deadline: float) -> Record | None:
+        """The next record that is completed before *deadline*."""
+        record = None
+        while record is None and (left := deadline - self._bus.monotonic()) > 0:
+            record = self._newest(self._hear(left))
+        return record
+
+    def _agreed(self, patience: float) -> Record | None:
+        """The answer that agrees with one before it, None where an answer is missing; raise BadReply if none does."""
+        seen: list[Record] = []
+        while len(seen) < MOST_ASKED:
+            self._records.restart()
+            self._bus.say(self._format.ask)
+            record = self._next(self._bus.monotonic() + patience)
+            if record is None or self._format.agree is None:
+                return record
+            if any(_same(record, other, self._format.agree) for other in seen):
+                return record
+            seen.append(record)
+        self.statistics.bad_replies += 1
+        said = ", ".join(str(next(iter(record.values.values()))) for record in seen)
+        raise BadReply(f"{self._bus.settings.port}: of {MOST_ASKED} answers of {self.name} no two agree: {said}")
 
     def _waiting(self) -> Record | None:
         """The newest record that waited in the port, unless it may be older than the instrument's period."""
@@ -166,6 +180,14 @@ class StreamDevice:
         why = f"; {bad} were none, the last for {self._records.last_fault}" if bad else ""
         hint = f"; {self.hints[0]}" if self.hints else ""
         return BadReply(f"{port}: {self._came} bytes and no record of {self.name} within {patience:g} s{why}{hint}")
+
+
+def _same(record: Record, other: Record, within: float) -> bool:
+    """Whether both say the same, numbers *within* so much."""
+    if record.condition != other.condition or record.values.keys() != other.values.keys():
+        return False
+    pairs = [(value, other.values[name]) for name, value in record.values.items()]
+    return all(a == b or (a is not None and b is not None and abs(a - b) <= within) for a, b in pairs)
 
 
 def _sample(field: Field, record: Record, time: datetime) -> Sample:

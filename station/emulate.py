@@ -94,7 +94,7 @@ def lines(
             values = {d.name: replays[d.name].values() for d in bus.device if d.name in replays}
             settings: Sequence[Any] = bus.device
             if settings and settings[0].alone:
-                stream = emulated_stream(bus, settings[0], values.get(settings[0].name), link=link)
+                stream = emulated_stream(bus, settings[0], values.get(settings[0].name), link=link, seed=seed)
                 found.buses[bus.name] = stack.enter_context(stream)
                 found.units[settings[0].name] = stream.instrument
                 continue

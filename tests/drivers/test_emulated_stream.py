@@ -7,7 +7,7 @@ from drivers.bus import Bus
 from drivers.emulated_stream import FAULTS, WRITERS, EmulatedInstrument, EmulatedStream
 from drivers.records import FORMATS, Records
 from drivers.stream import StreamDevice, StreamSettings
-from station.model import Mark
+from station.model import Mark, replace
 from tests.drivers.fakes import NOON
 from tests.drivers.test_records import AQT, ES, PMS
 
@@ -123,6 +123,23 @@ def test_an_adapter_pulled_out_is_a_lost_port_and_found_again(tmp_path):
 def test_a_missing_value_is_silence_from_a_sensor_and_no_stable_weight_from_a_balance():
     assert emulated("nova-sds011", {"pm10": None}).record() is None
     assert emulated("sbi-balance", {"collector_mass": None}).record() == b"+    0.000    \r\n"
+
+
+def test_faults_come_at_their_rates_and_none_becomes_a_value():
+    """200 polls of a balance, a tenth of whose answers is spoilt and a tenth breaks off: the weight, or an error."""
+    with EmulatedStream(emulated("mtsics-balance"), seed=5, pace=False) as stream:
+        balance = device(stream)
+        balance._format = replace(balance._format, reply_seconds=0.03)
+        stream.instrument.fail("noise:0.1,half:0.1")
+        values = []
+        for _ in range(200):
+            try:
+                values += [s.value for s in balance.read()]
+            except (BadReply, NoReply):
+                continue
+        assert len(values) > 100
+        assert max(abs(value - 1042.3817) for value in values) <= 0.01
+        balance._bus.close()
 
 
 def test_an_unknown_fault_names_the_nearest():

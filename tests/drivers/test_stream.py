@@ -187,6 +187,19 @@ def test_a_balance_is_asked_and_its_stable_weight_is_the_mass():
     assert port.written[0][1] == b"SI\r\n"
 
 
+def test_a_digit_that_was_flipped_on_the_line_is_outvoted():
+    """No answer of a balance carries a checksum."""
+    answers = iter([b"1042.3817", b"1042.3867"])
+    device, port = instrument("mtsics-balance", lambda _: [(0.05, b"S S    " + next(answers) + b" g\r\n")])
+    assert device.read()[0].value == 1042.3867  # five milligrams apart may be the weight itself
+    answers = iter([b"1.0", b"2.0", b"3.0"])
+    with pytest.raises(BadReply, match=r"of 3 answers of it no two agree: 1\.0, 2\.0, 3\.0$"):
+        device.read()
+    answers = iter([b"1042.3817", b"1052.3817", b"1042.3818"])
+    assert device.read()[0].value == 1042.3818
+    assert len(port.written) == 2 + 3 + 3
+
+
 def test_an_unstable_weight_is_no_mass():
     device, _ = instrument("sbi-balance", lambda _: [(0.05, b"+ 1042.38     \r\n")])
     (mass,) = device.read()
@@ -195,7 +208,7 @@ def test_an_unstable_weight_is_no_mass():
 
 
 def test_a_late_answer_is_not_taken_for_the_next_one():
-    answers = iter([[(3.0, b"S S    1.0000 g\r\n")], [(0.05, b"S S    2.0000 g\r\n")]])
+    answers = iter([[(3.0, b"S S    1.0000 g\r\n")], *[[(0.05, b"S S    2.0000 g\r\n")]] * 2])
     device, port = instrument("mtsics-balance", lambda _: next(answers))
     with pytest.raises(NoReply, match=r"no record of it to the question within 1 s"):
         device.read()
