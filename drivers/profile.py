@@ -5,6 +5,7 @@ An operator's folder is searched before the profiles that ship.
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -332,7 +333,7 @@ def load(name: str, folders: Sequence[Path] = ()) -> Profile:
     searched = [*folders, SHIPPED]
     for folder in searched:
         path = folder / f"{name}.toml"
-        if Path(name).name == name and path.is_file():
+        if Path(name).name == name and os.path.isfile(path):  # noqa: PTH113 (is_file raises: name too long)
             return read(path)
     known = {p.stem for folder in searched for p in folder.glob("*.toml")}
     places = ", ".join(str(folder) for folder in searched)

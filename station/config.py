@@ -44,7 +44,7 @@ def resolve(target: str) -> Any:
 def _pick(registry: Mapping[str, str], key: str, default: str) -> Any:
     def pick(table: Mapping[str, Any]) -> Any:
         word = table.get(key, default)
-        if word not in registry:
+        if not isinstance(word, str) or word not in registry:
             known = ", ".join(registry)
             raise ValueError(f'{key}: "{word}" is not one of {known}{did_you_mean(str(word), registry)}')
         return resolve(registry[word]).Settings
@@ -240,14 +240,19 @@ def make_device(settings: DeviceSettings, line: Bus, folders: Sequence[Path]) ->
     return device
 
 
+def is_there(path: Path) -> bool:
+    """Whether *path* can be found; a name no file can have, or in a closed folder, cannot."""
+    return os.path.exists(path)  # noqa: PTH110 (Path.exists raises: name too long)
+
+
 def secret_path(name: str, folder: Path) -> Path:
     """Where credential *name* lies: with systemd, beside station.toml, or in the folder secrets there."""
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-    if credentials and (Path(credentials) / name).is_file():
+    if credentials and is_there(Path(credentials) / name):
         return Path(credentials) / name
     beside = folder / name
     within = folder / "secrets" / name  # what systemd reads on the service's behalf (systemd/README.md)
-    return within if not beside.exists() and within.parent.is_dir() else beside
+    return within if not is_there(beside) and within.parent.is_dir() else beside
 
 
 def parse_zone(text: str) -> timezone:
@@ -520,7 +525,7 @@ def _warnings(config: Config, folder: Path, units_of: Mapping[str, Mapping[str, 
 
         yield from wiring.warnings(config)
     for b, bus in enumerate(config.bus):
-        if not Path(bus.port).exists():
+        if not is_there(Path(bus.port)):
             yield Fault(f"bus[{b}].port", f"{bus.port} is not there now; the station will wait for it")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from station.loader import Fault
 
 # A table that can be left out by itself; an uplink's own points stand and fall with it.
-_TABLE = r"\b(?:(point|uplink)\[(\d+)\]|(bus)\[(\d+)\](?:\.device\[(\d+)\])?)"
+_TABLE = r"(?<![.\w])(?:(point|uplink)\[(\d+)\]|(bus)\[(\d+)\](?:\.device\[(\d+)\])?)"
 _STAND_IN = {"name": "-", "data_folder": "-"}  # for a [station] with faults: nothing else depends on it
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -343,3 +345,49 @@ def test_a_speed_unlike_the_maker_s_is_mentioned_and_no_fault(folder: Path) -> N
     assert [w.partition("bus[2]")[2] for w in load(path).warnings if "shipped" in w] == [
         ".device[0]: the line is set to 19200 8N1, the instrument is shipped with 9600 8N1"
     ]
+
+
+VALUES = [
+    *("1", "-1", "0", "1e308", "1e-320", "nan", "-inf", "true", "9223372036854775808", "07:32:00", "1979-05-27"),
+    *(
+        '""',
+        '"x"',
+        r'"\u0000"',
+        '"../../x"',
+        '"/dev/null"',
+        '"."',
+        '"/"',
+        '"站"',
+        '"a/b"',
+        '"+99:00"',
+        f'"{"a" * 5000}"',
+    ),
+    *("[]", "[1]", '["a"]', "[[1]]", "{}", "{a = 1}", "{pm25 = 1}", "{pm25 = [nan, inf]}", '{pm25 = "x"}', "[{}]"),
+]
+KEYS = ["calibration", "range", "points", "allow", "units", "codes", "variant", "driver", "key_file", "ack", "gap_ms"]
+TABLES = ["[[uplink.point]]", "[[point]]", "[[bus]]", "[[bus.device]]", "[station]", "[retention]", "[dustfall]"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_nothing_that_can_be_written_makes_check_stumble(folder: Path, seed: int) -> None:
+    """Values swapped, lines lost, doubled and put in: it can be used, or the faults are told."""
+    chance = random.Random(seed)
+    usable = 0
+    for _ in range(200):
+        lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
+        for _ in range(chance.choice([1, 1, 2, 4])):
+            at, how = chance.randrange(len(lines)), chance.random()
+            if how < 0.6:
+                key, equals, _ = lines[at].partition(" = ")
+                lines[at] = f"{key} = {chance.choice(VALUES)}" if equals else lines[at]
+            elif how < 0.7:
+                lines.pop(at)
+            elif how < 0.8:
+                lines.insert(at, chance.choice(lines))
+            else:
+                lines.insert(at, chance.choice([f"{chance.choice(KEYS)} = {chance.choice(VALUES)}", *TABLES]))
+        (folder / "station.toml").write_text("\n".join(lines), encoding="utf-8")
+        with suppress(ConfigError):
+            load(folder / "station.toml")
+            usable += 1
+    assert 0 < usable < 200
