@@ -7,6 +7,7 @@ from drivers.line import Line, bits_per_character, crc16, read_request
 from drivers.profile import SHIPPED, Frame, Profile, Step, load, parse
 from drivers.registers import decode, plan_reads
 from tests.drivers.fakes import NOON, FakePort, FakeTime, bus_with
+from tests.frames import NOTE, completed, computed, lacking
 
 NAMES = sorted(path.stem for path in SHIPPED.glob("*.toml"))
 
@@ -90,6 +91,24 @@ def test_the_emulator_is_told_by_the_frame_and_answers_it(profile, frame):
 @pytest.mark.parametrize("profile", LAYOUTS, ids=lambda p: p.name)
 def test_what_a_shipped_instrument_is_told_stands_in_a_frame(profile):
     assert {frame.request[1:-2] for frame in profile.frames} >= told(profile).keys()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_computed_from_a_map_is_what_its_frames_say(name):
+    """The bytes are made anew in tests/frames.py; mend what lacks with: python -m tests.frames FILE"""
+    profile = load(name)
+    assert lacking(profile) == []
+    own = {(f.variant, f.request): f for f in profile.frames if f.note == NOTE}
+    compared = [frame for frame in computed(profile) if (frame.variant, frame.request) in own]
+    for frame in compared:
+        assert own[frame.variant, frame.request].response == frame.response
+        assert own[frame.variant, frame.request].values == pytest.approx(frame.values)
+
+
+def test_a_profile_without_frames_gets_them_all():
+    text = SHIPPED.joinpath("aqualabo-c4e.toml").read_text(encoding="utf-8")
+    bare = parse(completed(text.partition("[[frame]]")[0], "aqualabo-c4e"), "aqualabo-c4e")
+    assert {f.request: f.response for f in bare.frames} == {f.request: f.response for f in load("aqualabo-c4e").frames}
 
 
 @pytest.mark.parametrize("profile", LAYOUTS, ids=lambda p: p.name)

@@ -11,6 +11,7 @@ from drivers.line import read_request
 from drivers.modbus import ModbusDevice, ModbusSettings
 from drivers.profile import SHIPPED, Condition, Profile, load
 from drivers.registers import Request
+from station.config import load as load_config
 from station.model import Mark, Reason, Sample
 from tests.drivers.fakes import NOON, FakePort, FakeTime
 
@@ -152,3 +153,24 @@ def test_a_station_without_a_thermometer_has_no_temperature_and_one_at_zero_has(
         (0.0, Mark.N),
         (81.5, Mark.N),
     ]
+
+
+def test_a_station_of_every_shipped_instrument_is_configured_without_a_fault(tmp_path):
+    text = '[station]\nname = "s"\ndata_folder = "d"\n'
+    lines: dict[tuple[int, str, int], list[str]] = {}
+    for number, path in enumerate(sorted(SHIPPED.glob("*.toml"))):
+        profile = load(path.stem)
+        text += f'[[point]]\ncode = "p{number}"\nname = "p{number}"\nst = "22"\n'
+        device = f'[[bus.device]]\nname = "{profile.name}"\nprofile = "{profile.name}"\npoint = "p{number}"\n'
+        device += "".join(f'variant = "{variant.name}"\n' for variant in profile.variants[:1])
+        device += "confirmed = true\n" * bool(profile.uncertain)
+        setting = (profile.baudrate, profile.parity, profile.stopbits)
+        lines.setdefault(setting, []).append(device + f"poll_seconds = {max(5, profile.poll_minimum_seconds)}\n")
+    for (baudrate, parity, stopbits), devices in lines.items():
+        name = f"{baudrate}-{parity}{stopbits}"
+        text += f'[[bus]]\nname = "{name}"\nport = "/dev/{name}"\n'
+        text += f'baudrate = {baudrate}\nparity = "{parity}"\nstopbits = {stopbits}\n'
+        text += "".join(f"{device}unit_id = {unit_id}\n" for unit_id, device in enumerate(devices, 1))
+    (tmp_path / "station.toml").write_text(text)
+    config = load_config(tmp_path / "station.toml").config
+    assert {d.name for bus in config.bus for d in bus.device} == {path.stem for path in SHIPPED.glob("*.toml")}
