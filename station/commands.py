@@ -426,7 +426,7 @@ class CommandDesk:
         """Have an instrument's own bus do it between two polls; answered then, or when its time is up."""
         found = self._instrument(command)
         if found is None:
-            return _cannot("no instrument of this point can do that")
+            return self._on_pins(command) or _cannot("no instrument of this point can do that")
         poller, task = found
         once = _Once(answer, self._engine.clock.monotonic() + INSTRUMENT_SECONDS)
         with self._lock:
@@ -449,6 +449,17 @@ class CommandDesk:
 
         poller.submit(errand)
         return None
+
+    def _on_pins(self, command: Command) -> Result | None:
+        """A sample kept by the sampler on the board's own pins; None where that is not what is asked."""
+        linkage = self._engine.linkage
+        if command.verb != "keep_sample" or linkage is None:
+            return None
+        try:
+            kept = linkage.keep_sample(command.point, command.arguments.get("parameter"), command.platform)
+        except StationError as error:
+            return Result(Outcome.CONDITIONS, reason=str(error))
+        return None if kept is None else Result(Outcome.DONE, kept)
 
     def _kept(self, command: Command, task: Task, brought: Mapping[str, str]) -> Mapping[str, str]:
         """What an instrument's action *brought*, kept as a record where it is one."""

@@ -61,7 +61,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TURN = 0.2  # seconds between two looks at the pins; a change of a pin or a reading comes at once
-PULSE_TURN = 0.05  # while a sampler's pulse runs
 BATTERY_COMMIT_SECONDS = 10.0  # while the mains is gone, so much is lost at most when the battery ends
 PATIENCE = 2.0  # seconds that whoever stops the station waits for a turn to end
 HAND_SECONDS = 600.0  # how long a person's word holds unless said otherwise
@@ -231,21 +230,23 @@ class Linkage(Thread):
         """Turn until stopped; anything unforeseen is kept for the main thread, which ends the process."""
         try:
             while not self._engine.stop.is_set():
-                self._wait()
+                come = self._wait()
+                with self._lock:
+                    self._take(come)
                 self.turn()
         except BaseException as error:  # noqa: BLE001 - carried to the main thread, raised there
             self.failed = error
         finally:
             self.finish()
 
-    def _wait(self) -> None:
-        """Until a reading, a pin or the next turn."""
+    def _wait(self) -> Sequence[Reading] | None:
+        """Until readings come, which are returned, or a pin changes, or it is time for the next turn."""
         now = self._clock.monotonic()
         pulses = [one.pulse_ends - now for one in self._outputs.values() if one.past.on and one.sampler]
         try:
-            self._take(self._queue.get(timeout=max(0.001, min([TURN, *pulses]))))
+            return self._queue.get(timeout=max(0.001, min([TURN, *pulses])))
         except Empty:
-            return
+            return None
 
     def seen(self, readings: Sequence[Reading]) -> None:
         """From a bus thread: *readings* have come."""
@@ -327,8 +328,14 @@ class Linkage(Thread):
         for point in settings.affects:
             self._condition(point, settings.name, settings.reason, active, began, at)
         if settings.urgent:
+            self._tell_of_mains(active, at)
             self._battery_commit = now + BATTERY_COMMIT_SECONDS
-            self._engine.hurry()
+
+    def _tell_of_mains(self, gone: bool, at: datetime) -> None:
+        """A last word to the platforms that take site information, before the battery ends; and one when it is over."""
+        for point in self._points:
+            text = "mains power lost, on battery" if gone else "mains power is back"
+            self._keep("site_info", "", point=point, at=at, urgent=True, item="logger_log", value=text)
 
     def _condition(self, point: str, source: str, reason: Reason, active: bool, mono: float, at: datetime) -> None:
         """Begin or end what stands beside the readings of *point*; all are on record, though a reading holds one."""
@@ -587,6 +594,18 @@ class Linkage(Thread):
                 raise OutputRefused(f"{name}: the station stops")
             orders[action](one, seconds, reason, user)
             return self._live_output(one, self._clock.monotonic())
+
+    def keep_sample(self, point: str | None, parameter: str | None, user: str) -> dict[str, str] | None:
+        """For a platform: a pulse for the sampler of *point* now, with its time and bottle; None if there is none."""
+        for one in self._outputs.values():
+            rule = one.sampler
+            if rule is not None and point in (None, rule.point) and parameter in (None, rule.parameter):
+                with self._lock:
+                    if self._over:
+                        raise OutputRefused(f"{one.settings.name}: the station stops")
+                    self._on_by_hand(one, None, "asked for by the platform", user)
+                    return {"time": self._clock.now().isoformat(), "vase": str(one.bottle + 1)}
+        return None
 
     def _on_by_hand(self, one: _Output, seconds: float | None, reason: str, user: str) -> None:
         now, rule = self._clock.monotonic(), one.sampler

@@ -172,7 +172,8 @@ def verbs(engine: Engine) -> dict[str, Any]:
         words = (str(request.get(key) or "") for key in ("action", "name", "reason", "person"))
         action, name, reason, user = words
         found = linkage.order(action, name, None if seconds is None else float(seconds), reason, user)
-        engine.committed()
+        if not engine.committed():
+            raise StoreError(f"{name}: done, and not on record yet ({engine.store_error or 'the commit takes long'})")
         return found
 
     def pin(request: Mapping[str, Any]) -> Any:

@@ -16,7 +16,7 @@ from station.clock import EPOCH, ManualClock
 from station.conditions import Conditions
 from station.engine import Engine
 from station.linkage import FOREVER, OutputRefused
-from station.model import Kind, Mark, Reading, Reason, WrongArgument
+from station.model import Command, Kind, Mark, Outcome, Reading, Reason, WrongArgument
 from tests.station.conftest import CONFIG, START, Rig
 
 WIRED = (
@@ -315,6 +315,10 @@ def test_mains_failure_is_committed_at_once_and_often_from_then_on(rig: PinRig) 
     assert rig.engine.store.newest("reading") > stored
     rig.wire("mains", False)
     rig.run(7)
+    assert [(r.point, r.body["value"]) for r in rig.records("site_info")] == [
+        ("site", "mains power lost, on battery"),
+        ("site", "mains power is back"),
+    ]
     (back,) = rig.said("mains_back")
     assert back["lasted_seconds"] == 17.0
 
@@ -718,6 +722,40 @@ def test_a_person_may_take_a_sample(rig: PinRig) -> None:
     acknowledge(rig)
     (kept,) = rig.records("kept_sample")
     assert (kept.body["why"], kept.body["vase"]) == ("by_hand", 1)
+
+
+def ask(rig: PinRig, **arguments: str) -> Any:
+    """What the desk answers to a platform's keep_sample."""
+    results: list[Any] = []
+    command = Command("keep_sample", "district", "site", arguments, identity=f"Q{arguments}", issued=rig.clock.now())
+    assert rig.engine.desk.refusal(command) is None
+    rig.engine.desk.submit(command, results.append)
+    (result,) = results
+    return result
+
+
+def test_a_platform_may_have_a_sample_taken_and_is_told_time_and_bottle(make: Callable[..., PinRig]) -> None:
+    """HJ 212's 3015, as far as the platform is allowed to sample."""
+    rig = make(("realtime_seconds = 30", 'realtime_seconds = 30\nallow = ["sample"]'))
+    rig.run(1)
+    asked = rig.clock.now()
+    result = ask(rig)
+    assert (result.outcome, dict(result.values)) == (Outcome.DONE, {"time": asked.isoformat(), "vase": "1"})
+    rig.run(1, 0.1)
+    acknowledge(rig)
+    (kept,) = rig.records("kept_sample")
+    assert (kept.body["vase"], kept.body["why"], kept.at) == (1, "by_hand", asked)
+    assert rig.said("output_by_hand")[0]["user"] == "district"
+
+
+def test_a_platform_is_told_why_no_sample_can_be_taken(make: Callable[..., PinRig]) -> None:
+    rig = make(("realtime_seconds = 30", 'realtime_seconds = 30\nallow = ["sample"]'))
+    rig.wire("full", False)
+    rig.run(2)
+    result = ask(rig)
+    assert (result.outcome, result.reason) == (Outcome.CONDITIONS, "sampler: stays off (bottle_full)")
+    rig.clock.advance(1)
+    assert ask(rig, parameter="pm10").reason == "no instrument of this point can do that"
 
 
 # -- lamps

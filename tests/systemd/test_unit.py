@@ -85,11 +85,34 @@ def test_the_readme_states_the_exposure_that_is_measured(tmp_path):
 
 
 @needs_analyze
-def test_the_unit_is_still_good_with_the_example_drop_in(runnable):
-    folder = shutil.copytree(FOLDER / "station.service.d", runnable.with_name("station.service.d"))
-    assert [path.name for path in Path(folder).iterdir()] == ["platform.conf"]
+def test_the_unit_is_still_good_with_the_drop_ins(runnable):
+    folder = Path(shutil.copytree(FOLDER / "station.service.d", runnable.with_name("station.service.d")))
+    assert sorted(path.name for path in folder.iterdir()) == ["pins.conf", "platform.conf"]
+    pins = folder / "pins.conf"
+    program = "/opt/niutang-station/venv/bin/station"
+    pins.write_text(pins.read_text(encoding="utf-8").replace(program, shutil.which("true") or "/bin/true"))
     done = run("systemd-analyze", "verify", runnable)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@needs_analyze
+def test_the_exposure_is_the_same_with_the_drop_in_for_pins(tmp_path):
+    """Pins need no right the unit does not have already."""
+    unit = shutil.copy(UNIT, tmp_path)
+    bare = run("systemd-analyze", "security", "--offline=true", unit).stdout
+    (tmp_path / "station.service.d").mkdir()
+    shutil.copy(FOLDER / "station.service.d" / "pins.conf", tmp_path / "station.service.d")
+    assert run("systemd-analyze", "security", "--offline=true", "--threshold=20", unit).stdout == bare
+
+
+def test_the_drop_in_for_pins_calls_a_command_that_exists():
+    from station.cli import cli
+
+    (line,) = [value for key, value in directives(FOLDER / "station.service.d" / "pins.conf") if key == "ExecStopPost"]
+    binary, group, command, option, file = shlex.split(line)
+    assert (binary, file) == ("/opt/niutang-station/venv/bin/station", "/etc/niutang-station/station.toml")
+    found = cli.commands[group].commands[command]
+    assert option in {name for parameter in found.params for name in parameter.opts}
 
 
 def test_every_line_of_the_unit_is_explained_and_nothing_else_is():
