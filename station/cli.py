@@ -23,6 +23,7 @@ from station.cli_collector import collector
 from station.cli_decode import decode
 from station.cli_dustfall import dustfall
 from station.cli_hj212 import frame
+from station.cli_marks import marks
 from station.cli_output import emulate_pin, output
 from station.cli_uplink import gaps, provision, resend, uplink
 from station.i18n import t
@@ -460,6 +461,7 @@ for command in (
     provision,
     decode,
     dustfall,
+    marks,
     collector,
     output,
 ):

@@ -11,13 +11,14 @@ import logging
 import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from math import lcm
 from threading import Condition, Event, Lock
 from typing import TYPE_CHECKING, Any
 
 from drivers.base import Device
 from drivers.bus import Bus
+from station import marks
 from station.clock import EPOCH, Clock, boot_id, floor_to, from_ms, period_length, period_start, to_ms, trust
 from station.commands import ClockSetter, CommandDesk, Terms, overruled, with_configured
 from station.config import BusConfig, Loaded, resolve
@@ -50,6 +51,7 @@ RETRY_SECONDS = 10.0  # after a commit that failed
 STOP_SECONDS = 7.0  # all threads together; the last commit still has to fit into ten
 RESUMED = timedelta(days=2)  # how far back an instrument's last result is looked for at the start
 PINS, LINKAGE_SECONDS = "pins", 10.0  # the line of the counted pins; the longest a turn of the outputs may take
+MARKS_DONE = "marks_done"  # up to which record marks set by hand are worked in
 STALE_POLLS = 2  # a slow instrument counts as silent after this many of its own intervals
 
 
@@ -95,6 +97,7 @@ class Engine:
         self._zone = loaded.zone
         self._latest: dict[tuple[str, str], Reading] = {}  # committed, by (point, parameter)
         self._reported: dict[str, datetime] = {}  # newest moment of the real-time data of each platform
+        self._marks_done = 0
         self._young: list[Reading] = []  # committed, but younger than what is reported yet
         self._dated: dict[tuple[str, str], deque[datetime]] = {}  # seconds taken by records that platforms are told
         self._dating = Lock()
@@ -285,6 +288,7 @@ class Engine:
             self.started,
             wind_mean=self.config.station.wind_mean,
         )
+        self._load_marks()
         self.collectors = self._collectors()
         self._next_realtime = self._realtime_after(self.started)
         self._minute_plans = {sender.outbox.name: self._minute_plan(sender) for sender in self.senders}
@@ -463,7 +467,7 @@ class Engine:
         ready = now - timedelta(seconds=self.config.station.closing_delay_seconds)
         if any(at <= ready for at in self._next_realtime.values()):
             return True
-        return self.periods.due(ready)
+        return self.periods.behind or self.periods.due(ready)
 
     def _wall_offset(self) -> float:
         return self.clock.now().timestamp() - self.clock.monotonic()
@@ -517,6 +521,7 @@ class Engine:
                 candidates = self._young + batch.readings
                 latest = self._latest | {(r.point, r.parameter): r for r in candidates if r.time <= ready}
                 messages += self._realtime(ready, latest, fired)
+                self._take_marks(batch.records)
                 late = self.periods.reopen(batch.readings)
                 messages += [*self._revised(late), *self._longer(late)]
                 reports, closed = self.periods.close(ready)
@@ -557,6 +562,25 @@ class Engine:
         for change in changes:
             change.done("")
         return True
+
+    def _take_marks(self, records: Iterable[Record]) -> None:
+        """Inside a transaction: enter marks set by hand, and note once all that they changed is closed again."""
+        for record in records:
+            if record.kind == marks.KIND:
+                self.periods.touch(*self.periods.marks.take(record))
+        newest = self.store.newest_record(marks.KIND) if len(self.periods.marks) else 0
+        if not self.periods.behind and self._marks_done != newest:
+            self.store.remember("", {MARKS_DONE: str(newest)}, self.clock.now(), "station")
+            self._marks_done = newest
+
+    def _load_marks(self) -> None:
+        """Marks set by hand; those that a crash kept from being worked in are worked in now."""
+        found = self.store.records(marks.KIND, EPOCH, datetime.max.replace(tzinfo=UTC))
+        self._marks_done = int(self.store.remembered("").get(MARKS_DONE, "0"))
+        for record in sorted(found, key=lambda r: r.id):
+            changed = self.periods.marks.take(record)
+            if record.id > self._marks_done:
+                self.periods.touch(*changed)
 
     def _remember(self, changes: Iterable[Change], since: datetime) -> dict[str, Terms]:
         """Inside a transaction: write settings and the schedules they make; the terms that become new."""
@@ -672,6 +696,7 @@ class Engine:
             patience = self._patience(reading.device, step.total_seconds())
             current = reading.mark is Mark.B or now - reading.heard <= patience
             value, mark = (reading.value, reading.mark) if current else (None, Mark.B)
+            mark = self.periods.marks.mark(where, parameter, reading.time, mark)
             values.append(Average(parameter, value, mark=mark, valid=1, total=1, expected=1))
         return tuple(sorted(values, key=lambda a: a.parameter))
 

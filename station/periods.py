@@ -10,12 +10,13 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 
 from station import average
 from station.average import Input, Use
 from station.clock import period_length, period_start
 from station.config import PointSettings
+from station.marks import HandMarks
 from station.model import Average, Averaging, Kind, Mark, Reading, Report, replace
 from station.parameters import catalogue
 from station.poller import Task
@@ -29,7 +30,7 @@ USE_OF = {"22": "air", "31": "flue-gas", "39": "site-dust"}  # by system code, w
 WATER = ("21", "24", "26", "32", "33", "52")
 CALM = 0.3  # m/s: below it a vane tells nothing; 0.2 to 0.3 in practice (medium)
 MOST_PERIODS = 120  # closed in one commit; after days without a disk the next commits close the rest
-MOST_REOPENED = 60  # minutes closed again in one commit
+EPOCH_END = datetime.max.replace(tzinfo=UTC)
 EMPTY_SPELL = timedelta(hours=2)  # a longer one is jumped over, not walked through
 
 
@@ -49,6 +50,9 @@ class Periods:
         self._store, self._points, self._zone, self._tasks = store, points, zone, tasks
         self._uses = {point.code: use_of(point) for point in points}
         self._wind_mean = wind_mean
+        self.marks = HandMarks()  # set by people, beside what instruments and lines say
+        self._late: set[datetime] = set()  # starts of minutes that are to be closed again
+        self._reopened: list[datetime] = []
         self._paces = {
             (task.point(parameter), parameter): task.pace_seconds
             for task in tasks.values()
@@ -78,9 +82,24 @@ class Periods:
         """Go on with the present period; what is closed for the second time becomes a new version."""
         self.next = {kind: min(at, period_start(kind, now, self._zone)) for kind, at in self.next.items()}
 
+    def touch(self, first: datetime, last: datetime | None) -> None:
+        """What is closed from *first* to before *last* is to be closed again: its marks have changed."""
+        minute = period_length(Kind.MINUTE)
+        start, end = period_start(Kind.MINUTE, first, self._zone), min(last or EPOCH_END, self.next[Kind.MINUTE])
+        oldest = self._store.oldest_period(Kind.MINUTE)
+        start = max(start, oldest) if oldest else end
+        self._late.update(start + n * minute for n in range(max(0, -((start - end) // minute))))
+
+    @property
+    def behind(self) -> bool:
+        """Whether minutes wait to be closed again."""
+        return bool(self._late)
+
     def committed(self, upto: Mapping[Kind, datetime], now: datetime, readings: Iterable[Reading]) -> None:
         """After the commit that held *readings*: *upto* is closed."""
         self.next = {**self.next, **upto}
+        self._late.difference_update(self._reopened)
+        self._reopened = []
         youngest = max((r.time for r in readings), default=now)
         self._floors.append((max(now, youngest), self._store.newest("reading")))
 
@@ -100,13 +119,22 @@ class Periods:
         return reports, upto
 
     def reopen(self, readings: Iterable[Reading]) -> list[Report]:
-        """Inside a transaction: close again what *readings* came too late for; the new versions."""
+        """Inside a transaction: close again what *readings* came too late for, and what was touched; the new versions.
+
+        An hour's minutes at a time, and a day once all of its minutes are done: each gets one new version.
+        """
         minutes = {period_start(Kind.MINUTE, r.time, self._zone) for r in readings}
-        late = sorted(start for start in minutes if start < self.next[Kind.MINUTE])[:MOST_REOPENED]
+        self._late.update(start for start in minutes if start < self.next[Kind.MINUTE])
+        if not self._late:
+            return []
+        hour = period_start(Kind.HOUR, min(self._late), self._zone)
+        late = sorted(start for start in self._late if period_start(Kind.HOUR, start, self._zone) == hour)
+        day = period_start(Kind.DAY, hour, self._zone)
+        rest = any(period_start(Kind.DAY, start, self._zone) == day for start in self._late.difference(late))
+        self._reopened = late
         reports: list[Report] = []
-        for kind in KINDS:
-            starts = {period_start(kind, start, self._zone) for start in late}
-            for start in sorted(s for s in starts if s < self.next[kind]):
+        for kind, starts in ((Kind.MINUTE, late), (Kind.HOUR, [hour]), (Kind.DAY, [] if rest else [day])):
+            for start in (s for s in starts if s < self.next[kind]):
                 reports += self._store_new(self._closed(kind, start))
         return reports
 
@@ -193,9 +221,9 @@ class Periods:
         from station import noise  # only where sound is measured
 
         if kind is Kind.HOUR:
-            values = noise.statistics(
-                self._store.normal_values(point, "noise", start, start + length, self._floor(start))
-            )
+            levels = self._store.normal_values(point, "noise", start, start + length, self._floor(start))
+            normal = [v for at, v in levels if self.marks.mark(point, "noise", at, Mark.N) is Mark.N]
+            values = noise.statistics(normal)
         else:
             hours = {r.start: a.mean for r in shorter for a in r.averages if a.parameter == "noise_leq" and a.parts}
             values = noise.by_halves({at: level for at, level in hours.items() if level is not None}, self._zone)
@@ -242,12 +270,14 @@ class Periods:
         if task:  # a wiper takes nothing out of a mean
             expected = max(1, expected - task.spared_between(parameter, start, start + period_length(Kind.MINUTE)))
         vector = rule is Averaging.VECTOR
-        speeds = {r.time: r.value for r in found.get("wind_speed", ()) if r.mark is Mark.N} if vector else {}
+        speeds = {r.time: r.value for r in found.get("wind_speed", ()) if self._mark(r) is Mark.N} if vector else {}
         return average.close(
             parameter,
             rule,
             [
-                Input(r.value, r.mark, weight=self._weight(parameter, [speeds[r.time]] if r.time in speeds else []))
+                Input(
+                    r.value, self._mark(r), weight=self._weight(parameter, [speeds[r.time]] if r.time in speeds else [])
+                )
                 for r in readings
             ],
             expected_inputs=expected,  # a reading that was due and is not there is no normal one
@@ -255,6 +285,10 @@ class Periods:
             strict=self._uses[point].strict,
             before=self._store.last_value(device, parameter, start) if rule is Averaging.SUM else None,
         )
+
+    def _mark(self, reading: Reading) -> Mark:
+        """The effective mark of *reading*."""
+        return self.marks.mark(reading.point, reading.parameter, reading.time, reading.mark)
 
     def _floor(self, start: datetime) -> int:
         """An id below which no reading is as young as *start*."""

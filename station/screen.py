@@ -198,7 +198,7 @@ def show_rows(columns: Sequence[tuple[str, str]], rows: Sequence[Mapping[str, st
     """A plain table: *columns* are (key, heading), every row has the keys."""
     table = Table(box=None, pad_edge=False, header_style=DIM)
     for _, heading in columns:
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")
     for row in rows:
         table.add_row(*(row[key] for key, _ in columns))
     console().print(table)

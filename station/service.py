@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import Lock
 from typing import IO, TYPE_CHECKING, Any
 
-from station import status
+from station import marks, status
 from station.clock import SystemClock
 from station.config import Loaded, load
 from station.control import ControlServer
@@ -152,6 +152,23 @@ def verbs(engine: Engine) -> dict[str, Any]:
                 raise StoreError(engine.store_error or "the station did not commit in time; see station dustfall list")
         return dict(made.body)
 
+    issued = 0  # marks by hand named so far, also those that wait for a commit
+
+    def set_mark(request: Mapping[str, Any]) -> Any:
+        """Keep a mark by hand, committed when this returns; what is closed already follows by itself."""
+        nonlocal issued
+        with one_entry:
+            points = {point.code: point for point in engine.config.point}
+            book, fields = engine.periods.marks, request.get("fields") or {}
+            number = max(issued, len(book)) + 1
+            made = marks.enter(book, fields, points, engine.clock.now(), number)
+            issued = number if made.body["do"] == "mark" else issued
+            engine.keep(made, urgent=True)
+            engine.note("mark_by_hand", urgent=True, point=made.point, **made.body)
+            if not engine.committed():
+                raise StoreError(engine.store_error or "the station did not commit in time; see station marks list")
+        return dict(made.body)
+
     def collector(request: Mapping[str, Any]) -> Any:
         """What the collectors say; with name, decision and by, a person's decision about one, committed first."""
         if engine.collectors is None:
@@ -183,6 +200,7 @@ def verbs(engine: Engine) -> dict[str, Any]:
     return {
         "collector": collector,
         "dustfall": enter,
+        "marks": set_mark,
         "status": lambda request: status.live(engine),
         "read": read,
         "commit": commit,

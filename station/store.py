@@ -360,6 +360,10 @@ class Store:
         )
         return [Record(kind, from_ms(at), json.loads(body), where, who, one) for one, at, where, who, body in rows]
 
+    def newest_record(self, kind: str) -> int:
+        """The largest id among records of *kind*, 0 where there is none."""
+        return int(self._one("SELECT max(id) FROM record WHERE kind = ?", (kind,)) or 0)
+
     def readings(self, start: datetime, end: datetime, after_id: int = 0) -> list[Reading]:
         """Readings with start <= time < end among those with id > *after_id*, in the order stored."""
         rows = self.query(
@@ -393,14 +397,15 @@ class Store:
 
     def normal_values(
         self, point: str, parameter: str, start: datetime, end: datetime, after_id: int = 0
-    ) -> list[float]:
-        """Values marked N of *parameter* at *point* with start <= time < end, among readings with id > *after_id*."""
+    ) -> list[tuple[datetime, float]]:
+        """Times and normal values of *parameter* at *point*, start <= time < end, of readings with id > *after_id*."""
         rows = self.query(
-            "SELECT coalesce(value, raw) FROM reading WHERE id > ? AND at_ms >= ? AND at_ms < ? AND mark & 7 = 0"
+            "SELECT at_ms, coalesce(value, raw) FROM reading"
+            " WHERE id > ? AND at_ms >= ? AND at_ms < ? AND mark & 7 = 0"
             " AND series IN (SELECT id FROM series WHERE point = ? AND parameter = ?) ORDER BY id",
             (after_id, to_ms(start), to_ms(end), point, parameter),
         )
-        return [value for (value,) in rows if value is not None]
+        return [(from_ms(at), value) for at, value in rows if value is not None]
 
     def last_reading(self, device: str, parameter: str, look_back: int = 500_000) -> Reading | None:
         """The newest normal reading of a series, among the last *look_back* of all."""

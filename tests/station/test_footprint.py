@@ -60,7 +60,8 @@ OURS = """
 drivers drivers.base drivers.bus drivers.line drivers.modbus drivers.port drivers.profile drivers.profile_file
 drivers.registers drivers.statistics
 station station.average station.calibrate station.clock station.commands station.config station.control station.engine
-station.entry station.loader station.model station.outbox station.parameters station.periods station.places
+station.entry station.loader station.marks station.model station.outbox station.parameters station.periods
+station.places
 station.poller station.purge station.qc station.recorder station.records station.sender station.service station.status
 station.store station.suspicion
 station.values station.version station.watchdog

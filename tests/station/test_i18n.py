@@ -18,7 +18,7 @@ from drivers.captured import FAULTS
 from station import i18n, screen
 from station.config import resolve
 from station.i18n import LANGUAGES, t, texts
-from station.model import Mark
+from station.model import Mark, Reason
 from station.parameters import catalogue
 from station.rules import Why
 from tests.station.commands import configure, station
@@ -105,6 +105,9 @@ MADE = {
         "checked",
         "approved",
     ],
+    "marks.": ["name", "point", "parameter", "mark", "from", "to", "user", "reason"],
+    "marked.": ["mark", "end", "withdraw"],
+    "reason.": [reason.name.lower() for reason in Reason],
     "demo.": ["readings", "records", "sent", "acknowledged", "resupplied", "duplicates", "lost"],
 }
 
