@@ -194,14 +194,6 @@ class EmulatedStream(EmulatedBus):
         self._every = instrument.every_seconds if every_seconds is None else every_seconds
         self._next_at = 0.0
 
-    def talk(self) -> None:
-        """Have a record sent now."""
-
-        def errand() -> None:
-            self._emit()
-
-        self._have_done(errand)
-
     # -- in the emulator's own thread
 
     def _connect(self) -> None:

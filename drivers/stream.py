@@ -13,7 +13,7 @@ from drivers.base import BadReply, DeviceError, DeviceSettings, NoReply, PortLos
 from drivers.bus import Bus
 from drivers.records import FORMATS, MOST_HELD, Field, Format, Record, Records, es642
 from drivers.statistics import Statistics
-from station.model import Mark, Reason, Sample, dataclass, did_you_mean, setting
+from station.model import Mark, Reason, Sample, dataclass, did_you_mean, replace, setting
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +32,9 @@ class StreamSettings(DeviceSettings):
 
     profile: str = setting(text="which instrument it is: a row of the table of stream instruments")
     variant: str | None = setting(None, text="what its inlet lets through, where it can be fitted with several")
+    every_seconds: float | None = setting(
+        None, low=0.1, high=86400, text="how often it sends a record, where it was set otherwise than as shipped"
+    )
     verify_checksum: bool = setting(True, text="false only where an instrument's lines all fail by their checksum")
 
 
@@ -207,11 +210,15 @@ def _sample(field: Field, record: Record, time: datetime) -> Sample:
 
 def format_of(settings: StreamSettings) -> Format:
     """How the instrument of *settings* writes; raise ProfileError when there is none of its name."""
-    try:
-        return FORMATS[settings.profile]
-    except KeyError:
+    form = FORMATS.get(settings.profile)
+    if form is None:
         hint = did_you_mean(settings.profile, FORMATS) or f"; there are {', '.join(FORMATS)}"
-        raise ProfileError(f"there is no stream instrument {settings.profile!r}{hint}") from None
+        raise ProfileError(f"there is no stream instrument {settings.profile!r}{hint}")
+    if settings.every_seconds is None:
+        return form
+    if form.ask:
+        raise ProfileError(f"{settings.profile}: is asked at each poll; every_seconds is for what sends by itself")
+    return replace(form, every_seconds=settings.every_seconds)
 
 
 def chosen_fields(settings: StreamSettings, form: Format) -> list[Field]:

@@ -36,15 +36,16 @@ class Collectors:
         self._settings = {settings.name: settings for settings in config.collector}
         self._jars = {name: _collector(settings, config) for name, settings in self._settings.items()}
         self._points = _points(config)
-        self._seen: dict[str, datetime] = {}
+        self._since: dict[str, datetime] = {}  # up to when the last record of each holds what was told
+        self._seen: dict[tuple[str, str, str], datetime] = {}  # the newest told, by collector, device and parameter
         self._kept: dict[str, datetime] = {}
         for name, jar in self._jars.items():
             record = last_record(store, name, started)
             if record is not None:
                 jar.restore(record.body["state"])
-                self._seen[name] = self._kept[name] = record.at
-        if self._seen:
-            oldest = min(self._seen.values())
+                self._since[name] = self._kept[name] = record.at
+        if self._since:
+            oldest = min(self._since.values())
             self.take(store.readings(oldest, started, store.reading_floor(oldest)))
 
     def take(self, readings: Iterable[Reading]) -> None:
@@ -53,7 +54,8 @@ class Collectors:
         with self._lock:
             for reading in sorted(sound, key=lambda r: r.time):
                 for name, jar in self._jars.items():
-                    if reading.time > self._seen.get(name, reading.time - SNAPSHOT):
+                    told = self._seen.get((name, reading.device, reading.parameter)) or self._since.get(name)
+                    if told is None or reading.time > told:
                         self._tell(name, jar, reading)
 
     def decide(self, name: str, verb: str, user: str, at: datetime) -> None:
@@ -91,7 +93,7 @@ class Collectors:
                 happened = jar.temperature(reading.time, value)
             case _:
                 return
-        self._seen[name] = reading.time
+        self._seen[name, reading.device, reading.parameter] = reading.time
         if happened or reading.time - self._kept.setdefault(name, reading.time) >= SNAPSHOT:
             self._note(name, jar, reading.time, happened)
 

@@ -3,7 +3,8 @@
 There is no national standard for automatic dust-fall (regulations digest B3, low): the result is screening beside
 HJ 1221-2021, whose arithmetic it uses.  The model is this project's own (D).  In a jar of 15 cm, 1 t/(km²·30d) is
 17.7 mg in 30 days and 1 mm of rain is 17.7 g, so dust shows only in a dry jar, at rest, near the temperature of the
-tare.  Dew makes a jar heavy for hours without rain: what counts is the driest weight of the last 24 hours.
+tare.  Dew makes a jar heavy for hours without rain: what counts is the driest weight of the last 24 hours.  No
+glycol is put in, so the method's blank m2 is 0.
 
 Nothing here reads a clock, an instrument or a store.
 """

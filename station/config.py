@@ -381,7 +381,7 @@ def _cross_faults(
             if unit_id is not None and unit_id in general and len(bus.device) > 1:
                 text = f"{unit_id} is answered by every instrument of a kind; it needs a line of its own"
                 yield Fault(f"bus[{b}].device[{d}].unit_id", text)
-    counted = [(pin.name, pin.counted[0]) for pin in getattr(config, "input", ()) if hasattr(pin, "counted")]
+    counted = [(pin.name, pin.counted[0]) for pin in config.input if hasattr(pin, "counted")]
     given = units_of | {name: {parameter: ""} for name, parameter in counted}
     for c, collector in enumerate(config.collector):
         yield from _collector_faults(f"collector[{c}]", collector, given)

@@ -17,7 +17,7 @@ from drivers.captured import FAULTS
 from drivers.modbus import ModbusSettings
 from drivers.profile import SHIPPED, Profile, load
 from drivers.profile_file import KEYS
-from drivers.records import FORMATS
+from drivers.records import FORMATS, Format
 from drivers.stream import StreamSettings
 from station import i18n
 from station.config import (
@@ -276,11 +276,13 @@ def line_settings() -> Iterator[str]:
     lines: dict[tuple[int, str], list[str]] = {}
     for one in shipped():
         lines.setdefault((one.baudrate, _serial(one)), []).append(f"`{one.name}` {one.unit_id}")
+    for name, form in FORMATS.items():
+        lines.setdefault((form.baudrate, _serial(form)), []).append(f"`{name}` alone")
     for (_, serial), names in sorted(lines.items()):
         yield f"| {serial} | {', '.join(names)} |"
 
 
-def _serial(profile: Profile) -> str:
+def _serial(profile: Profile | Format) -> str:
     return f"{profile.baudrate} 8{profile.parity}{profile.stopbits}"
 
 

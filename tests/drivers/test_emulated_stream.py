@@ -23,7 +23,7 @@ def settings(profile, **keys) -> StreamSettings:
 
 
 def device(stream: EmulatedStream, **keys) -> StreamDevice:
-    name = next(n for n, f in FORMATS.items() if f is stream.instrument.format)
+    name = next(n for n, f in FORMATS.items() if f.read is stream.instrument.format.read)
     line = BusSettings(name="line", port=stream.path, baudrate=stream.line.baudrate)
     return StreamDevice(settings(name, **keys), Bus(line), (), lambda: NOON)
 

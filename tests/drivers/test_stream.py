@@ -103,6 +103,14 @@ def test_a_slow_stream_has_nothing_new_at_most_polls_and_is_silent_only_after_it
         device.read()
 
 
+def test_an_instrument_that_was_set_to_another_pace_is_waited_for_accordingly():
+    device, _ = instrument("vaisala-aqt530", baudrate=115200, every_seconds=10)
+    assert device.every_seconds == 10
+    assert [device.read() for _ in range(4)] == [[]] * 4
+    with pytest.raises(NoReply, match="within 25 s"):
+        device.read()
+
+
 def test_a_field_that_was_asked_for_and_is_not_named_has_no_value():
     device, port = instrument("vaisala-aqt530", baudrate=115200, parameters=("so2", "pm25"))
     port.put(b"\n" + AQT, 0.1)
@@ -255,6 +263,8 @@ def test_a_port_that_vanishes_is_lost_and_opened_again():
         ({"profile": "metone-es642"}, "metone-es642: variant is one of tsp, pm10, pm25, pm1"),
         ({"profile": "metone-es642", "variant": "pm2.5"},
          "metone-es642: variant is one of tsp, pm10, pm25, pm1; did you mean pm25?"),
+        ({"profile": "sbi-balance", "every_seconds": 5},
+         "sbi-balance: is asked at each poll; every_seconds is for what sends by itself"),
         ({"profile": "nova-sds011", "variant": "pm10"}, "nova-sds011: it has no variants"),
         ({"profile": "nova-sds011", "parameters": ("pm1",)},
          "nova-sds011: does not measure 'pm1'; did you mean pm10?; it has pm25, pm10"),

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from station.collecting import Collectors
 from station.config import load
 from station.model import ConfigError, Mark, Reading, WrongArgument
 from station.service import verbs
+from station.store import Store
 from tests.station.commands import station
-from tests.station.conftest import CONFIG, Rig
+from tests.station.conftest import CONFIG, START, Rig
 
 BALANCE = """
 [[bus.device]]
@@ -184,6 +186,72 @@ def test_a_collector_that_cannot_be_is_a_fault(tmp_path: Path, table: str, fault
     with pytest.raises(ConfigError) as caught:
         load(tmp_path / "station.toml")
     assert fault in str(caught.value)
+
+
+GAUGE = """
+[[input]]
+name = "gauge"
+kind = "rain"
+pin = 12
+point = "site"
+mm_per_tip = 0.2
+"""
+
+
+def test_rain_may_be_counted_by_a_pin(tmp_path: Path) -> None:
+    """2 mm from a tipping bucket explain a rise of 35 g; afterwards the jar is given time to dry."""
+    (tmp_path / "station.toml").write_text(config(COLLECTOR + 'rain = "gauge"\n' + GAUGE))
+    (tmp_path / "password").write_text("123456")
+    loaded, at, happened = load(tmp_path / "station.toml"), START, []
+    store = Store.open(tmp_path / "station.db")
+    made = Collectors(
+        loaded.config, store, lambda at, code, **more: happened.append((code, more)), lambda record: None, at
+    )
+    made.take(
+        [Reading("gauge", "site", "rain", at, 10.0, 10.0), Reading("dust", "site", "collector_mass", at, 1e3, 1e3)]
+    )
+    at += timedelta(minutes=10)
+    made.take(
+        [Reading("dust", "site", "collector_mass", at, 1035.0, 1035.0), Reading("gauge", "site", "rain", at, 12, 12)]
+    )
+    made.take([Reading("dust", "site", "collector_mass", at + timedelta(minutes=5), 1035.0, 1035.0)])
+    assert [(code, more.get("cause"), more.get("mm")) for code, more in happened] == [
+        ("collector_rise", "unexplained", 0.0),
+        ("collector_rain", None, 2.0),
+    ]
+    (found,) = made.results(at + timedelta(minutes=6))
+    assert (found["held"], found["figures"]["mm"]) == ("rain", 2.0)
+
+
+def test_one_instrument_may_tell_rain_and_temperature_at_one_moment(tmp_path: Path) -> None:
+    """As weather stations do."""
+    weather = (
+        BALANCE.replace("dust", "jar")
+        + """
+[[bus]]
+name = "second"
+port = "second"
+[[bus.device]]
+name = "weather"
+profile = "renke-fsxcs"
+variant = "tenths-pm"
+unit_id = 1
+point = "site"
+parameters = ["rain", "air_temperature"]
+"""
+    )
+    table = COLLECTOR.replace("dust", "jar") + 'rain = "weather"\ntemperature = "weather"\n'
+    (tmp_path / "station.toml").write_text(config(table, weather))
+    (tmp_path / "password").write_text("123456")
+    loaded, happened = load(tmp_path / "station.toml"), []
+    store = Store.open(tmp_path / "station.db")
+    made = Collectors(loaded.config, store, lambda at, code, **more: happened.append(code), lambda record: None, START)
+    for n in range(8):
+        at = START + timedelta(minutes=5 * n)
+        told = {("weather", "air_temperature"): 20.0, ("weather", "rain"): 3.0, ("jar", "collector_mass"): 1042.0}
+        made.take([Reading(device, "site", parameter, at, v, v) for (device, parameter), v in told.items()])
+    assert happened == ["collector_tared"]
+    store.close()
 
 
 def test_the_last_record_is_shown_when_no_station_runs(rig: Roof, tmp_path: Path) -> None:
