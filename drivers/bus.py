@@ -121,6 +121,7 @@ class Bus:
         self.statistics: defaultdict[int, Statistics] = defaultdict(Statistics)
         self.owed: dict[int, list[Owed]] = {}
         self.foreign = 0
+        self.beat: Callable[[], None] = lambda: None  # called before each exchange, none of which blocks for long
         self.monotonic = monotonic
         self._open_port, self._sleep, self._note = open_port, sleep, note
         self._wire: _Wire | None = None
@@ -332,6 +333,7 @@ class Bus:
     def _exchange(self, unit_id: int, request: Request | Write | Raw, profile: Profile) -> bytes:
         statistics = self.statistics[unit_id]
         timeout = 0.0
+        self.beat()
         wire = self._opened()
         try:
             line = wire.speak(self.speed_of(unit_id))

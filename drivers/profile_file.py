@@ -38,6 +38,7 @@ from drivers.registers import (
 )
 from station.model import Mark, dataclass, did_you_mean, fields, line_in
 
+LONGEST_PATIENCE_MS = 20_000  # the bus thread has to show within 60 s that it lives
 MOST_WRITTEN = 123  # registers in one write (Modbus application protocol V1.1b3, 6.12)
 LONGEST_ACTION = 15.0  # seconds of waits in one action: whoever commands it waits no longer than 20
 LARGEST_COUNT = 10**9  # of a number a value is multiplied with: more is a register read wrong
@@ -420,7 +421,7 @@ def _profile(name: str, raw: Mapping[str, Any], faults: list[str]) -> Profile | 
         return None
     slow = checked["baudrate"] <= 4800
     checked["gap_ms"] = _default(checked["gap_ms"], 200 if slow else 50)
-    patience = max(1000 if slow else 500, 4 * checked["reply_delay_ms"])
+    patience = min(max(1000 if slow else 500, 4 * checked["reply_delay_ms"]), LONGEST_PATIENCE_MS)
     checked["worst_reply_ms"] = _default(checked["worst_reply_ms"], patience)
     for spans in ("holes", "protected"):
         checked[spans] = tuple((first, last) for first, last in checked[spans])

@@ -179,6 +179,8 @@ class Engine:
 
     def _poller(self, settings: BusConfig, devices: Sequence[Device], line: Any) -> Poller:
         heart = self.watchdog.heart(f"bus {settings.name}", 60)
+        if isinstance(line, Bus):
+            line.beat = heart.beat
         pairs = list(zip(devices, settings.device, strict=True))
         return Poller(
             settings.name,

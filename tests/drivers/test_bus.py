@@ -1,6 +1,7 @@
 """The bus on a fake port and a fake clock: what is sent, waited for, dropped and counted."""
 
 import errno
+import itertools
 import logging
 import re
 import termios
@@ -614,3 +615,21 @@ def test_the_kernel_turns_the_transmitter_where_the_configuration_says_so(mocker
     ):
         Bus(settings).open()
     opened.return_value.close.assert_called_once_with()
+
+
+def test_no_exchange_keeps_the_thread_from_its_heartbeat_for_longer_than_half_a_minute():
+    """The slowest profile there can be, a unit seen slower still, a line with noise: 60 s is the watchdog's limit."""
+    profile = replace(three_registers(), worst_reply_ms=20_000)
+    time, beats = FakeTime(), [0.0]
+    port = FakePort(time, lambda sent: [])
+    bus = bus_with(port, time)
+    bus.statistics[3].came_late(60)
+    bus.beat = lambda: beats.append(time.now)
+    beats[0] = time.now
+    for _ in range(6):
+        port.put(b"\x55" * 300)
+        with pytest.raises(DriverError):
+            bus.read(3, REQUEST, profile)
+    beats.append(time.now)
+    assert len(beats) > 7
+    assert max(b - a for a, b in itertools.pairwise(beats)) < 30
