@@ -23,7 +23,7 @@ from threading import Condition, RLock
 from typing import Any
 
 from station.clock import from_ms, to_ms
-from station.model import Kind, Lane, Message, dataclass, replace
+from station.model import Kind, Lane, Message, StoreError, dataclass, replace
 from station.store import SEQUENCE_BITS, Store, find_message, later_versions, message_of
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,7 @@ RETRY_MS = 60_000  # after a refusal; doubles with each one
 FETCH = 100
 SLACK_MS = 3_600_000  # looked at before and behind a range: real-time data may run backwards with the clock
 RESERVE_PATIENCE = 5  # seconds to wait for a durable reserve; a disk that fails must not silence the uplink
+SPARE = 10_000  # numbers at the end of a reserve, for a disk that fails: given one by one, not by the clock
 
 
 class State(enum.IntEnum):
@@ -212,7 +213,7 @@ class PlatformOutbox:
         """Inside a transaction: make what is known so far durable; *last* on a clean stop."""
         with self._lock:
             reserved = self._number if last else max(self._number, to_ms(self._now())) + self._horizon_ms
-            self._pending_reserve = max(reserved, self._number)
+            self._pending_reserve = max(reserved + SPARE * (not last), self._number)
             live, spans = self._as_after_a_crash()
             state = (live, self._tried, self._answered, self._unconfirmed, self._resupplied, self._dropped)
         db.execute(
@@ -529,16 +530,23 @@ class PlatformOutbox:
             self._spans = joined([*self._spans, span])
 
     def number(self, at_least: int) -> int:
-        """A number never given before; a reserve is made durable ahead, so a crash jumps forward."""
+        """A number never given before; a reserve is made durable ahead, so a crash jumps forward.
+
+        While the disk fails for longer than the reserve reaches, numbers fall behind the clock and stay new.
+        """
         with self._lock:
             number = max(at_least, self._number + 1)
-            self._number = number
-            while number > self._reserved and self._patience:
+            while number > self._reserved - SPARE and self._patience:
                 self._patience -= 1
                 self._urgent()
                 self._beat()
-                if number > self._reserved:
+                if number > self._reserved - SPARE:
                     self._reserve_grown.wait(1.0)
+            if number > self._reserved - SPARE:
+                number = self._number + 1
+            if number > self._reserved:
+                raise StoreError(f"{self._store.where}: fails, and no number is left that is sure to be new")
+            self._number = number
             return number
 
     def wait(self, seconds: float) -> bool:

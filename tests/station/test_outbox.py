@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from station.clock import ManualClock, to_ms
-from station.model import Kind, Lane, Message
+from station.model import Kind, Lane, Message, StoreError
 from station.outbox import MOST_ASIDE, MOST_REFUSALS, PlatformOutbox, State
 from station.store import Store, connect
 
@@ -319,6 +319,40 @@ def test_numbers_grow_beyond_the_reserve_by_asking_for_a_commit(tmp_path: Path) 
     assert asked
     reserved = rig.store.query("SELECT reserved FROM platform")[0][0]
     assert reserved >= numbers[-1]
+    rig.close()
+
+
+def test_no_number_returns_though_the_disk_fails_longer_than_the_reserve_and_the_clock_goes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numbers fall behind the clock instead of passing what is durable; a crash and a step back find them all given."""
+    monkeypatch.setattr("station.outbox.RESERVE_PATIENCE", 0)
+    rig = Rig(tmp_path / "station.db")
+    rig.outbox.write_now()
+    reserved = rig.store.query("SELECT reserved FROM platform")[0][0]
+    late = to_ms(START + timedelta(minutes=10))  # no commit since
+    given = [rig.outbox.number(to_ms(START)), *(rig.outbox.number(late + n) for n in range(500))]
+    assert given == sorted(set(given))
+    assert max(given) <= reserved
+    rig.restart()
+    assert rig.outbox.number(to_ms(START - timedelta(days=1))) > max(given)
+    rig.close()
+
+
+def test_when_no_number_is_sure_to_be_new_the_link_waits_for_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("station.outbox.RESERVE_PATIENCE", 0)
+    monkeypatch.setattr("station.outbox.SPARE", 3)
+    rig = Rig(tmp_path / "station.db")
+    rig.outbox.write_now()
+    late = to_ms(START + timedelta(minutes=10))
+    rig.outbox.number(to_ms(START + timedelta(seconds=74.999)))
+    given = [rig.outbox.number(late) for _ in range(4)]
+    with pytest.raises(StoreError, match="no number is left that is sure to be new"):
+        rig.outbox.number(late)
+    rig.outbox.write_now()  # the disk is back
+    assert rig.outbox.number(to_ms(START)) > max(given)
     rig.close()
 
 
