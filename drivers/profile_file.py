@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -50,7 +51,7 @@ def parse(text: str, name: str, source: str = "") -> Profile:
     where = source or name
     try:
         raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # not TOML, or a number of more digits than Python reads
         raise ProfileError(f"{where}: not TOML: {error}") from error
     except RecursionError as error:
         raise ProfileError(f"{where}: not a profile: lists or tables lie too deep in one another") from error
@@ -71,6 +72,7 @@ def _placed(fault: str, text: str, source: str) -> str:
 
 _REQUIRED: Any = object()
 _INFINITE = math.inf
+_MOST = sys.float_info.max
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,7 +309,7 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
 
 
 def _number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    return type(value) in (int, float) and -_MOST <= value <= _MOST
 
 
 def _pair(value: Any) -> bool:
@@ -480,7 +482,7 @@ def _register_faults(register: Mapping[str, Any]) -> Iterator[str]:
             yield "length: missing; a text takes a number of registers"
         if not isinstance(example, str):
             yield "example: a text is wanted"
-        yield from (f"{key}: a text or a time has none" for key in beside)
+        yield from (f"{key}: a text or a time has none" for key in ("order", *beside) if register[key])
         return
     _, width, low, high = TYPES[kind]
     yield from _place_faults(register, width)

@@ -283,8 +283,6 @@ def load(path: Path, *, secrets: bool = True) -> Loaded:
         raise ConfigError(f"{path}:{number}: is not UTF-8 text; save the file as UTF-8 (not GBK)") from error
     try:
         table = tomllib.loads(text)
-    except RecursionError as error:
-        raise ConfigError(f"{path}: not a configuration: lists or tables lie too deep in one another") from error
     except tomllib.TOMLDecodeError as error:
         where = re.search(r"\(at line (\d+), column \d+\)", str(error))
         said = str(error).partition(" (at ")[0]
@@ -292,6 +290,10 @@ def load(path: Path, *, secrets: bool = True) -> Loaded:
         curly = set("“”‘’") & set("".join(text.splitlines()[number - 1 : number]))
         hint = '; write straight quotes "…" instead of “…”' if curly else ""
         raise ConfigError(f"{path}:{number}: not TOML: {said}{hint}") from error
+    except ValueError as error:  # a number of more digits than Python reads
+        raise ConfigError(f"{path}: not TOML: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: not a configuration: lists or tables lie too deep in one another") from error
     faults: list[Fault] = []
     warnings: list[Fault] = []
     config: Config | None = None

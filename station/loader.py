@@ -7,6 +7,7 @@ A class's annotations are its schema and its field names are the keys; bounds co
 from __future__ import annotations
 
 import re
+import sys
 import types
 from collections.abc import Callable, Hashable, Mapping
 from functools import cache
@@ -14,6 +15,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from station.model import MISSING, Field, dataclass, did_you_mean, fields, is_dataclass
 
+MOST = sys.float_info.max
 CONTROL = r"[\x00-\x1f\x7f-\x9f]"  # no name, file or text to send holds one
 _WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 _KINDS = {str: "text", int: "a whole number", float: "a number", bool: "true/false", list: "a list", dict: "a table"}
@@ -129,8 +131,8 @@ def _scalar(kind: Any, value: Any, place: str, description: Field[Any], faults: 
     if kind is str and (control := re.search(CONTROL, value)):
         _complain(faults, place, f"holds the control character U+{ord(control[0]):04X}")
     low, high = description.metadata.get("low"), description.metadata.get("high")
-    if kind is float and value != value:
-        _complain(faults, place, "nan is not a number")
+    if kind is float and not -MOST <= value <= MOST:
+        _complain(faults, place, f"{value if type(value) is float else 'this'} is not a number that can be used")
     if low is not None and value < low:
         _complain(faults, place, f"{value} is below {low:g}")
     if high is not None and value > high:

@@ -63,6 +63,19 @@ example = 7
     ]
 
 
+def test_a_text_has_no_byte_order():
+    text = '\n[[register]]\nparameter = "serial"\ntable = "holding"\naddress = 9\ntype = "ascii"\nlength = 3\n'
+    assert faults(THERMOMETER + text + 'example = "S1"\norder = "DCBA"\n') == [
+        f"register[{THERMOMETER.count('[[register]]')}].order: a text or a time has none"
+    ]
+
+
+def test_numbers_beyond_reckoning_are_faults():
+    (fault,) = faults(changed("scale = 0.1", f"scale = 1{'0' * 400}"))
+    assert fault.startswith("register[0].scale: 1000")
+    assert faults(changed("scale = 0.1", f"scale = 1{'0' * 5000}"))[0].startswith("not TOML: Exceeds the limit")
+
+
 @pytest.mark.parametrize("value", ["[" * 3000 + "]" * 3000, "{a=" * 3000 + "1" + "}" * 3000])
 def test_a_file_with_tables_too_deep_in_one_another_is_refused(value):
     with pytest.raises(ProfileError, match=r"^mine\.toml: not a profile: lists or tables lie too deep in one another$"):

@@ -87,6 +87,24 @@ def test_tables_too_deep_in_one_another_are_refused(folder: Path, value: str) ->
     assert faults(path) == ["station.toml: not a configuration: lists or tables lie too deep in one another"]
 
 
+@pytest.mark.parametrize("value", [f"1{'0' * 400}", f"-1{'0' * 400}", "inf", "nan"])
+def test_a_number_that_cannot_be_reckoned_with_is_a_fault(folder: Path, value: str) -> None:
+    """Where there are no bounds, too."""
+    path = example(
+        folder,
+        ('profile = "deltaohm-pmsense"', f'profile = "deltaohm-pmsense"\ncalibration = {{ pm25 = [{value}, 0] }}'),
+    )
+    (fault,) = faults(path)
+    assert fault.startswith(f"station.toml:{line(path, 'calibration')}: bus[1].device[0].calibration.pm25[0]: ")
+    assert fault.endswith(" is not a number that can be used")
+
+
+def test_a_number_of_too_many_digits_is_refused_as_a_whole(folder: Path) -> None:
+    path = example(folder, ("commit_seconds = 60", f"commit_seconds = 1{'0' * 5000}"))
+    (fault,) = faults(path)
+    assert fault.startswith("station.toml: not TOML: Exceeds the limit (4300 digits)")
+
+
 def test_very_long_dotted_keys_are_unknown_keys(folder: Path) -> None:
     path = example(folder, ("commit_seconds = 60", f"commit_seconds{'.a' * 5000} = 1"))
     assert faults(path) == [f"station.toml:{line(path, '.a.a')}: station.commit_seconds: this is a table, not a number"]
