@@ -10,7 +10,8 @@ import signal
 import sqlite3
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
@@ -32,9 +33,12 @@ from station.texts import SYSTEM_CONFIG, Group, Option, config_option, default_c
 from station.version import VERSION
 
 if TYPE_CHECKING:
+    from drivers.base import Device
     from station.config import Loaded
+    from station.model import Sample
 
 EX_FAULTS, EX_SOFTWARE = 1, 70
+LONGEST_MEASUREMENT = 120.0  # seconds that a reading without a station waits for an instrument's steps and means
 SYSTEM_SOCKET = Path("/run/niutang-station/control.sock")  # the unit's RuntimeDirectory
 
 
@@ -199,13 +203,29 @@ def _read_alone(loaded: Loaded, name: str) -> list[dict[str, Any]]:
             if settings.name == name:
                 line = Bus(bus)
                 try:
-                    return [sample(one) for one in make_device(settings, line, loaded.profile_folders).read()]
+                    return [sample(one) for one in _measured(make_device(settings, line, loaded.profile_folders))]
                 except StationError as error:
                     raise failed(name, error) from error
                 finally:
                     line.close()
     known = ", ".join(d.name for bus in loaded.config.bus for d in bus.device)
     raise NoSuchDevice(f'there is no device "{name}"; known: {known}')
+
+
+def _measured(device: Device) -> Sequence[Sample]:
+    """What *device* reads; a measurement that takes its time (a wiper first, the mean of ten reads) is waited for."""
+    give_up = time.monotonic() + LONGEST_MEASUREMENT
+    samples = device.read()
+    told = False
+    while not samples and (pending := getattr(device, "pending_seconds", None)) is not None:
+        if time.monotonic() + pending > give_up:
+            break
+        if not told:
+            print(t("read.measures"), file=sys.stderr)
+            told = True
+        time.sleep(pending)
+        samples = device.read()
+    return samples
 
 
 @cli.command(help="help.export")

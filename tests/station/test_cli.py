@@ -19,6 +19,7 @@ from sqlite_utils import Database
 
 from drivers.emulator import EmulatedBus, emulated_bus
 from drivers.faults import UNIT_FAULTS
+from drivers.profile import SHIPPED
 from station import cli, i18n
 from station.config import load
 from station.control import ControlServer
@@ -256,6 +257,21 @@ def test_read_opens_the_port_when_no_station_runs(command: Command, line: tuple[
     assert {(s["parameter"], s["unit"], s["mark"]) for s in found["samples"]} == {
         ("pm25", "µg/m³", "N"), ("pm10", "µg/m³", "N"),
     }  # fmt: skip
+
+
+def test_read_waits_for_an_instrument_that_takes_its_time(command: Command, tmp_path: Path) -> None:
+    """Its value is the mean of three reads, and the first of them is none."""
+    path = configure(tmp_path, ('profile = "deltaohm-pmsense"', 'profile = "slow"'))
+    text = SHIPPED.joinpath("deltaohm-pmsense.toml").read_text(encoding="utf-8")
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles" / "slow.toml").write_text(
+        "average_reads = 3\naverage_seconds = 0.1\n" + text, encoding="utf-8"
+    )
+    (bus,) = load(path).config.bus
+    with emulated_bus(bus, bus.device, link=tmp_path / "port", folders=[tmp_path / "profiles"], pace=False):  # type: ignore[arg-type]
+        done = command("read", "dust", "--json", "--config", path)
+    assert (done.code, done.err) == (0, "it measures; this takes its time\n")
+    assert {s["parameter"]: s["value"] for s in json.loads(done.out)["samples"]} == {"pm25": 41.2, "pm10": 68.9}
 
 
 def test_read_of_a_silent_instrument_is_one_sentence(command: Command, line: tuple[Path, EmulatedBus]) -> None:
