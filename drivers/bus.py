@@ -9,7 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import minimalmodbus  # type: ignore[import-untyped]
 
@@ -30,6 +30,9 @@ from drivers.profile import Profile, Write
 from drivers.registers import Request
 from drivers.statistics import Statistics
 from station.model import dataclass, replace
+
+if TYPE_CHECKING:
+    from drivers.tap import Tap
 
 log = logging.getLogger(__name__)
 
@@ -122,6 +125,7 @@ class Bus:
         self.owed: dict[int, list[Owed]] = {}
         self.foreign = 0
         self.beat: Callable[[], None] = lambda: None  # called before each exchange, none of which blocks for long
+        self.tap: Tap | None = None
         self.monotonic = monotonic
         self._open_port, self._sleep, self._note = open_port, sleep, note
         self._wire: _Wire | None = None
@@ -147,6 +151,12 @@ class Bus:
     def speed_of(self, unit_id: int) -> Speed:
         """How *unit_id* is spoken to now."""
         return self._borrowed or self.speeds.get(unit_id, self.own_speed)
+
+    def watch(self, tap: Tap | None) -> None:
+        """Have every byte that goes through the port noted by *tap*; None ends that.  Only from this bus's thread."""
+        self.tap = tap
+        if self._wire is not None:
+            self._wire.watch(tap)
 
     def open(self) -> None:
         """Have the port open; raise PortLost where that is not possible."""
@@ -368,6 +378,7 @@ class Bus:
             except (OSError, termios.error, ValueError) as error:
                 raise PortLost(f"{self.settings.port}: cannot be opened: {ports.cause(error)}") from error
             self._wire = _Wire(port, self.settings.port, self.own_speed, self.monotonic, self._sleep, self._heard)
+            self._wire.watch(self.tap)
         return self._wire
 
     def _failed(
@@ -428,6 +439,15 @@ class _Wire:
         self._statistics = Statistics()
         self._instrument = minimalmodbus.Instrument(self, 1)
         self._instrument.clear_buffers_before_each_transaction = False  # await_silence does, and counts
+
+    def watch(self, tap: Tap | None) -> None:
+        """Have *tap* note what goes through the port, or nobody."""
+        plain = getattr(self._port, "tapped", self._port)
+        if tap is not None:
+            from drivers.tap import TappedPort
+
+            plain = TappedPort(plain, tap.note)
+        self._port = plain
 
     def command(self, unit_id: int, request: Request | Write | Raw, timeout: float, statistics: Statistics) -> bytes:
         """The register bytes of the reply to *request*.

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import click
 
-from station import i18n
+from station import cli_sniff, cli_solve, i18n  # noqa: F401 - the first two add to the group bus
+from station.cli_bus import bus as bus_tools
 from station.cli_collector import collector
 from station.cli_decode import decode
 from station.cli_dustfall import dustfall
@@ -479,6 +480,7 @@ for command in (
     resend,
     uplink,
     provision,
+    bus_tools,
     decode,
     dustfall,
     marks,

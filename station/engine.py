@@ -106,6 +106,7 @@ class Engine:
         self._offset, self._stepped = self._wall_offset(), False
         self._host_trust, self._set_by_platform = trusted, False
         self._was_set = Event()
+        self.lines: dict[str, Any] = {}
         self._pins = pins
         counted = () if pins is None else self._counted(pins)
         self.pollers = [self._poller(*bus) for bus in (*(self._buses() if buses is None else buses), *counted)]
@@ -182,6 +183,7 @@ class Engine:
         if isinstance(line, Bus):
             line.beat = heart.beat
         pairs = list(zip(devices, settings.device, strict=True))
+        self.lines[settings.name] = line
         return Poller(
             settings.name,
             pairs,

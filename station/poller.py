@@ -32,8 +32,9 @@ LONGEST_BACKOFF = 60.0  # seconds between two probes of a unit that does not ans
 PORT_RETRY = 2.0  # seconds between two tries to open a port that is not there
 BUSY_RETRY = 1.0  # seconds until an instrument that said it was busy is asked again
 MOST_BUSY = 3  # times in a row, until its poll is missed
-LOAN_SHARE = 10  # a line that is never idle is lent for one part in so many
 MOST_SPARED = 5000  # polls remembered that a wiper spoilt: two hours of them at a second's interval
+LOAN_SHARE = 10  # a line that is never idle for long enough is lent for one part in so many
+LOAN_PATIENCE = 1.0  # seconds somebody who borrows the line waits for a pause that is long enough
 TURN = 1.0  # seconds a poller sleeps at most before it shows that it lives
 
 
@@ -121,6 +122,7 @@ class Poller(Thread):
         self._recorder, self._clock, self._stopping, self._beat, self._close = recorder, clock, stop, beat, close
         self._errands: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._loans: deque[tuple[Callable[[], None], float, float]] = deque()  # errand, its seconds, asked for when
+        self._loan_again = 0.0  # when the line may be lent again although it is not idle for long enough
         self._port_error: PortLost | None = None
         self._port_again = 0.0  # when the port is tried again
         self._reopen = reopen  # opens it, or raises PortLost; without it the next poll does
@@ -151,8 +153,7 @@ class Poller(Thread):
             return
         if self._port_error is not None:
             wait = min(wait, max(0.0, self._port_again - now)) if self._may_reopen() else wait
-        if self._loans and self._may_lend(wait if task else float("inf")):
-            self._loans.popleft()[0]()
+        if self._loans and self._lend_now(wait if task else float("inf")):
             return
         try:
             errand = self._errands.get(timeout=min(wait, TURN)) if wait > 0 else self._errands.get_nowait()
@@ -177,15 +178,25 @@ class Poller(Thread):
     def lend(self, errand: Callable[[], None], seconds: float) -> None:
         """Have *errand*, which takes *seconds* at most, done where no poll has to wait for it.
 
-        On a line that is never idle for so long it is done all the same, but such errands together take
-        one part in LOAN_SHARE of the time, so that nobody loses the cadence.
+        On a line that is not idle for so long it is done all the same after a while, but such errands together
+        take one part in LOAN_SHARE of the time, so that nobody loses the cadence.
         """
         self._loans.append((errand, seconds, self._clock.monotonic()))
         self._errands.put(None)
 
-    def _may_lend(self, wait: float) -> bool:
-        _, seconds, since = self._loans[0]
-        return wait >= seconds or self._clock.monotonic() - since >= LOAN_SHARE * seconds
+    def _lend_now(self, wait: float) -> bool:
+        """Lend the line if that may be now, *wait* seconds before the next poll; whether it was lent."""
+        errand, seconds, since = self._loans[0]
+        began = self._clock.monotonic()
+        fits = wait >= seconds
+        if not fits and (began - since < LOAN_PATIENCE or began < self._loan_again):
+            return False
+        self._loans.popleft()
+        errand()
+        if not fits:
+            ended = self._clock.monotonic()
+            self._loan_again = ended + LOAN_SHARE * (ended - began)
+        return True
 
     def wake(self) -> None:
         """End the present wait, so that a stop is seen at once."""

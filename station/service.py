@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 from station import marks, status
 from station.clock import SystemClock
 from station.config import Loaded, load
-from station.control import ControlServer
+from station.control import ControlServer, Verb
 from station.engine import Engine
 from station.model import AlreadyRunning, Kind, StationError, StoreError, WrongArgument, asdict
 from station.store import Store, check_folder
@@ -197,6 +197,16 @@ def verbs(engine: Engine) -> dict[str, Any]:
         """With mock pins alone: do to an input what its wire would (active, inactive or tip)."""
         return _linkage(engine).drive(str(request.get("name") or ""), str(request.get("action") or ""))
 
+    def lent(name: str) -> Verb:
+        """What tools do on a line that is lent to them."""
+
+        def carry_out(request: Mapping[str, Any]) -> Any:
+            from station import lend  # only who asks pays for it
+
+            return getattr(lend, name)(engine, request)
+
+        return carry_out
+
     return {
         "collector": collector,
         "dustfall": enter,
@@ -209,6 +219,7 @@ def verbs(engine: Engine) -> dict[str, Any]:
         "gaps": gaps,
         "output": output,
         "pin": pin,
+        **{name: lent(name) for name in ("line", "ask", "poke", "frames")},
     }
 
 

@@ -30,11 +30,12 @@ RULES = (
     ("station/sender.py", ("station", "uplink.base"), "the sender knows uplinks by uplink.base"),
     ("station/config.py", OURS, ""),
     ("station/engine.py", OURS, ""),
+    ("station/lend.py", OURS, ""),
     ("station/cli.py", OURS, ""),
     ("station/cli_*.py", OURS, ""),
     ("station/demo.py", OURS, ""),
     ("station/emulate.py", OURS, ""),
-    ("station/*", ("station",), "only config, engine and the commands know drivers and uplinks"),
+    ("station/*", ("station",), "only config, engine, lend and the commands know drivers and uplinks"),
 )
 
 

@@ -15,6 +15,8 @@ from rich.console import Console
 
 from drivers import INPUTS
 from drivers.captured import FAULTS
+from drivers.doctor import ADVICE
+from drivers.loopback import VERDICTS
 from station import i18n, screen
 from station.config import resolve
 from station.i18n import LANGUAGES, t, texts
@@ -36,6 +38,9 @@ MADE = {
     "kind.": ["realtime", "minute", "hour", "day"],
     "gap.": ["off", "clock", "not_measured", "owed", "refused", "parked", "dropped"],
     "fault.": [name.replace("-N", "").replace("-", "_") for name in FAULTS],
+    "advice.": list(ADVICE),
+    "advice_figures.": list(ADVICE),
+    "verdict.": list(VERDICTS),
     "mark.": [mark.name for mark in Mark],
     "why.": [str(why) for why in Why],
     "contact.": [code for kind in INPUTS.values() for code in getattr(resolve(kind), "codes", ())],

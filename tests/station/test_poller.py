@@ -152,7 +152,7 @@ class PacedLine(Line):
         end = self.clock.monotonic() + seconds
         while self.clock.monotonic() < end:
             due = min(task.due for task in self.poller.tasks)
-            loan = self.poller._loans[0][2] + 10 * self.step if self.poller._loans else due
+            loan = max(self.poller._loans[0][2] + 1.0, self.poller._loan_again) if self.poller._loans else due
             if self.poller._loans and due - self.clock.monotonic() < self.step:
                 self.clock.advance(max(0.0, min(due, loan) - self.clock.monotonic()))
             elif not self.poller._loans:

@@ -1,0 +1,166 @@
+"""How a tool gets at a line: through the running station, which lends it between two polls, or by opening the port."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from station.i18n import t
+from station.model import WrongArgument, did_you_mean
+from station.texts import config_option, option
+
+if TYPE_CHECKING:
+    from drivers.asking import Answer, Ask
+    from drivers.base import BusSettings, DeviceSettings
+    from drivers.bus import Bus
+    from drivers.port import Speed
+    from station.config import Loaded
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+BAUDRATES = (1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200)
+MASTERS = 3  # sound frames that nobody here asked for
+LOAN_PATIENCE = 60.0  # seconds a busy line may take until it lends itself
+
+
+def line_options(function: _F) -> _F:
+    """The options that say which line, and how it is spoken on where no configuration says so."""
+    for add in (
+        option("--stopbits", key="stopbits", type=click.IntRange(1, 2)),
+        option("--parity", key="parity", type=click.Choice(["N", "E", "O"])),
+        option("--baudrate", key="baudrate", type=click.Choice([str(rate) for rate in BAUDRATES])),
+        config_option,
+    ):
+        function = add(function)
+    return function
+
+
+class Alone:
+    """A line whose port this process opened itself."""
+
+    shared = False
+
+    def __init__(self, settings: BusSettings, devices: tuple[DeviceSettings, ...] = ()) -> None:
+        from drivers.bus import Bus
+
+        self.name, self.settings, self.devices = settings.name, settings, devices
+        self.bus: Bus = Bus(settings)
+        self.speed: Speed = self.bus.own_speed
+
+    def ask(self, question: Ask) -> Answer:
+        """Have it asked, here and now."""
+        from drivers.asking import perform
+
+        return perform(self.bus, question)
+
+    def poke(self, question: Ask, override: str | None) -> Answer:
+        """Write; a protected register of a configured instrument only with a reason."""
+        from station.lend import refuse_protected
+
+        refuse_protected(self.devices, self.folders, question, override)
+        return self.ask(question)
+
+    folders: tuple[Path, ...] = ()
+
+    def close(self) -> None:
+        """Let go of the port."""
+        self.bus.close()
+
+
+class Shared:
+    """A line of the running station, lent for one exchange at a time."""
+
+    shared = True
+
+    def __init__(self, loaded: Loaded, settings: BusSettings, devices: tuple[DeviceSettings, ...]) -> None:
+        from drivers.port import Speed
+
+        self.name, self.settings, self.devices = settings.name, settings, devices
+        self.speed = Speed(settings.baudrate, settings.parity, settings.stopbits)
+        self.folders = loaded.profile_folders
+        self._loaded = loaded
+
+    def ask(self, question: Ask) -> Answer:
+        """Have it asked by the bus's own thread, between two polls."""
+        from drivers.asking import answer_of
+
+        return answer_of(self.call("ask", question=question.as_dict()))
+
+    def poke(self, question: Ask, override: str | None) -> Answer:
+        """Have it written by the bus's own thread; the station refuses, or logs it with the user."""
+        from drivers.asking import answer_of
+
+        return answer_of(self.call("poke", question=question.as_dict(), override=override, user=0))
+
+    def call(self, verb: str, **arguments: Any) -> Any:
+        """What the running station answers to *verb* about this line."""
+        from station.cli import _asked
+        from station.control import NotRunning
+
+        found = _asked(self._loaded, verb, timeout=LOAN_PATIENCE, bus=self.name, **arguments)
+        if found is None:
+            raise NotRunning(f"{self._loaded.control_socket}: the station has stopped meanwhile; ask again")
+        return found
+
+    def close(self) -> None:
+        """Nothing: the port is the station's."""
+
+
+Reached = Alone | Shared
+
+
+@contextmanager
+def reached(
+    name: str, config: Path, baudrate: str | None = None, parity: str | None = None, stopbits: int | None = None
+) -> Iterator[Reached]:
+    """The line called *name* in the configuration, or the port of that name; given back at the end."""
+    line = _reach(name, config, {"baudrate": int(baudrate or 0), "parity": parity, "stopbits": stopbits})
+    try:
+        yield line
+    finally:
+        line.close()
+        if isinstance(line, Alone) and line.bus.foreign >= MASTERS:
+            print(t("bus.two_masters"), file=sys.stderr)
+
+
+def _reach(name: str, config: Path, wanted: Mapping[str, Any]) -> Reached:
+    from drivers.base import BusSettings
+
+    loaded = _configuration(config)
+    known = {bus.name: bus for bus in loaded.config.bus} if loaded else {}
+    bus = known.get(name) or next((b for b in known.values() if _same_port(b.port, name)), None)
+    if bus is not None and loaded is not None:
+        from station.cli import _asked
+
+        if _asked(loaded, "line", bus=bus.name) is not None:
+            return Shared(loaded, bus, bus.device)
+        alone = Alone(_with(bus, wanted), bus.device)
+        alone.folders = loaded.profile_folders
+        return alone
+    if "/" not in name and not Path(name).exists():
+        hint = did_you_mean(name, known)
+        raise WrongArgument(f'there is no bus "{name}"{hint}; known: {", ".join(known) or "none"}, or name a port')
+    alone = Alone(_with(BusSettings(name=name, port=name), wanted))
+    alone.folders = (config.resolve().parent / "profiles",)
+    return alone
+
+
+def _with(settings: BusSettings, wanted: Mapping[str, Any]) -> BusSettings:
+    from station.model import replace
+
+    return replace(settings, **{key: value for key, value in wanted.items() if value})
+
+
+def _same_port(port: str, name: str) -> bool:
+    return port == name or ("/" in name and Path(port).resolve() == Path(name).resolve())
+
+
+def _configuration(config: Path) -> Loaded | None:
+    """The configuration, where there is one; a port can be tried without."""
+    from station.cli import _load
+
+    return _load(config) if config.exists() else None

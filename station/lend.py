@@ -1,0 +1,201 @@
+"""The running station lends its lines to tools: one short exchange at a time, by the bus's own thread."""
+
+from __future__ import annotations
+
+import logging
+import pwd
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from drivers.asking import HARMLESS, WRITES, Answer, Ask, ask_of, perform
+from drivers.base import DeviceSettings
+from drivers.bus import Bus
+from drivers.port import LATENCY_TIMERS
+from drivers.profile import Profile, Write, load
+from drivers.tap import Tap
+from station.model import StationError, WrongArgument
+
+if TYPE_CHECKING:
+    from station.engine import Engine
+    from station.poller import Poller
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 50.0  # seconds until a line that is never idle has lent itself
+T = TypeVar("T")
+
+
+class NotLent(StationError):
+    """Error raised when a line was too busy to be lent."""
+
+    exit_code = 69
+
+
+class Protected(WrongArgument):
+    """Error raised when a tool is about to write what only an action of the profile may change."""
+
+
+def line(engine: Engine, request: Mapping[str, Any]) -> dict[str, Any]:
+    """What the line is and how it fares: its settings, its units by address, their statistics."""
+    poller, bus = _found(engine, request)
+    names = {task.settings.unit_id: task.device.name for task in poller.tasks if hasattr(task.settings, "unit_id")}
+    return {
+        "bus": bus.settings.name,
+        "port": bus.settings.port,
+        "speed": list(bus.own_speed),
+        "devices": {str(unit): name for unit, name in names.items()},
+        "units": {str(unit): counts.so_far() for unit, counts in list(bus.statistics.items())},
+        "patience_ms": {str(unit): ms for unit, ms in _patience(engine, poller).items()},
+        "foreign": bus.foreign,
+        "latency_ms": latency_ms(bus.settings.port),
+    }
+
+
+def ask(engine: Engine, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Have a question asked that changes nothing; what else there is goes through poke."""
+    poller, bus = _found(engine, request)
+    question = _question(request)
+    if question.function in WRITES:
+        raise WrongArgument(f"function {question.function} writes; station bus poke does that")
+    if question.function not in HARMLESS:
+        figures = {"unit_id": question.unit_id, "function": question.function, "data": question.data.hex(" ").upper()}
+        engine.note("bus_raw", urgent=True, bus=bus.settings.name, **figures)
+    return _asked(poller, bus, question).as_dict()
+
+
+def poke(engine: Engine, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Have registers written, once; an event says who, what, and with what reason."""
+    poller, bus = _found(engine, request)
+    question, override, user = _question(request), request.get("override"), _user(request)
+    settings = [task.settings for task in poller.tasks]
+    refuse_protected(settings, engine.loaded.profile_folders, question, override)
+    answer = _asked(poller, bus, question)
+    engine.note(
+        "bus_written",
+        urgent=True,
+        bus=bus.settings.name,
+        unit_id=question.unit_id,
+        function=question.function,
+        data=question.data.hex(" ").upper(),
+        state=answer.state,
+        user=user,
+        reason=override or "",
+    )
+    log.warning("bus %s unit %d: %s wrote %s", bus.settings.name, question.unit_id, user, question.data.hex(" "))
+    return answer.as_dict()
+
+
+def frames(engine: Engine, request: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The bytes on the line numbered above `after`; noted for as long as one asks."""
+    poller, bus = _found(engine, request)
+    tap: Tap | None = bus.tap
+    if tap is None or not tap.wanted:
+        tap = tap or Tap(bus.monotonic)
+        tap.look(0)
+        _lent(poller, lambda: bus.watch(tap), 0.0)
+    now = engine.clock.now().timestamp() - bus.monotonic()
+    return [
+        {"number": seen.number, "at": round(now + seen.at, 4), "way": seen.way, "data": seen.data.hex()}
+        for seen in tap.look(int(request.get("after") or 0))
+    ]
+
+
+def refuse_protected(
+    devices: Sequence[DeviceSettings], folders: Sequence[Path], question: Ask, override: str | None
+) -> None:
+    """Raise Protected where *question* writes what the profile of a configured instrument protects."""
+    for settings in devices:
+        if getattr(settings, "unit_id", None) != question.unit_id or override:
+            continue
+        profile: Profile = load(settings.profile, folders).chosen(settings.variant)  # type: ignore[attr-defined]
+        write = written(question)
+        if write is not None and profile.protects(write):
+            raise Protected(
+                f"{settings.name}: {write.text} would change what profile {profile.name} protects"
+                " (calibration, address or line settings); give --override REASON if that is meant"
+            )
+
+
+def written(question: Ask) -> Write | None:
+    """The write that *question* is, or None."""
+    address = int.from_bytes(question.data[:2], "big")
+    if question.function in (5, 6):
+        return Write(function=question.function, address=address, values=(int.from_bytes(question.data[2:4], "big"),))
+    if question.function == 16:
+        words = question.data[5:]
+        values = tuple(int.from_bytes(words[i : i + 2], "big") for i in range(0, len(words), 2))
+        return Write(function=16, address=address, values=values)
+    return None
+
+
+def latency_ms(port: str) -> int | None:
+    """How long the USB adapter behind *port* holds bytes, where it says so."""
+    try:
+        return int((LATENCY_TIMERS / Path(port).resolve().name / "latency_timer").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+
+
+def _patience(engine: Engine, poller: Poller) -> dict[int, float]:
+    found: dict[int, float] = {}
+    for task in poller.tasks:
+        if hasattr(task.settings, "profile") and hasattr(task.settings, "unit_id"):
+            found[task.settings.unit_id] = load(task.settings.profile, engine.loaded.profile_folders).worst_reply_ms
+    return found
+
+
+def _found(engine: Engine, request: Mapping[str, Any]) -> tuple[Poller, Bus]:
+    name = request.get("bus")
+    poller = next((p for p in engine.pollers if p.bus_name == name), None)
+    bus = engine.lines.get(str(name))
+    if poller is None or not isinstance(bus, Bus):
+        raise WrongArgument(f'there is no bus "{name}"; known: {", ".join(engine.lines) or "none"}')
+    return poller, bus
+
+
+def _question(request: Mapping[str, Any]) -> Ask:
+    try:
+        return ask_of(request.get("question") or {})
+    except ValueError as error:
+        raise WrongArgument(str(error)) from error
+
+
+def _asked(poller: Poller, bus: Bus, question: Ask) -> Answer:
+    return _lent(poller, lambda: perform(bus, question), question.seconds(bus.own_speed))
+
+
+def _lent(poller: Poller, errand: Callable[[], T], seconds: float) -> T:
+    """What *errand* returns, done by the bus's thread where no poll has to wait *seconds* for it."""
+    done, given_up, found = Event(), Event(), list[Any]()
+
+    def carry_out() -> None:
+        if given_up.is_set():
+            return  # nobody waits for it any more, and a write comes at its time or not at all
+        try:
+            found.append(errand())
+        except StationError as error:
+            found.append(error)
+        finally:
+            done.set()
+
+    poller.lend(carry_out, seconds)
+    if not done.wait(PATIENCE):
+        given_up.set()
+        raise NotLent(f"{poller.bus_name}: the line was busy for {PATIENCE:g} s")
+    if isinstance(found[0], StationError):
+        raise found[0]
+    result: T = found[0]
+    return result
+
+
+def _user(request: Mapping[str, Any]) -> str:
+    """Who asks, as the kernel knows it."""
+    uid = request.get("user")
+    if not isinstance(uid, int):
+        raise WrongArgument("a write needs its user")
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)

@@ -1,0 +1,112 @@
+"""Statistics become advice: each from figures of its own, and none from a line that is sound."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from drivers.doctor import ADVICE, Health, advice, asked_enough
+
+SOUND = {"requests": 1000, "latency": [0, 0, 0, 990, 10, 0, 0, 0, 0, 0, 0], "worst_ms": 80.0}
+
+
+def unit(**changes: Any) -> dict[str, Any]:
+    """A unit that was asked a thousand times and answered, but for *changes*."""
+    return {**SOUND, **changes}
+
+
+def broken(count: int, **more: Any) -> dict[str, Any]:
+    """A unit of whose thousand replies *count* had no sound CRC."""
+    return unit(crc_errors=count, bad_replies=count, **more)
+
+
+DEAD = {"requests": 300, "timeouts": 300, "latency": [0] * 11, "worst_ms": 0.0}
+
+CASES: dict[str, tuple[Health, dict[str, Any]]] = {
+    "two_masters": (Health({1: unit()}, foreign=12), {"units": [], "figures": {"frames": 12}}),
+    "flood": (
+        Health({1: unit(leftover_bytes=90_000)}),
+        {"units": [], "figures": {"bytes": 90_000, "requests": 1000}},
+    ),
+    "all_silent": (Health({1: DEAD, 2: DEAD}), {"units": [1, 2], "figures": {"requests": 600}}),
+    "settings": (
+        Health({1: unit(), 2: broken(980)}),
+        {"units": [2], "figures": {"broken": 980, "replies": 1000, "percent": 98.0}},
+    ),
+    "duplicate": (Health({3: unit(unasked=40)}), {"units": [3], "figures": {"unasked": 40, "replies": 1000}}),
+    "dead": (Health({1: unit(), 9: DEAD}), {"units": [9], "figures": {"requests": 300}}),
+    "other_unit": (Health({1: unit(wrong_unit=7)}), {"units": [1], "figures": {"frames": 7, "requests": 1000}}),
+    "termination": (
+        Health({1: broken(30), 2: broken(50), 3: unit()}),
+        {"units": [1, 2], "figures": {"broken": 80, "replies": 2000, "percent": 4.0}},
+    ),
+    "branch": (
+        Health({1: unit(), 2: broken(60), 3: unit()}),
+        {"units": [2], "figures": {"broken": 60, "replies": 1000, "percent": 6.0}},
+    ),
+    "bias": (Health({1: unit(leftover_bytes=300)}), {"units": [], "figures": {"bytes": 300, "requests": 1000}}),
+    "late": (
+        Health({1: unit(late=5, timeouts=5, worst_ms=730.0)}),
+        {"units": [1], "figures": {"late": 5, "worst": 730, "enough": 1100}},
+    ),
+    "slow": (
+        Health({1: unit(latency=[0, 0, 0, 0, 0, 0, 900, 100, 0, 0, 0])}, patience_ms={1: 600.0}),
+        {"units": [1], "figures": {"slow": 100, "replies": 1000, "patience": 600}},
+    ),
+    "gap": (
+        Health({1: unit(timeouts=80), 2: unit()}),
+        {"units": [1], "figures": {"timeouts": 80, "requests": 1000, "percent": 8.0}},
+    ),
+    "busy": (
+        Health({1: unit(exceptions=50, busy=50, codes={"6": 50})}),
+        {"units": [1], "figures": {"busy": 50, "requests": 1000}},
+    ),
+    "wrong_map": (
+        Health({1: unit(exceptions=1000, codes={"2": 1000})}),
+        {"units": [1], "figures": {"refused": 1000, "codes": "2"}},
+    ),
+    "failing": (
+        Health({1: unit(exceptions=20, codes={"4": 20})}),
+        {"units": [1], "figures": {"failures": 20, "codes": "4"}},
+    ),
+    "echo": (Health({1: unit(echoes=1000)}), {"units": [], "figures": {"echoes": 1000, "requests": 1000}}),
+    "latency": (Health({1: unit()}, latency_ms=16), {"units": [], "figures": {"milliseconds": 16}}),
+}
+
+
+@pytest.mark.parametrize("key", CASES)
+def test_each_illness_is_known_by_its_figures(key: str) -> None:
+    """Alone, and with what it rests on."""
+    health, expected = CASES[key]
+    found = [one.as_dict() for one in advice(health)]
+    assert found == [{"advice": key, **expected}]
+
+
+def test_every_advice_has_a_case() -> None:
+    """What nothing leads to would never be said."""
+    assert list(CASES) == list(ADVICE)
+
+
+def test_a_sound_line_gets_no_advice() -> None:
+    """Nor one that loses a reply in a thousand."""
+    assert advice(Health({1: unit(), 2: unit(timeouts=1), 3: broken(1)}, latency_ms=1)) == []
+
+
+def test_a_few_requests_are_no_ground_for_advice() -> None:
+    """Nine time-outs of nine may be an instrument that is warming up."""
+    health = Health({1: {"requests": 9, "timeouts": 9}})
+    assert advice(health) == []
+    assert not asked_enough(health)
+    assert asked_enough(Health({1: unit()}))
+
+
+def test_several_illnesses_come_the_worst_first() -> None:
+    """A second master explains much of the rest."""
+    health = Health({1: broken(50), 2: broken(50), 9: DEAD}, foreign=5, latency_ms=16)
+    assert [one.key for one in advice(health)] == ["two_masters", "dead", "termination", "latency"]
+
+
+def test_the_only_unit_with_noise_is_a_matter_of_the_line() -> None:
+    """There is no other to compare with."""
+    assert [one.key for one in advice(Health({1: broken(50)}))] == ["termination"]
