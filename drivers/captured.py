@@ -9,8 +9,8 @@ from typing import Any
 
 from drivers.frames import ALONE, EXCEPTION_BIT, READS, SHORTEST, WRITES, is_sound, reply_length, request_length
 from drivers.line import TABLE, crc16
-from drivers.profile import Profile
-from drivers.registers import TIMES, Place, Register, Request, Status, marked, moment, samples_and_conditions
+from drivers.profile import Profile, Step
+from drivers.registers import Found, Place, Quality, Register, Request, Status, judged, marked, moment, raws_in
 from station.model import Mark, Reason, dataclass
 
 # Every name a fault can have, and what it says.  drivers/README.md lists them, station/locale words them.
@@ -97,7 +97,7 @@ def meaning(
     """
     if len(response) > len(request) >= SHORTEST and response.startswith(request):
         response = response[len(request) :]  # the adapter's echo stands before the reply
-    faults = tuple(_frame_faults(request, response, unit_id))
+    faults = tuple(_frame_faults(request, response, unit_id, high_first=profile.crc_high_first))
     if faults:
         return Meaning(faults)
     found = {name: _content(chosen, request, response, time) for name, chosen in _layouts(profile, variant)}
@@ -134,12 +134,12 @@ def _doubtful(one: Meaning) -> bool:
 # -- the frames
 
 
-def _frame_faults(request: bytes, response: bytes, unit_id: int | None) -> Iterator[Fault]:
+def _frame_faults(request: bytes, response: bytes, unit_id: int | None, *, high_first: bool) -> Iterator[Fault]:
     if is_sound(request) and response == request and request[1] in READS:
         yield Fault("echo", {})
         return
-    whole = [*_unsound("request", request, request_length(request))]
-    whole += _unsound("response", response, reply_length(response))
+    whole = [*_unsound("request", request, request_length(request), high_first)]
+    whole += _unsound("response", response, reply_length(response), high_first)
     yield from whole
     if whole:
         return  # what a broken frame says beyond that is nothing
@@ -160,13 +160,13 @@ def _frame_faults(request: bytes, response: bytes, unit_id: int | None) -> Itera
         )
 
 
-def _unsound(name: str, frame: bytes, stated: int | None) -> Iterator[Fault]:
+def _unsound(name: str, frame: bytes, stated: int | None, high_first: bool) -> Iterator[Fault]:
     wanted = max(SHORTEST, stated or 0)
     if len(frame) < SHORTEST or (stated is not None and len(frame) != stated):
         yield Fault("length", {"frame": name, "count": len(frame), "wanted": wanted})
-    if len(frame) >= SHORTEST and not is_sound(frame):
-        right = crc16(frame[:-2]).hex(" ").upper()
-        yield Fault("crc", {"frame": name, "crc": frame[-2:].hex(" ").upper(), "right": right})
+    right = crc16(frame[:-2])[::-1] if high_first else crc16(frame[:-2])
+    if len(frame) >= SHORTEST and frame[-2:] != right:
+        yield Fault("crc", {"frame": name, "crc": frame[-2:].hex(" ").upper(), "right": right.hex(" ").upper()})
 
 
 def _read_faults(request: bytes, response: bytes) -> Iterator[Fault]:
@@ -181,61 +181,98 @@ def _read_faults(request: bytes, response: bytes) -> Iterator[Fault]:
 
 def _content(profile: Profile, request: bytes, response: bytes, time: datetime) -> Meaning:
     function, address = request[1], int.from_bytes(request[2:4], "big")
-    if any(request[1:-2] == bytes((action.function,)) + action.body for action in profile.actions):
-        return Meaning(())
+    if any(request[1:-2] == step.request for step in _steps(profile) if step.request):
+        found = _read(profile, TABLE[function], address, response[3:-2], time) if function in TABLE else Meaning(())
+        return found if found.ok else Meaning((), _bare(address, response[3:-2]))
     if function in TABLE:
         return _read(profile, TABLE[function], address, response[3:-2], time)
     if function in (6, 16):
         data = request[4:6] if function == 6 else request[7:-2]
-        return _read(profile, "holding", address, data, time, written=True)
+        found = _read(profile, "holding", address, data, time)
+        return found if found.ok else Meaning((), _bare(address, data))
     return Meaning((Fault("function-not-in-profile", {"function": function}),))
 
 
-def _read(profile: Profile, table: str, address: int, data: bytes, time: datetime, *, written: bool = False) -> Meaning:
-    """The values in *data*, registers of *table* from *address* on; what is *written* elsewhere goes word by word."""
+def _steps(profile: Profile) -> Iterator[Step]:
+    """Everything the profile knows to send beside its reads."""
+    yield from (*profile.steps, *profile.unlock, *profile.lock)
+    for action in profile.actions:
+        yield from action.sequence
+
+
+def _bare(address: int, data: bytes) -> tuple[Value, ...]:
+    words = struct.unpack(f">{len(data) // 2}H", data[: len(data) // 2 * 2])
+    return tuple(Value(None, at, word, mark="") for at, word in enumerate(words, address))
+
+
+def _places(profile: Profile) -> list[Place]:
+    """Every place of the map, each once: values and what stands beside them, conditions, what steps look at."""
+    found: list[Place] = []
+    for register in profile.registers:
+        found += [register, *register.beside]
+    found += profile.status
+    found += [step.place for step in _steps(profile) if step.place is not None]
+    return list({id(place): place for place in found}.values())
+
+
+def _read(profile: Profile, table: str, address: int, data: bytes, time: datetime) -> Meaning:
+    """The values in *data*, registers of *table* from *address* on."""
     end = address + len(data) // 2
-    beside = [place for register in profile.registers for place in register.beside]
-    places = [place for place in (*profile.registers, *profile.status, *beside) if place.table == table]
-    touched = [place for place in places if place.address < end and place.end > address]
-    whole = sorted((p for p in touched if p.address >= address and p.end <= end), key=lambda p: (p.address, p.end))
-    if not whole and written:
-        words = struct.unpack(f">{len(data) // 2}H", data)
-        return Meaning((), tuple(Value(None, at, word, mark="") for at, word in enumerate(words, address)))
+    touched = [place for place in _places(profile) if place.address < end and place.end > address]
+    places = [place for place in touched if place.table == table]
+    whole = sorted((p for p in places if p.address >= address and p.end <= end), key=lambda p: (p.address, p.end))
     if not whole and data:
-        tables = {place.table for place in profile.registers if place.address < end and place.end > address}
-        name = "split-value" if touched else "address-not-in-profile"
-        figures = {"table": table, "first": address, "last": end - 1, "elsewhere": ", ".join(sorted(tables - {table}))}
-        return Meaning((Fault(name, figures),))
-    return Meaning((), tuple(_values(Request(table, address, end - address, tuple(whole)), data, time)))
+        elsewhere = sorted({place.table for place in touched} - {table})
+        figures = {"table": table, "first": address, "last": end - 1, "elsewhere": ", ".join(elsewhere)}
+        return Meaning((Fault("split-value" if places else "address-not-in-profile", figures),))
+    request = Request(table, address, end - address, tuple(whole))
+    return Meaning((), tuple(_values(profile, request, data, time)))
 
 
-def _values(request: Request, data: bytes, time: datetime) -> Iterator[Value]:
-    found, conditions = samples_and_conditions(request, data, time)
-    samples = {sample.parameter: sample for sample in marked(found, conditions)}
+def _values(profile: Profile, request: Request, data: bytes, time: datetime) -> Iterator[Value]:
+    found = raws_in(request, data)
+    taken, conditions = judged(request.places, found, time)
+    missing = _not_fitted(profile, request.places, found)
+    samples = {sample.parameter: sample for sample in marked(taken, conditions)}
     said: set[int] = set()
-    for place, raw in zip(request.places, request.raws(data), strict=True):
-        if isinstance(place, Register) and place.type in TIMES:
-            at = moment(place.type, raw, UTC)
-            yield Value(place.parameter, place.address, at.strftime("%Y-%m-%d %H:%M:%S") if at else raw.hex(" "), "")
-        elif isinstance(place, Register) and place.type == "ascii":
-            yield Value(
-                place.parameter, place.address, raw.decode("ascii", "backslashreplace").strip("\0 "), place.unit
-            )
+    for place in request.places:
+        raw = found[id(place)]
+        if isinstance(place, Register) and not place.is_number:
+            yield Value(place.parameter, place.address, _text(place, raw), place.unit)
+        elif isinstance(place, Register) and place.parameter in missing:
+            yield Value(place.parameter, place.address, None, place.unit, Mark.D.name, Reason.NO_VALUE.name)
         elif isinstance(place, Register) and place.parameter in samples:
             sample = samples[place.parameter]
             reason = sample.reason.name if sample.reason else ""
             yield Value(place.parameter, place.address, sample.value, place.unit, sample.mark.name, reason)
-        elif isinstance(place, Status) and place.address not in said:
+        elif place.address not in said:  # a value without what it is computed with, a status, a word for steps
             said.add(place.address)
-            yield _status(place, raw, [one for one in conditions if one.address == place.address])
-        elif not isinstance(place, Status):  # beside a value, or a value of which a part was not read
-            yield Value(None, place.address, raw, mark="")
+            yield _word(place, raw, [one for one in conditions if one.address == place.address])
 
 
-def _status(place: Place, raw: int, conditions: Sequence[Status]) -> Value:
+def _text(place: Register, raw: bytes) -> str:
+    """A text, or the instrument's own time, which knows no zone; what is no time as it stands."""
+    if place.type == "ascii":
+        return raw.decode("ascii", "backslashreplace").strip("\0 ")
+    at = moment(place.type, raw, UTC)
+    return f"{at:%Y-%m-%d %H:%M:%S}" if at is not None else raw.hex(" ").upper()
+
+
+def _not_fitted(profile: Profile, places: Iterable[Place], found: Found) -> set[str]:
+    """The parameters of elements that a single reading shows not to be there."""
+    raws = {p.parameter: found[id(p)] for p in places if isinstance(p, Register)}
+    missing: set[str] = set()
+    for rule in profile.absent:
+        asked = zip(rule.parameters, rule.raws, strict=True)
+        if rule.polls == 1 and all(name in raws and raws[name] == raw for name, raw in asked):
+            missing |= {*rule.parameters}
+    return missing
+
+
+def _word(place: Place, raw: Any, conditions: Sequence[Status]) -> Value:
+    """A number that is no value of its own; only a condition or a quality word can be judged."""
+    if not isinstance(place, Status | Quality):
+        return Value(None, place.address, raw, mark="")
     worst = max((condition.mark for condition in conditions), default=Mark.N)
-    return Value(None, place.address, raw, "", worst.name, _reasons(conditions))
-
-
-def _reasons(conditions: Iterable[Status]) -> str:
-    return "; ".join(dict.fromkeys(condition.reason for condition in conditions))
+    reasons = "; ".join(dict.fromkeys(condition.reason for condition in conditions))
+    return Value(None, place.address, raw, "", worst.name, reasons)
