@@ -4,7 +4,7 @@ import pytest
 
 from drivers.emulated import EmulatedUnit
 from drivers.line import Line, bits_per_character, crc16, read_request
-from drivers.profile import SHIPPED, Frame, Profile, Step, load, parse
+from drivers.profile import SHIPPED, Frame, Profile, Step, Write, load, parse
 from drivers.registers import decode, plan_reads
 from tests.drivers.fakes import NOON, FakePort, FakeTime, bus_with
 from tests.frames import NOTE, completed, computed, lacking
@@ -142,8 +142,9 @@ def test_the_printed_request_of_the_renke_station():
     assert sent == ["01 03 01 F4 00 10 04 08"]
 
 
-# Printed for other probes of the Yosemitech family (Y511, Y504, Y532, Y560, Y511's wiper), and for a
-# load-cell transmitter, a wind sensor and an energy meter: request, reply, register rows, values.
+# Printed for probes of the Yosemitech family (values, wiper interval, coefficients, version), a load-cell transmitter,
+# a wind sensor, a thermo-hygrometer's address, a dust monitor's run state; captured from an energy meter and, as to
+# the four bytes of its value, from a flow meter: request, reply, register rows, values.
 FAMILY = [
     (
         "01 03 26 00 00 05 8E 81",
@@ -182,6 +183,15 @@ FAMILY = [
         ],
         [225.7, 0.108, 24.4, 38, 50.0, 1.0, 0],
     ),
+    (
+        "01 03 07 00 00 02 C5 7F",
+        "01 03 04 01 00 01 00 FA 5F",
+        [(0x0700, "u16", "", 1), (0x0701, "u16", "", 1)],
+        [256, 256],
+    ),
+    ("01 03 01 01 00 01 D4 36", "01 03 02 00 01 79 84", [(0x0101, "u16", "", 1)], [1]),
+    ("01 03 00 21 00 01 D4 00", "01 03 02 00 01 79 84", [(33, "u16", "", 1)], [1]),
+    ("01 03 00 20 00 02 C5 C1", "01 03 04 80 6B 42 12 12 82", [(32, "f32", "CDAB", 1)], [36.62540817260742]),
 ]
 ROW = '[[register]]\nparameter = "p{i}"\ntable = "{table}"\naddress = {a}\ntype = "{t}"\norder = "{o}"\nscale = {s}\n'
 
@@ -199,6 +209,26 @@ def test_a_printed_frame_of_another_instrument(request_hex, response_hex, rows, 
     assert read_request(1, request.table, request.address, request.count) == asked
     assert [s.value for s in decode(request, answered[3:-2], NOON)] == pytest.approx(values)
     assert EmulatedUnit(profile).answer(asked) == answered
+
+
+# Printed for the Yosemitech family (address, a pH standard) and the load-cell transmitter (zero, tare, manual zero,
+# address): request, reply, register, words.
+WRITES = [
+    ("01 10 30 00 00 01 02 14 00 99 53", "01 10 30 00 00 01 0E C9", 0x3000, [0x1400]),
+    ("01 10 23 00 00 02 04 00 00 80 40 1E AE", "01 10 23 00 00 02 4A 4C", 0x2300, [0x0000, 0x8040]),
+    ("01 10 00 26 00 02 04 00 00 00 00 71 9D", "01 10 00 26 00 02 A0 03", 38, [0, 0]),
+    ("01 10 00 54 00 02 04 00 00 00 64 F6 8B", "01 10 00 54 00 02 00 18", 84, [0, 100]),
+    ("01 10 00 5E 00 01 02 00 01 6A EE", "01 10 00 5E 00 01 60 1B", 94, [1]),
+    ("01 10 00 00 00 01 02 00 02 27 91", "01 10 00 00 00 01 01 C9", 0, [2]),
+]
+
+
+@pytest.mark.parametrize(("request_hex", "response_hex", "address", "words"), WRITES, ids=[case[0] for case in WRITES])
+def test_a_printed_write_is_what_the_driver_sends_and_its_reply_is_taken(request_hex, response_hex, address, words):
+    asked, answered = bytes.fromhex(request_hex), bytes.fromhex(response_hex)
+    port = FakePort(FakeTime(), lambda sent: [(0.02, answered)] if sent == asked else [])
+    bus_with(port, port.time).write(1, Write(address=address, values=tuple(words)), load("yosemitech-y532"))
+    assert [sent for _, sent in port.written] == [asked]
 
 
 def test_the_crc_of_every_frame_is_right():
