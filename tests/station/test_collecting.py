@@ -248,7 +248,7 @@ parameters = ["rain", "air_temperature"]
     made = Collectors(loaded.config, store, lambda at, code, **more: happened.append(code), lambda record: None, START)
     for n in range(8):
         at = START + timedelta(minutes=5 * n)
-        told = {("weather", "air_temperature"): 20.0, ("weather", "rain"): 3.0, ("jar", "collector_mass"): 1042.0}
+        told = {("weather", "rain"): 3.0, ("weather", "air_temperature"): 20.0, ("jar", "collector_mass"): 1042.0}
         made.take([Reading(device, "site", parameter, at, v, v) for (device, parameter), v in told.items()])
     assert happened == ["collector_tared"]
     store.close()
