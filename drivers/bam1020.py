@@ -17,6 +17,7 @@ from typing import ClassVar
 from drivers.base import BadReply, DeviceError, DeviceSettings, NoReply, ProfileError
 from drivers.bus import Bus
 from drivers.records import MOST_HELD, NotARecord, number
+from drivers.statistics import Statistics
 from drivers.stream import ONLY_UNIT
 from station.model import Mark, Reason, Sample, dataclass, did_you_mean, field, setting
 
@@ -84,13 +85,17 @@ class Bam1020:
         self._header: list[str] = []
         self._last: datetime | None = None  # time of the record delivered last
 
+    @property
+    def statistics(self) -> Statistics:
+        """What was asked and answered."""
+        return self._bus.statistics[ONLY_UNIT]
+
     def resume(self, last: datetime | None) -> None:
         """The station's newest reading of this instrument, from before it was started: delivered already."""
         self._last = last
 
     def read(self) -> list[Sample]:
         """The last hour's samples, if they are new; raise DriverError when the instrument does not answer."""
-        self._bus.statistics[ONLY_UNIT].requests += 1
         try:
             if not self._header:
                 self._header = self._read_header()
@@ -122,9 +127,11 @@ class Bam1020:
 
     def _answer(self, command: str, count: int) -> list[str]:
         """The comma fields of the answer to ESC *command*: the first line that has *count* of them, or any."""
+        self.statistics.requests += 1
+        asked_at = self._bus.monotonic()
         self._bus.say(f"\x1b{command}\r".encode())
         held, lines = b"", list[str]()
-        deadline = self._bus.monotonic() + REPLY_SECONDS
+        deadline = asked_at + REPLY_SECONDS
         while (left := deadline - self._bus.monotonic()) > 0 and len(held) < MOST_HELD:
             held += self._bus.listen(left)
             *whole, _ = re.split(rb"[\r\n]+", held)
@@ -132,9 +139,10 @@ class Bam1020:
             for line in lines:
                 words = [word.strip() for word in line.split(",")]
                 if count in (0, len(words)):
+                    self.statistics.answered(self._bus.monotonic() - asked_at)
                     return words
         if not held.strip():  # the end of the answer before may come late
-            self._bus.statistics[ONLY_UNIT].timeouts += 1
+            self.statistics.timeouts += 1
             raise NoReply(
                 f"{self._bus.settings.port}: no answer of {self.name} to ESC {command} in {REPLY_SECONDS:g} s"
             )
@@ -142,7 +150,7 @@ class Bam1020:
         raise self._bad(f"no line of {wanted} in answer to ESC {command}", lines or [held.decode("ascii", "replace")])
 
     def _bad(self, why: str, found: Sequence[str]) -> BadReply:
-        self._bus.statistics[ONLY_UNIT].bad_replies += 1
+        self.statistics.bad_replies += 1
         return BadReply(f"{self._bus.settings.port}: {self.name}: {why}; there is {', '.join(found)[:200]!r}")
 
     def _time(self, text: str) -> datetime:

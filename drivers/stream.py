@@ -79,7 +79,7 @@ class StreamDevice:
         if self._listened is None:
             self._heard = self._bus.monotonic()
         deadline = self._bus.monotonic() + min(patience, LONGEST_LISTENING)
-        self.statistics.requests += 1
+        self.statistics.requests += not self._format.ask  # a poll, where nothing is asked
         bad, dropped, self._came = self._records.bad, self._records.dropped_bytes, 0
         try:
             record = self._agreed(patience) if self._format.ask else self._waiting() or self._next(deadline)
@@ -131,8 +131,12 @@ class StreamDevice:
         seen: list[Record] = []
         while len(seen) < MOST_ASKED:
             self._records.restart()
+            self.statistics.requests += 1
+            asked_at = self._bus.monotonic()
             self._bus.say(self._format.ask)
-            record = self._next(self._bus.monotonic() + patience)
+            record = self._next(asked_at + patience)
+            if record is not None:
+                self.statistics.answered(self._bus.monotonic() - asked_at)
             if record is None or self._format.agree is None:
                 return record
             if any(_same(record, other, self._format.agree) for other in seen):

@@ -41,6 +41,7 @@ def test_a_record_is_delivered_once():
     device, port = monitor()
     assert [len(device.read()) for _ in range(3)] == [3, 0, 0]
     assert [asked for _, asked in port.written] == [b"\x1bQCH\r", *[b"\x1bQC\r"] * 3]
+    assert (device.statistics.requests, sum(device.statistics.latency), device.statistics.timeouts) == (4, 4, 0)
 
 
 def test_a_record_that_was_stored_before_the_station_was_started_is_not_delivered_again():

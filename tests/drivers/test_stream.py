@@ -192,7 +192,8 @@ def test_a_balance_is_asked_and_its_stable_weight_is_the_mass():
     device, port = instrument("mtsics-balance", lambda _: [(0.05, b"S S    1042.3817 g\r\n")])
     (mass,) = device.read()
     assert (mass.parameter, mass.value, mass.mark) == ("collector_mass", 1042.3817, Mark.N)
-    assert port.written[0][1] == b"SI\r\n"
+    assert [asked for _, asked in port.written] == [b"SI\r\n"] * 2
+    assert (device.statistics.requests, sum(device.statistics.latency)) == (2, 2)
 
 
 def test_a_digit_that_was_flipped_on_the_line_is_outvoted():
