@@ -166,7 +166,7 @@ class Bus:
         """The register bytes of *unit_id*'s reply to *request*, within the times *profile* gives.
 
         A Modbus reply does not say which registers it carries.  So after a failure the line stays quiet for as
-        long as the unit was ever seen to take, twice, and then it is asked something of another length, which
+        long as the unit was lately seen to take, twice, and then it is asked something of another length, which
         tells a reply that is later still from the one waited for: some registers more where the profile has
         them, a few less where it has not.  Where neither is possible it is asked twice, and both have to agree.
         """
@@ -396,7 +396,7 @@ class Bus:
                 statistics.busy += 1
                 return DeviceBusy(text)
             return DeviceException(text)
-        quiet = min(max(timeout, 2 * statistics.worst_ms / 1000), max(timeout, LONGEST_QUIET))
+        quiet = min(max(timeout, 2 * statistics.slowest(self.monotonic())), max(timeout, LONGEST_QUIET))
         until = wire.keep_quiet(quiet)
         self.owed.setdefault(unit_id, []).append(Owed(_shape(request), wire.sent_at, until))
         if not frame:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 BUCKETS_MS = (5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)  # upper bounds; a last bucket takes what is longer
+HOUR = 3600.0
 COUNTS: Mapping[str, str] = {
     "requests": "requests sent",
     "timeouts": "requests nothing came back to",
@@ -30,7 +31,7 @@ class Statistics:
     ones included: from the first byte of the request to the last of the reply.
     """
 
-    __slots__ = (*COUNTS, "codes", "latency", "worst_ms")
+    __slots__ = (*COUNTS, "_lately", "_since", "codes", "latency", "worst_ms")
 
     requests: int
     timeouts: int
@@ -51,17 +52,31 @@ class Statistics:
         self.codes: dict[int, int] = {}
         self.latency = [0] * (len(BUCKETS_MS) + 1)
         self.worst_ms = 0.0
+        self._since: float | None = None
+        self._lately = [0.0, 0.0]  # slowest reply of this hour and of the one before
 
     def answered(self, seconds: float) -> None:
         """Count a reply that took *seconds*."""
         milliseconds = 1000 * seconds
         self.latency[bisect_left(BUCKETS_MS, milliseconds)] += 1
-        self.worst_ms = max(self.worst_ms, milliseconds)
+        self._slow(seconds)
 
     def came_late(self, seconds: float) -> None:
         """Count a reply that came *seconds* after its request, when it had been given up."""
         self.late += 1
+        self._slow(seconds)
+
+    def _slow(self, seconds: float) -> None:
         self.worst_ms = max(self.worst_ms, 1000 * seconds)
+        self._lately[0] = max(self._lately[0], seconds)
+
+    def slowest(self, now: float) -> float:
+        """Seconds the slowest reply took in the last hour or two before *now*: one odd reply is not held against it."""
+        if self._since is None:
+            self._since = now
+        elif now - self._since > HOUR:
+            self._lately, self._since = [0.0, self._lately[0]], now
+        return max(self._lately)
 
     def refused(self, code: int) -> None:
         """Count an exception."""

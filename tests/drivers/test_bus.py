@@ -413,6 +413,24 @@ def test_the_line_stays_quiet_for_twice_the_longest_reply_a_unit_was_seen_to_tak
     assert (bus.statistics[3].late, bus.statistics[3].timeouts) == (1, 2)
 
 
+def test_one_odd_reply_is_forgotten_after_two_hours():
+    port = FakePort(FakeTime(), lambda sent: [])
+    bus = bus_with(port, port.time)
+    bus.statistics[3].came_late(2)
+    waits = []
+    for _ in range(4):
+        with pytest.raises(NoReply):
+            bus.read(3, REQUEST, PROFILE)
+        bus.owed.clear()
+        before = port.written[-1][0]
+        with pytest.raises(NoReply):
+            bus.read(3, REQUEST, PROFILE)
+        bus.owed.clear()
+        waits.append(port.written[-1][0] - before)
+        port.time.now += 3601
+    assert waits == pytest.approx([4, 4, 0.54, 0.54], abs=0.02)
+
+
 def test_a_line_is_kept_quiet_for_five_seconds_at_most_however_slow_a_unit_was():
     port = FakePort(FakeTime(), lambda sent: [])
     bus = bus_with(port, port.time)
