@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from drivers.base import NoReply
+from drivers.base import DeviceBusy, NoReply
 from drivers.bus import Bus
 from station.config import load
 from station.emulate import Replay, lines
@@ -66,3 +66,38 @@ def test_a_second_emulator_does_not_take_over_the_lines_of_the_first(tmp_path: P
         assert first.buses["balance"].path == str(tmp_path / "balance")
     with lines(loaded, {}):
         assert (tmp_path / "balance").is_symlink()
+
+
+def test_faults_of_a_device_and_of_its_line_are_mixed_by_rate(tmp_path: Path) -> None:
+    """By the names in the configuration; a rate that is none is named."""
+    device = 'profile = "laumas-tlb"\nunit_id = 1\n'
+    (tmp_path / "station.toml").write_text(
+        CONFIG.replace('driver = "stream"\nprofile = "mtsics-balance"\n', device)
+        .replace('"jar"', '"scale"')
+        .replace('port = "balance"', 'port = "balance"\nbaudrate = 115200\ngap_ms = 0')
+    )
+    loaded = load(tmp_path / "station.toml")
+    (bus,) = loaded.config.bus
+    with lines(loaded, {}, seed=3) as found:
+        line = Bus(bus)
+        (scale,) = loaded.devices(bus, line)
+        found.set_fault("scale", "busy:0.5")
+        found.set_fault("balance", "echo:0.5")
+        refused = 0
+        for _ in range(40):
+            try:
+                scale.read()
+            except DeviceBusy:
+                refused += 1
+        assert 10 <= refused <= 30
+        assert 10 <= line.statistics[1].echoes <= 30
+        found.set_fault("scale", "none")
+        found.set_fault("balance", "none")
+        assert scale.read()
+        with pytest.raises(
+            WrongArgument, match=r"^scale: busy:2: the rate is not a number from 0 to 1, as in busy:0.1$"
+        ):
+            found.set_fault("scale", "busy:2")
+        with pytest.raises(WrongArgument, match=r'^there is no fault "late"; known: none, echo, short-echo, crackle'):
+            found.set_fault("balance", "late")
+        line.close()
