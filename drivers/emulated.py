@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from drivers import faults
 from drivers.faults import UNIT_FAULTS
 from drivers.line import FUNCTION, TABLE, crc16
-from drivers.profile import Action, Profile, Step
+from drivers.profile import Action, Condition, Profile, Step
 from drivers.registers import FLOATS, Operand, Place, Quality, Register, Status, encode
 from station.model import Mark, did_you_mean
 
@@ -52,6 +52,8 @@ class EmulatedUnit:
         self.acted: list[str] = []  # the actions it was told to do
         self.unlocked = not self.profile.unlock
         self._monotonic = monotonic
+        name = variant or profile.default_variant
+        self._conditions = next((v.conditions for v in profile.variants if v.name == name), ())
         self._written: dict[int, int] = {}
         self._keys: list[bytes] = []  # the requests of an unlocking that have come
         starting = [step for step in (*self.profile.at("start"), *self.profile.at("before")) if step.request]
@@ -86,6 +88,11 @@ class EmulatedUnit:
     def clear(self, reason: str) -> None:
         """Take the condition back."""
         self.conditions.discard(reason)
+
+    def set_up(self) -> None:
+        """Be as documents show it: awake, unlocked and measuring."""
+        self.measuring = self.unlocked = True
+        self._heard_at = self._monotonic()
 
     def power_cycle(self) -> None:
         """Off and on again: it warms up, is locked and does not measure until it is started."""
@@ -239,7 +246,10 @@ class EmulatedUnit:
         registers = self.profile.registers
         beside = [place for register in registers for place in register.beside]
         asked = [step.place for step in self._all_steps() if step.place is not None]
-        return [p for p in (*registers, *beside, *self.profile.status, *asked) if p.table == table]
+        places = [p for p in (*registers, *beside, *self.profile.status, *asked) if p.table == table]
+        taken = {a for p in places for a in range(p.address, p.end)}
+        told = [c for c in self._conditions if c.table == table and taken.isdisjoint(range(c.address, c.end))]
+        return [*places, *told]
 
     def _addresses(self, table: str) -> set[int]:
         """What can be read: the map's registers, and the unused ones between them unless the profile forbids."""
@@ -282,6 +292,8 @@ class EmulatedUnit:
             return encode(place, self._quality(place, values))
         if isinstance(place, Status):
             return place.words(self._status(place))
+        if isinstance(place, Condition):
+            return place.words(_within(place))
         return place.words(self._asked(place))
 
     def _ready(self) -> bool:
@@ -344,6 +356,13 @@ class EmulatedUnit:
 
 def _as(one: Place, other: Place) -> bool:
     return (one.table, one.address) == (other.table, other.address)
+
+
+def _within(condition: Condition) -> float:
+    """A raw number that fulfils *condition*."""
+    low, high = (end / condition.scale for end in condition.range)
+    raw = math.floor((low + high) / 2)
+    return raw if low <= raw or condition.type in FLOATS else math.ceil(low)
 
 
 def number_at(frame: bytes, at: int) -> int:

@@ -814,3 +814,8 @@ def _unknown_parameters(parameters: Sequence[str], profile: Profile) -> Iterator
     for parameter in parameters:
         if parameter not in known:
             yield f"parameters: no register gives {parameter!r}{did_you_mean(parameter, sorted(known))}"
+
+
+def wrong_with(table: str, key: str, value: Any) -> str | None:
+    """What is wrong with *value* as *key* of *table* (a name of KEYS), or None."""
+    return _fault(value, KEYS[table][key])

@@ -27,6 +27,7 @@ from station.cli_dustfall import dustfall
 from station.cli_hj212 import frame
 from station.cli_marks import marks
 from station.cli_output import emulate_pin, output
+from station.cli_profile import profile
 from station.cli_uplink import gaps, provision, resend, uplink
 from station.i18n import t
 from station.model import ConfigError, StationError, StoreError, WrongArgument
@@ -484,6 +485,7 @@ for command in (
     decode,
     dustfall,
     marks,
+    profile,
     collector,
     output,
 ):

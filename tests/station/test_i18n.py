@@ -18,6 +18,7 @@ from drivers.captured import FAULTS
 from drivers.doctor import ADVICE
 from drivers.loopback import VERDICTS
 from station import i18n, screen
+from station.cli_profile import ASKED, ASKED_FIRST, COLUMNS
 from station.config import resolve
 from station.i18n import LANGUAGES, t, texts
 from station.model import Mark, Reason
@@ -114,6 +115,8 @@ MADE = {
     "marked.": ["mark", "end", "withdraw"],
     "reason.": [reason.name.lower() for reason in Reason],
     "demo.": ["readings", "records", "sent", "acknowledged", "resupplied", "duplicates", "lost"],
+    "profile_ask.": ASKED_FIRST + ASKED,
+    "profile_column.": COLUMNS,
 }
 
 
