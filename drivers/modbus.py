@@ -99,8 +99,11 @@ class ModbusDevice:
         self.patience_seconds = _patience(settings, profile)
         self._unit_id, self._profile, self._bus, self._now = settings.unit_id, profile, bus, now
         self.speed = settings.speed(bus.settings)
-        if self.speed.line != bus.line or self.speed.parity != bus.settings.parity:
+        self.hints: tuple[str, ...] = ()  # what is no fault and yet unusual
+        own = Speed(bus.settings.baudrate, bus.settings.parity, bus.settings.stopbits)
+        if self.speed != own:
             bus.speeds[settings.unit_id] = self.speed
+            self.hints = (f"is spoken to with {self.speed} on a line of {own}: each of its polls switches the port",)
         self._requests = profile.plan(self.speed.line, self.parameters, bus.settings.gap_ms)
         self.actions = self._all_actions()
         self._unanswered = 0

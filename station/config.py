@@ -359,6 +359,7 @@ def _cross_faults(
         yield Fault("station.timezone", str(error))
     yield from _twice(("point", config.point, "code"), ("bus", config.bus, "name"), ("uplink", config.uplink, "name"))
     yield from _twice(("bus", config.bus, "port"), ("collector", config.collector, "name"))
+    yield from _one_port_by_two_names(config.bus)
     points = {point.code: point for point in config.point}
     for index, point in enumerate(config.point):
         if not re.fullmatch(r"[0-9A-Z]{2}", point.st):
@@ -402,6 +403,16 @@ def _crowded(place: str, bus: BusConfig) -> Iterator[Fault]:
             others = ", ".join(f'"{other.name}"' for other in bus.device if other is not device)
             yield Fault(f"{place}.device[{d}]", f'"{device.name}" needs a line of its own, {others} cannot share it')
             return
+
+
+def _one_port_by_two_names(buses: Sequence[BusConfig]) -> Iterator[Fault]:
+    """A by-path and a by-id link may lead to one adapter."""
+    seen: dict[Path, int] = {}
+    for index, bus in enumerate(buses):
+        port = Path(bus.port).resolve()
+        if port in seen and buses[seen[port]].port != bus.port:
+            yield Fault(f"bus[{index}].port", f"{bus.port} leads to {port}, as bus[{seen[port]}].port does")
+        seen.setdefault(port, index)
 
 
 def _twice(*groups: tuple[str, Sequence[Any], str]) -> Iterator[Fault]:

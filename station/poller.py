@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 LONGEST_BACKOFF = 60.0  # seconds between two probes of a unit that does not answer
 PORT_RETRY = 2.0  # seconds between two tries to open a port that is not there
+LONGEST_YIELD = 10.0  # seconds a device that would hold the others up lets them go first
 BUSY_RETRY = 1.0  # seconds until an instrument that said it was busy is asked again
 MOST_BUSY = 3  # times in a row, until its poll is missed
 MOST_SPARED = 5000  # polls remembered that a wiper spoilt: two hours of them at a second's interval
@@ -70,10 +71,11 @@ class Task:
     def turn_at(self, speed: Any) -> float:
         """When it is its turn on a line that speaks with *speed*, in monotonic seconds.
 
-        One that is silent, or for whom the port must be switched, lets the others go first for one interval.
+        One that is silent, or for whom the port must be switched, lets the others go first for one interval of its
+        own, LONGEST_YIELD at most.
         """
         yields = self.failures or getattr(self.device, "speed", speed) != speed
-        return self.due + self.settings.poll_seconds if yields else self.due
+        return self.due + min(self.settings.poll_seconds, LONGEST_YIELD) if yields else self.due
 
     def line(self) -> dict[str, Any] | None:
         """How it answered since the start, and how long it is left alone now; None where nothing is counted."""

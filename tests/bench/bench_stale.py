@@ -46,7 +46,7 @@ def terminal(reads: int, late: float) -> None:
     found = {"good": 0, "wrong": 0}
     began = time.monotonic()
     with EmulatedBus(115200, 10, [unit], pace=False, seed=7) as line:
-        unit.fail("late", late)
+        unit.fail(f"late:{late}")
         bus = Bus(BusSettings(name="bench", port=line.path, baudrate=115200, gap_ms=0))
         for number in range(reads):
             first = 10 * (number % 4)

@@ -220,6 +220,24 @@ def test_faults_between_tables_say_where_and_what(folder: Path, old: str, new: s
     assert fault in found[0]
 
 
+def test_a_device_set_otherwise_than_its_line_is_mentioned(folder: Path) -> None:
+    """It works, and costs every other device on the line a pause."""
+    path = example(folder, ('name = "sonde"', 'name = "sonde"\nbaudrate = 19200\nparity = "O"'))
+    assert [w.rpartition(": bus[0]")[2] for w in load(path).warnings if "switches" in w] == [
+        ".device[1]: is spoken to with 19200 8O1 on a line of 9600 8N1: each of its polls switches the port"
+    ]
+
+
+def test_two_names_of_one_adapter_are_one_port(folder: Path) -> None:
+    """By path and by number: two masters would speak on one line."""
+    (folder / "ttyUSB0").touch()
+    (folder / "by-path").symlink_to("ttyUSB0")
+    path = example(folder, ('port = "ports/water"', 'port = "by-path"'), ('port = "ports/dust"', 'port = "ttyUSB0"'))
+    assert faults(path) == [
+        f"station.toml:{line(path, 'ttyUSB0')}: bus[1].port: ttyUSB0 leads to ttyUSB0, as bus[0].port does"
+    ]
+
+
 def test_one_factor_at_one_point_has_one_source(folder: Path) -> None:
     """Two instruments that both measure PM at the same point are asked apart by `parameters`."""
     path = example(folder, ("parameters = [", "# "))
