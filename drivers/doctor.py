@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from drivers.statistics import BUCKETS_MS
@@ -64,6 +64,29 @@ class Advice:
     def as_dict(self) -> dict[str, Any]:
         """The advice for programs."""
         return {"advice": self.key, "units": list(self.units), "figures": dict(self.figures)}
+
+
+def summed(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The statistics of several hours as those of one stretch of time.
+
+    >>> summed([{"requests": 5, "codes": {"2": 1}, "latency": [3, 2], "worst_ms": 9.5, "bus": "a"},
+    ...         {"requests": 2, "codes": {"2": 1}, "latency": [1, 0], "worst_ms": 7.0, "bus": "a"}])
+    {'requests': 7, 'codes': {'2': 2}, 'latency': [4, 2], 'worst_ms': 9.5}
+    """
+    total: dict[str, Any] = {}
+    for row in rows:
+        for name, value in row.items():
+            known = total.get(name)
+            if name == "worst_ms":
+                total[name] = max(known or 0.0, value)
+            elif isinstance(value, Mapping):
+                known = known or {}
+                total[name] = {key: known.get(key, 0) + value.get(key, 0) for key in {**known, **value}}
+            elif isinstance(value, list):
+                total[name] = [a + b for a, b in zip(known or [0] * len(value), value, strict=True)]
+            elif isinstance(value, int | float):
+                total[name] = (known or 0) + value
+    return total
 
 
 def advice(health: Health) -> list[Advice]:

@@ -59,7 +59,7 @@ def _plausible(type_: str, order: str, raw: float) -> bool:
         case "i16":
             return order == "AB" and -LARGEST_WORD <= raw < 0
         case "u32":
-            return order in ("ABCD", "CDAB") and 0xFFFF < raw <= LARGEST_COUNT
+            return order in ("ABCD", "CDAB") and 0xFFFF < raw <= LARGEST_COUNT and int(raw) & 0xFFFF != 0
         case _:
             return order in ("ABCD", "CDAB") and -LARGEST_COUNT <= raw < -0x8000
 

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from station.config import Loaded
 
 MOST_WORDS = 125  # in one read
+KEPT = timedelta(days=1)  # how far back the statistics of a stopped station are looked at
 POLLS = 25  # of each instrument, where no running station has statistics
 
 
@@ -596,24 +597,59 @@ def doctor(bus: str | None, config: Path, as_json: bool) -> int:
 
 
 def _health(loaded: Loaded, name: str, as_json: bool) -> tuple[Health, Mapping[str, str]]:
-    """The figures of a line: the running station's, else from reading every instrument a while."""
+    """The figures of a line: the running station's, else those it kept, else from reading every instrument a while."""
     from drivers.doctor import Health
     from station.cli import _asked
 
-    found = _asked(loaded, "line", bus=name, timeout=LOAN_PATIENCE)
+    found = _asked(loaded, "line", bus=name, timeout=LOAN_PATIENCE) or _kept(loaded, name)
     if found is None:
         _tell(t("doctor.alone", bus=name, polls=POLLS), as_json)
         found = _measured(loaded, name)
+    elif "since" in found:
+        _tell(t("doctor.kept", bus=name, since=found["since"]), as_json)
     units = {int(unit): counts for unit, counts in found["units"].items()}
     patience = {int(unit): ms for unit, ms in found["patience_ms"].items()}
     return Health(units, found["foreign"], found["latency_ms"], patience), found["devices"]
+
+
+def _kept(loaded: Loaded, name: str) -> dict[str, Any] | None:
+    """What the station kept of the last day, hour by hour; None where it kept nothing."""
+    from drivers.doctor import summed
+    from station.cli import _closing
+    from station.lend import latency_ms
+    from station.store import Store, connect
+
+    if not loaded.database.exists():
+        return None
+    end = datetime.now(UTC)
+    with _closing(Store(connect(loaded.database, read_only=True), str(loaded.database))) as store:
+        rows = [row for row in store.records("line", end - KEPT, end) if row.body.get("bus") == name]
+    settings = next(one for one in loaded.config.bus if one.name == name)
+    units = {str(one.unit_id): one.name for one in settings.device if hasattr(one, "unit_id")}
+    counts = {unit: summed(row.body for row in rows if row.device == who) for unit, who in units.items()}
+    if not any(counts.values()):
+        return None
+    return {
+        "units": {unit: figures for unit, figures in counts.items() if figures},
+        "devices": units,
+        "patience_ms": _patience(loaded, settings.device),
+        "foreign": 0,
+        "latency_ms": latency_ms(settings.port),
+        "since": f"{rows[0].at.astimezone(loaded.zone):%Y-%m-%d %H:%M}",
+    }
+
+
+def _patience(loaded: Loaded, devices: Sequence[Any]) -> dict[str, float]:
+    from drivers.profile import load
+
+    modbus = (one for one in devices if hasattr(one, "unit_id") and hasattr(one, "profile"))
+    return {str(one.unit_id): load(one.profile, loaded.profile_folders).worst_reply_ms for one in modbus}
 
 
 def _measured(loaded: Loaded, name: str) -> dict[str, Any]:
     from contextlib import suppress
 
     from drivers.base import DeviceError
-    from drivers.profile import load
     from station.config import make_device
     from station.lend import latency_ms
 
@@ -631,10 +667,7 @@ def _measured(loaded: Loaded, name: str) -> dict[str, Any]:
     return {
         "units": {str(unit): counts.so_far() for unit, counts in line.bus.statistics.items()},
         "devices": {str(getattr(one, "unit_id", "")): one.name for one in modbus},
-        "patience_ms": {
-            str(getattr(one, "unit_id", "")): load(getattr(one, "profile", ""), loaded.profile_folders).worst_reply_ms
-            for one in modbus
-        },
+        "patience_ms": _patience(loaded, modbus),
         "foreign": line.bus.foreign,
         "latency_ms": latency_ms(settings.port),
     }

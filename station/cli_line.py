@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from station.i18n import t
-from station.model import WrongArgument, did_you_mean
+from station.model import ConfigError, WrongArgument, did_you_mean
 from station.texts import config_option, option
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def reached(
 def _reach(name: str, config: Path, wanted: Mapping[str, Any]) -> Reached:
     from drivers.base import BusSettings
 
-    loaded = _configuration(config)
+    loaded = _configuration(config, needed="/" not in name)
     known = {bus.name: bus for bus in loaded.config.bus} if loaded else {}
     bus = known.get(name) or next((b for b in known.values() if _same_port(b.port, name)), None)
     if bus is not None and loaded is not None:
@@ -159,8 +159,16 @@ def _same_port(port: str, name: str) -> bool:
     return port == name or ("/" in name and Path(port).resolve() == Path(name).resolve())
 
 
-def _configuration(config: Path) -> Loaded | None:
-    """The configuration, where there is one; a port can be tried without."""
+def _configuration(config: Path, *, needed: bool) -> Loaded | None:
+    """The configuration, where there is one; a port can be tried without, and with one that is not finished."""
     from station.cli import _load
 
-    return _load(config) if config.exists() else None
+    if not config.exists():
+        return None
+    try:
+        return _load(config)
+    except ConfigError:
+        if needed:
+            raise
+        print(t("bus.no_config", path=config), file=sys.stderr)
+        return None

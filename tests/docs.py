@@ -14,6 +14,7 @@ from drivers.analyser import AnalyserSettings, CommandSettings, PlaceSettings
 from drivers.bam1020 import BamSettings
 from drivers.base import DeviceSettings
 from drivers.captured import FAULTS
+from drivers.doctor import ADVICE
 from drivers.modbus import ModbusSettings
 from drivers.profile import SHIPPED, Profile, load
 from drivers.profile_file import KEYS
@@ -304,6 +305,14 @@ def profile_keys(table: str) -> Iterator[str]:
         yield f"| `{name}` | {key.text}{choices} | {default} |"
 
 
+def advice() -> Iterator[str]:
+    """What `station bus doctor` may say, as a Markdown table."""
+    yield "| advice | what it means |"
+    yield "| --- | --- |"
+    for key, text in ADVICE.items():
+        yield f"| `{key}` | {text} |"
+
+
 def _shown(value: Any) -> str:
     if value in (None, "", ()) or value is MISSING:
         return ""
@@ -356,6 +365,7 @@ def blocks(file: str) -> dict[str, str]:
             "command-keys": inline_keys(CommandSettings),
             "bam-keys": own_keys("bam1020", BamSettings),
             "decode-faults": decode_faults(),
+            "advice": advice(),
             "profiles": profiles(),
             "streams": streams(),
         }

@@ -6,25 +6,30 @@ import getpass
 import io
 import json
 import os
+import re
 import threading
 import tty
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import drivers
 from drivers.emulated import EmulatedUnit
 from drivers.emulator import EmulatedBus, emulated_bus
 from drivers.frames import sealed, to_hex
 from drivers.line import read_request
+from drivers.port import Speed
 from drivers.profile import load as load_profile
 from drivers.profile import parse
 from station.clock import SystemClock
 from station.config import load
 from station.control import ControlServer
 from station.engine import Engine
+from station.model import Record
 from station.service import verbs
 from station.store import Store
 from tests.station.commands import Here, configure, until
@@ -546,6 +551,24 @@ def test_doctor_reads_for_itself_when_no_station_runs(run: Here, tmp_path: Path)
     assert "nothing to complain about" in done.out
 
 
+def test_doctor_of_a_stopped_station_judges_by_the_hours_it_kept(run: Here, tmp_path: Path) -> None:
+    """Two hours of one instrument, summed; the port is not touched."""
+    loaded = load(configure(tmp_path))
+    loaded.data_folder.mkdir()
+    body = {"bus": "line", "seconds": 3600, "requests": 720, "timeouts": 0, "latency": [0] * 11, "worst_ms": 80.0}
+    noisy = {"crc_errors": 36, "bad_replies": 36}
+    now = datetime.now(UTC)
+    store = Store.open(loaded.database)
+    with store.transaction():
+        store.add_records([Record("line", now - timedelta(hours=n), body | noisy, device="dust") for n in (2, 1)])
+    store.close()
+    done = run("bus", "doctor", "--json")
+    (advice,) = found(done)[0]["advice"]
+    assert (done.code, advice["advice"], advice["units"]) == (1, "termination", [1])
+    assert advice["figures"] == {"broken": 72, "replies": 1440, "percent": 5.0}
+    assert "these are the hours it kept since" in run("bus", "doctor").err
+
+
 def test_frames_of_the_tap_are_told_apart_behind_an_echo() -> None:
     """The adapter's echo of the request is no reply."""
     from station.cli_sniff import split_live
@@ -554,3 +577,79 @@ def test_frames_of_the_tap_are_told_apart_behind_an_echo() -> None:
     pieces = list(split_live(0.0, "in", ask + reply, ask))
     assert [(piece.way, to_hex(piece.data)) for piece in pieces] == [("noise", to_hex(ask)), ("reply", to_hex(reply))]
     assert [piece.way for piece in split_live(0.0, "in", b"\x01\x02", ask)] == ["noise"]
+
+
+# -- the page that teaches it
+
+
+TRANSCRIPT = re.compile(r"<!-- transcript -->\n```text\n(.*?)```\n<!-- /transcript -->", re.S)
+UNKNOWN = """
+title = "what nobody knows"
+baudrate = 4800
+parity = "E"
+unit_id = 17
+[[register]]
+parameter = "air_temperature"
+table = "holding"
+address = 16
+type = "i16"
+scale = 0.1
+unit = "°C"
+example = 23.7
+[[register]]
+parameter = "humidity"
+table = "holding"
+address = 18
+type = "f32"
+order = "CDAB"
+unit = "%"
+example = 56.25
+"""
+YARD = """
+[station]
+name = "yard"
+data_folder = "data"
+[[point]]
+code = "yard"
+name = "Yard"
+st = "22"
+[[bus]]
+name = "mast"
+port = "port"
+baudrate = 4800
+parity = "E"
+[[bus.device]]
+name = "yard"
+profile = "yard"
+unit_id = 17
+point = "yard"
+"""
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_transcript_of_the_page_is_what_happens(run: Here, tmp_path: Path, language: str) -> None:
+    """From an unknown instrument to its live values within ten commands: each is typed, each line shown is said."""
+    page = (Path(drivers.__file__).parent / "README.md").read_text(encoding="utf-8")
+    (transcript,) = TRANSCRIPT.findall(page)
+    steps = re.findall(r"^([$#]) (.*)\n((?:(?![$#]).*\n)*)", transcript, re.M)
+    assert sum(sign == "$" for sign, _, _ in steps) <= 10
+    unit = EmulatedUnit(parse(UNKNOWN, "unknown"))
+    line = EmulatedBus(4800, 11, [unit], pace=False, link=tmp_path / "port", speeds={17: Speed(4800, "E")})
+    with line:
+        for sign, words, shown in steps:
+            if moved := re.match(r"the display now shows (\w+) (\S+)", words):
+                unit.values = {moved[1]: float(moved[2])}
+            elif words.startswith("station.toml"):
+                (tmp_path / "station.toml").write_text(YARD, encoding="utf-8")
+            if sign == "#":
+                continue
+            done = run(*words.replace("/dev/ttyUSB0", "./port").split()[1:], "--lang", language)
+            assert done.code == 0, (words, done)
+            said = {" ".join(text.split()) for text in (done.out + done.err).splitlines()}
+            expected = {" ".join(text.split()) for text in shown.splitlines() if text.strip() not in ("", "…")}
+            if language == "en":
+                assert expected - said == set(), words
+            elif not words.startswith("station bus peek"):
+                assert re.search("[\u4e00-\u9fff]", done.out + done.err), words
+    (made,) = (tmp_path / "profiles").glob("*.toml")
+    assert [r.parameter for r in load_profile(made.stem, [made.parent]).registers] == ["air_temperature", "humidity"]
