@@ -20,7 +20,9 @@ from station.clockhelper import LONGEST, RTC_SET_TIME, Helper, HelperClock, serv
 from station.commands import LARGEST_STEP, NTP_AGREES
 from station.model import Outcome
 from tests.station.conftest import START
+from tests.station.test_allow_list import Besieged
 from tests.station.test_commands import Allowed
+from uplink.hj212.frame import Segment, decode, fence
 
 NOW = datetime(2026, 3, 1, 8, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -218,6 +220,7 @@ def test_the_station_says_why_it_got_no_answer(tmp_path: Path) -> None:
 
         def babble() -> None:
             connection, _ = listener.accept()
+            connection.recv(LONGEST)
             connection.sendall(b"nonsense\n")
             connection.close()
 
@@ -248,6 +251,41 @@ def test_a_platform_sets_the_clock_through_desk_and_helper(
         ("set_clock", "conditions not met", "the clock is trusted, and would move more than 600 s"),
     ]
     rig.engine.shut_down()
+
+
+def test_valid_absurd_and_replayed_times_move_the_clock_once(
+    host: Host, served: Callable[[], HelperClock], tmp_path: Path
+) -> None:
+    """From the platform's frame to the clock: a refused one moves it by nothing."""
+    (tmp_path / "station").mkdir()
+    rig = Besieged(tmp_path / "station", ("set_clock",))
+    rig.engine.desk._clock_setter = served()
+    rig.trust = "none"
+    host.clock = rig.clock.now()
+    requests, flag, _ = rig.ends[1]
+
+    def say(qn: str, data: str) -> list[str]:
+        rig.said.clear()
+        requests.asked(Segment(qn=qn, st="39", cn="1012", pw="123456", mn="M1", flag=flag, cp=fence(data)))
+        rig.come_round()
+        return [Segment.parse(decode(frame)).data for frame in rig.said]
+
+    valid = ("20260301090000001", "SystemTime=20260301090000")
+    assert say("20260301090000000", "SystemTime=20251231235959") == ["QnRtn=2"]  # from before there was this station
+    assert say(*valid) == ["QnRtn=1", "ExeRtn=1"]
+    assert host.moved == [datetime(2026, 3, 1, 1, tzinfo=UTC)]
+    assert say(*valid) == ["QnRtn=1", "ExeRtn=1"]  # its answer got lost: answered again, not done again
+    rig.clock.step(3570)  # the station's own clock follows the host's
+    rig.clock.advance(4000)
+    host.passes(4000)
+    assert say(*valid) == ["QnRtn=2"]  # a recording
+    now = rig.clock.now() + timedelta(hours=8)
+    for number, to in enumerate(("20990101000000", f"{now + timedelta(seconds=700):%Y%m%d%H%M%S}", "nonsense")):
+        assert say(f"{now:%Y%m%d%H%M%S}{number:03d}", f"SystemTime={to}")[0:1] in (["QnRtn=2"], ["QnRtn=1"])
+    assert len(host.moved) == 1
+    assert say(f"{now:%Y%m%d%H%M%S}009", f"SystemTime={now + timedelta(seconds=5):%Y%m%d%H%M%S}")[-1] == "ExeRtn=1"
+    assert len(host.moved) == 2
+    rig.close()
 
 
 # -- as a program

@@ -14,6 +14,7 @@ from tests.uplink.test_frame import SAMPLES, samples
 from tests.uplink.test_link import MN, Listener, talking
 from uplink.hj212.dialects import Habits
 from uplink.hj212.messages import COMMANDS, UPLOADS
+from uplink.hj212.requests import MOST_TOLD
 from uplink.hj212.verbs import MEANINGS
 from uplink.hj212.voice import Answers
 
@@ -398,6 +399,46 @@ def test_a_log_is_recalled_and_a_state_is_answered_directly(link, listener):
     assert dict(station.commands.asked[0].arguments) == {"parameter": "cod", "item": "instrument_log", **FROM_TO}
 
 
+# -- what is not done is told
+
+
+def test_what_is_refused_before_it_reaches_the_desk_is_an_event_too_like_ones_counted(link, listener):
+    """MN, password, an unknown CN, a field, a repetition; at most one event a minute and reason."""
+    with talking(link, listener) as station:
+        noted = []
+        station.uplink.note = lambda code, /, **fields: noted.append((code, fields))
+        station.commands.results = {"clean": Result(Outcome.DONE)}
+        for _ in range(5):
+            listener.say("1011", mn="somebody")
+        listener.say("1011", pw="000000")
+        listener.say("7777")
+        listener.say("3012", "PolId=w99999")
+        listener.say("3013", "PolId=w01018")
+        listener.say("3013", "PolId=w01018")
+        listener.frames(13)
+    assert all(code == "request_not_done" and fields["platform"] == "city" for code, fields in noted)
+    assert {(f["cn"], f["reason"], f["count"]) for _, f in noted} == {
+        ("1011", "MN wrong", "5"),
+        ("1011", "PW wrong", "1"),
+        ("7777", "CN wrong", "1"),
+        ("3012", "PolId cannot be used", "1"),
+        ("3013", "repeated", "1"),
+    }
+    assert len(noted) == 5
+
+
+def test_a_flood_of_different_rubbish_makes_few_events(link, listener):
+    with talking(link, listener, timeout_seconds=30) as station:
+        noted = []
+        station.uplink.note = lambda code, /, **fields: noted.append(fields)
+        for number in range(200):
+            listener.say(f"7{number:03d}")
+        listener.frames(200)
+    assert len(noted) == MOST_TOLD + 1
+    assert sum(int(fields["count"]) for fields in noted) == 200
+    assert noted[-1]["reason"] == "more of other kinds"
+
+
 # -- what comes again
 
 
@@ -533,7 +574,12 @@ def test_three_wrong_passwords_silence_commands_for_ten_minutes_and_no_upload(li
         station.uplink._terms.guard._until = 0  # ten minutes later
         listener.say("1011")
         assert listener.frames()[0].data == "QnRtn=1"
-    assert noted == [("commands_locked", {"platform": "city"})]
+    assert noted[0] == ("commands_locked", {"platform": "city"})
+    assert [(fields["reason"], fields["count"]) for _, fields in noted[1:]] == [
+        ("PW wrong", "5"),
+        ("locked", "1"),
+        ("repeated", "1"),
+    ]
     assert [r.getMessage() for r in caplog.records if "password" in r.getMessage()] == [
         "city: three wrong passwords, its commands are ignored for 10 min"
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import partial
@@ -13,12 +13,14 @@ from station.model import Command, Outcome, Result, dataclass
 from uplink.base import Commands
 from uplink.hj212.frame import ANSWER_BIT, FrameTooLong, Segment
 from uplink.hj212.keys import parse_key, weakness
-from uplink.hj212.messages import ACCEPTED, OUTCOMES, SYSTEMS, Row, moment, request
+from uplink.hj212.messages import ACCEPTED, OUTCOMES, QN_RTN, SYSTEMS, Row, moment, request
 from uplink.hj212.uploads import Recall, Uploads
 from uplink.hj212.verbs import Meaning, WrongField, meaning
 from uplink.hj212.voice import Terms, Voice
 
 PENDING_LIMIT = 16  # commands being carried out; above it they are refused
+TELL_SECONDS = 60.0  # what was refused before it reached the desk is told so often, like ones counted
+MOST_TOLD = 64  # different ones told apart; the rest is counted together
 REFUSED = 2
 
 
@@ -92,6 +94,8 @@ class Requests:
         self._terms, self._dialect = terms, terms.dialect
         self._voice, self._commands, self._uploads, self._say = voice, commands, uploads, say
         self._pending = 0
+        self._untold: Counter[tuple[str, str]] = Counter()  # refused here, by CN and why
+        self._tell_at = terms.context.monotonic() + TELL_SECONDS
         self.mailbox = Mailbox()
 
     # -- asked
@@ -100,6 +104,8 @@ class Requests:
         """Answer *segment* and have done what it wants; without the answer bit only records are sent."""
         self._voice.asked.append(segment.qn)
         row = request(segment.cn, self._dialect.standard)
+        if self._terms.guard.locked:
+            self._count(segment, "locked")
         if self._terms.guard.locked or not (self._wants_answer(segment) or (row and row.verb == "recall")):
             self._terms.counts["ignored requests"] += 1
             return
@@ -107,20 +113,43 @@ class Requests:
             return
         code = self._judge(segment, row)
         if code != ACCEPTED or row is None:
+            self._count(segment, QN_RTN[code])
             self._refuse(segment, code)
             return
         try:
             asked = self._understood(segment, row)
-        except WrongField:
+        except WrongField as fault:
+            self._count(segment, str(fault))
             self._accept(segment, row)
             self._finish(segment, row, OUTCOMES[Outcome.CONDITIONS])
             return
-        if self._pending >= PENDING_LIMIT or self._commands.refusal(asked.command):
+        busy = self._pending >= PENDING_LIMIT
+        if busy or self._commands.refusal(asked.command):
+            if busy:  # else the desk has told why
+                self._count(segment, "busy")
             self._refuse(segment, REFUSED)
             return
         self._accept(segment, row)
         self._pending += 1
         self._commands.submit(asked.command, partial(self.mailbox.post, asked))
+
+    def _count(self, segment: Segment, reason: str) -> None:
+        """Have it told that *segment* was not done; a flood makes few events."""
+        key = (ascii(segment.cn)[1:-1][:8], reason)
+        known = key in self._untold or len(self._untold) < MOST_TOLD
+        self._untold[key if known else ("", "more of other kinds")] += 1
+
+    def tell(self, *, now: bool = False) -> None:
+        """Note what was not done since the last time, if it is time, or *now*."""
+        monotonic = self._terms.context.monotonic()
+        if not (now or monotonic >= self._tell_at):
+            return
+        self._tell_at = monotonic + TELL_SECONDS
+        untold, self._untold = self._untold, Counter()
+        for (cn, reason), count in untold.items():
+            self._terms.note(
+                "request_not_done", platform=self._terms.settings.name, cn=cn, reason=reason, count=str(count)
+            )
 
     def _again(self, segment: Segment) -> bool:
         """Whether *segment* came before, word for word: then its answers go out once more, and nothing is done."""
@@ -128,6 +157,7 @@ class Requests:
         if answers is None:
             return False
         self._terms.counts["repeated requests"] += 1
+        self._count(segment, "repeated")
         for frame in answers:
             self._say(frame)
         return True

@@ -82,6 +82,7 @@ class Session:
                 while not stop.is_set():
                     self._one_turn(selector)
             finally:
+                self._requests.tell(now=True)
                 mailbox.close()
                 self._uploads.close()
 
@@ -89,6 +90,7 @@ class Session:
         if self._outbox.wait(0):
             self._uploads.wake()
         self._requests.results()
+        self._requests.tell()
         if self._dialect.ack == "none" and self._uploads.flying:
             self._uploads.through(self._written - unacknowledged(self._connection))
         self._give_up_frame()
