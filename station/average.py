@@ -59,7 +59,8 @@ USES = {
 class Input:
     """One value that goes into an average: a reading, or the average of a shorter period.
 
-    *weight* is how much a direction counts in a vector mean; *counts* overrules what the mark says of entering.
+    *weight* is how much it counts in a mean of directions, or of concentrations by their flow; *counts* overrules
+    what the mark says of entering.
     """
 
     value: float | None
@@ -136,10 +137,13 @@ def close(
     )
 
 
-def _mean_of(averaging: Averaging, inputs: Sequence[Input], before: float | None) -> float:
+def _mean_of(averaging: Averaging, inputs: Sequence[Input], before: float | None) -> float | None:
     values = [i.value for i in inputs if i.value is not None]
+    weights = [i.weight for i in inputs]
     if averaging is Averaging.VECTOR:
-        return _vector(values, [i.weight for i in inputs])
+        return _vector(values, weights)
+    if averaging is Averaging.MEAN and any(weight != 1.0 for weight in weights):
+        return _weighted(values, weights)
     return _RULES[averaging](values, before)
 
 
@@ -184,6 +188,16 @@ def roll_up(
 def _mean(values: Sequence[float], before: float | None) -> float:
     """Arithmetic mean."""
     return math.fsum(values) / len(values)
+
+
+def _weighted(values: Sequence[float], weights: Sequence[float]) -> float | None:
+    """Mean of *values* by *weights*; None where nothing has any weight.
+
+    >>> _weighted([50.0, 80.0, 500.0], [10.0, 30.0, 0.0]), _weighted([50.0], [0.0])
+    (72.5, None)
+    """
+    total = math.fsum(weights)
+    return math.fsum(v * w for v, w in zip(values, weights, strict=True)) / total if total > 0 else None
 
 
 def _vector(values: Sequence[float], weights: Sequence[float]) -> float:

@@ -119,6 +119,9 @@ class PointSettings:
         choices=("", *average.USES),
         text="rule of validity for its hours and days; by st when empty",
     )
+    reference_oxygen: float | None = setting(
+        None, low=0, high=20, text="reference oxygen of flue gas, %: converted values beside the measured ones"
+    )
     longitude: float | None = setting(None, low=-180, high=180, text="degrees east")
     latitude: float | None = setting(None, low=-90, high=90, text="degrees north")
 

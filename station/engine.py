@@ -702,7 +702,7 @@ class Engine:
             value, mark = (reading.value, reading.mark) if current else (None, Mark.B)
             mark = self.periods.marks.mark(where, parameter, reading.time, mark)
             values.append(Average(parameter, value, mark=mark, valid=1, total=1, expected=1))
-        return tuple(sorted(values, key=lambda a: a.parameter))
+        return tuple(sorted(self.periods.beside(point, values), key=lambda a: a.parameter))
 
     def _serving(self, kind: str) -> list[Sender]:
         """The senders whose platform takes records of *kind*."""

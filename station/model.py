@@ -219,6 +219,7 @@ class Average:
     *valid* of *total* readings were normal, *expected* is what the poll interval promised; *parts* are the shorter
     periods that were valid and entered.  In a REALTIME report *mean* is the latest reading and the extremes are None.
     An *indicative* value was reckoned from others that are no measurement of it, such as Leq from slow readings.
+    Of a discharge, *load_kg* is what was carried away, *converted* the mean at reference oxygen.
     """
 
     parameter: str
@@ -231,6 +232,8 @@ class Average:
     expected: int = 0
     parts: int = 0
     indicative: bool = False
+    load_kg: float | None = None
+    converted: float | None = None
 
     @property
     def share(self) -> float:

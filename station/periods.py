@@ -28,6 +28,7 @@ KINDS = (Kind.MINUTE, Kind.HOUR, Kind.DAY)
 BELOW = {Kind.HOUR: Kind.MINUTE, Kind.DAY: Kind.HOUR}
 USE_OF = {"22": "air", "31": "flue-gas", "39": "site-dust"}  # by system code, where the configuration names none
 WATER = ("21", "24", "26", "32", "33", "52")
+DISCHARGES = ("31", "32")  # flue gas, waste water: station/discharge.py
 CALM = 0.3  # m/s: below it a vane tells nothing; 0.2 to 0.3 in practice (medium)
 MOST_PERIODS = 120  # closed in one commit; after days without a disk the next commits close the rest
 EPOCH_END = datetime.max.replace(tzinfo=UTC)
@@ -49,6 +50,7 @@ class Periods:
     ) -> None:
         self._store, self._points, self._zone, self._tasks = store, points, zone, tasks
         self._uses = {point.code: use_of(point) for point in points}
+        self._references = {point.code: point.reference_oxygen for point in points}
         self._wind_mean = wind_mean
         self.marks = HandMarks()  # set by people, beside what instruments and lines say
         self._late: set[datetime] = set()  # starts of minutes that are to be closed again
@@ -167,9 +169,10 @@ class Periods:
         reports = []
         for point in self._points:
             shorter = self._store.averages(below, start, start + length, point.code)
-            averages = self._rolled(point.code, below, shorter, length)
+            averages = self._rolled(point, below, shorter, length)
             if kind is not below:
                 averages += self._derived(kind, point.code, start, length, shorter, averages)
+            averages = self._discharged(point, kind, averages, length, shorter)
             if averages:
                 same = kind is below  # several minutes made one
                 minutes = length // period_length(Kind.MINUTE) if same else 1
@@ -178,25 +181,47 @@ class Periods:
                 reports.append(Report(kind, point.code, start, ordered, version, minutes=minutes))
         return reports
 
-    def _rolled(self, point: str, below: Kind, shorter: Sequence[Report], length: timedelta) -> list[Average]:
+    def _rolled(self, point: PointSettings, below: Kind, shorter: Sequence[Report], length: timedelta) -> list[Average]:
         parts: dict[str, list[tuple[Average, float]]] = {}
-        for report in shorter:
+        by_flow = self._by_flow(point, below, shorter)
+        for number, report in enumerate(shorter):
             speeds = [a.mean for a in report.averages if a.parameter == "wind_speed"]
             for one in report.averages:
-                parts.setdefault(one.parameter, []).append((one, self._weight(one.parameter, speeds)))
+                weight = self._weight(one.parameter, speeds) * by_flow(one.parameter, number)
+                parts.setdefault(one.parameter, []).append((one, weight))
         made = []
         for parameter, some in parts.items():
             rolled = average.roll_up(
                 parameter,
                 catalogue()[parameter].averaging,
                 [one for one, _ in some],
-                expected_inputs=self._due(below, length, point, parameter),
-                strict=self._uses[point].strict,
-                valid=self._validity(point, parameter, below),
+                expected_inputs=self._due(below, length, point.code, parameter),
+                strict=self._uses[point.code].strict,
+                valid=self._validity(point.code, parameter, below),
                 weights=[weight for _, weight in some],
             )
             made.append(rolled)
         return made
+
+    def _by_flow(self, point: PointSettings, below: Kind, shorter: Sequence[Report]) -> Callable[[str, int], float]:
+        """How much each of *shorter* counts for a parameter: by its flow, at a discharge that has one."""
+        if point.st not in DISCHARGES:
+            return lambda parameter, part: 1.0
+        from station import discharge  # only at outfalls and stacks
+
+        return discharge.weigher(point, [report.averages for report in shorter], period_length(below))
+
+    def _discharged(
+        self, point: PointSettings, kind: Kind, averages: list[Average], length: timedelta, shorter: Sequence[Report]
+    ) -> list[Average]:
+        """*averages* with loads and values at reference oxygen, at a discharge."""
+        if point.st not in DISCHARGES or not averages:
+            return averages
+        from station import discharge
+
+        parts = [report.averages for report in shorter]
+        averages = discharge.with_loads(point, kind, averages, length, parts)
+        return discharge.rolled(averages, parts) if parts else discharge.converted(point, averages)
 
     def _validity(self, point: str, parameter: str, kind: Kind) -> Callable[[Average], bool]:
         """Whether an average over a period of *kind* may enter a longer one."""
@@ -250,14 +275,25 @@ class Periods:
                 Kind.MINUTE,
                 point.code,
                 start,
-                tuple(
-                    self._minute_average(parameter, found[point.code], start, point.code)
-                    for parameter in sorted(found[point.code])
-                ),
+                tuple(self._minute_averages(point, found[point.code], start)),
             )
             for point in self._points
             if point.code in found
         ]
+
+    def beside(self, point: str, values: Sequence[Average]) -> Sequence[Average]:
+        """The newest *values* of *point* with what belongs beside them: concentrations at reference oxygen."""
+        if self._references.get(point) is None:
+            return values
+        from station import discharge
+
+        return discharge.converted(next(p for p in self._points if p.code == point), values)
+
+    def _minute_averages(
+        self, point: PointSettings, found: Mapping[str, Sequence[Reading]], start: datetime
+    ) -> list[Average]:
+        averages = [self._minute_average(parameter, found, start, point.code) for parameter in sorted(found)]
+        return self._discharged(point, Kind.MINUTE, averages, period_length(Kind.MINUTE), ())
 
     def _minute_average(
         self, parameter: str, found: Mapping[str, Sequence[Reading]], start: datetime, point: str

@@ -79,6 +79,7 @@ CREATE INDEX record_kind ON record(kind, at_ms);
 
 Query = Callable[[str, Sequence[Any]], Sequence[Any]]
 
+NOTHING_RARE: tuple[Any, ...] = (0, 0, None, None)  # of an average: parts, indicative, load, converted
 READING = "INSERT INTO reading(series, at_ms, raw, value, mark) VALUES (?, ?, ?, ?, ?)"
 
 
@@ -706,9 +707,8 @@ def unpack_mark(packed: int) -> tuple[Mark, Reason]:
 
 
 def pack_averages(averages: Iterable[Average]) -> str:
-    """The averages of one period as stored: parameter → [mean, min, max, mark, valid, total, expected, parts, 1].
-
-    What is 0 at the end is left out.
+    """The averages of one period as stored: parameter → mean, min, max, mark, valid, total, expected, and
+    parts, indicative, load in kg, mean at reference oxygen; what is missing at the end is left out.
 
     >>> pack_averages([Average("ph", 7.1, 7.0, 7.2, Mark.N, 12, 12, 12)])
     '{"ph":[7.1,7.0,7.2,"N",12,12,12]}'
@@ -719,7 +719,12 @@ def pack_averages(averages: Iterable[Average]) -> str:
 
 def _packed(a: Average) -> list[Any]:
     row = [a.mean, a.minimum, a.maximum, a.mark.name, a.valid, a.total, a.expected]
-    return row + ([a.parts, 1] if a.indicative else [a.parts] if a.parts else [])
+    rare = [a.parts, int(a.indicative), a.load_kg, a.converted]
+    for nothing in (None, None, 0, 0):
+        if rare[-1] != nothing:
+            break
+        rare.pop()
+    return row + rare
 
 
 def unpack_averages(body: str) -> tuple[Average, ...]:
@@ -730,8 +735,23 @@ def unpack_averages(body: str) -> tuple[Average, ...]:
     """
     found = []
     for parameter, row in json.loads(body).items():
-        parts, indicative = row[7] if len(row) > 7 else 0, len(row) > 8
+        mean, low, high, mark, valid, total, expected = row[:7]
+        rare: list[Any] = row[7:]
+        parts, indicative, load_kg, converted = [*rare, *NOTHING_RARE[len(rare) :]]
         found.append(
-            Average(parameter, row[0], row[1], row[2], Mark[row[3]], row[4], row[5], row[6], parts, indicative)
+            Average(
+                parameter=parameter,
+                mean=mean,
+                minimum=low,
+                maximum=high,
+                mark=Mark[mark],
+                valid=valid,
+                total=total,
+                expected=expected,
+                parts=parts,
+                indicative=bool(indicative),
+                load_kg=load_kg,
+                converted=converted,
+            )
         )
     return tuple(found)

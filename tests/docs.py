@@ -71,6 +71,7 @@ CHINESE = {
     "[[point]].name": "点位在界面中的名称",
     "[[point]].st": "HJ 212 系统编码,如 21 地表水、22 环境空气、39 工地扬尘",
     "[[point]].use": "小时和日数据的有效性规则;留空则按 st",
+    "[[point]].reference_oxygen": "烟气基准氧含量,%;在实测值旁给出折算值",
     "[[point]].longitude": "东经,度",
     "[[point]].latitude": "北纬,度",
     "[[collector]].name": "集尘缸的名称",

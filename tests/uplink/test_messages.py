@@ -357,3 +357,13 @@ def test_every_type_is_that_of_a_code_and_every_code_of_the_fact_sheet_has_one()
     assert all(re.fullmatch("[1-7](\\.[1-3])?", kind) for kind in TYPES.values())
     known = {code for p in catalogue().values() for code in (p.code,) if code}
     assert len(known & set(TYPES)) > 30
+
+
+def test_a_load_and_a_value_at_reference_oxygen_stand_beside_the_measured_one() -> None:
+    """Cou in kg; ZsAvg of a period, ZsRtd of a moment (2017, read)."""
+    nox = Average("nox", 40.0, 38.0, 41.0, load_kg=0.288, converted=46.6667)
+    assert wording().compose(minute(nox)) == (
+        "DataTime=20260301080000;a21002-Cou=0.2880,a21002-ZsAvg=46.667,"
+        "a21002-Min=38.000,a21002-Avg=40.000,a21002-Max=41.000,a21002-Flag=N"
+    )
+    assert "a21002-ZsRtd=46.667,a21002-Rtd=40.000" in (wording().compose(minute(nox, kind=Kind.REALTIME)) or "")

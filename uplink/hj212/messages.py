@@ -331,6 +331,9 @@ PERIODS: Mapping[Kind, timedelta] = {
 }
 
 
+LOAD_DECIMALS = 4  # of a load in kg; ours, a tenth of a gram
+
+
 @dataclass(frozen=True, slots=True)
 class Factor:
     """How one parameter is written for one platform; a *code* with a dash is its whole name (electricity)."""
@@ -347,6 +350,11 @@ class Factor:
         if kind in PERIODS and self.flow is not None and average.mean is not None and math.isfinite(average.mean):
             # What was measured, in m³ (2017, read); the decimals are ours, a litre.
             yield f"{self.name('Cou')}={digits(average.mean * 10**self.flow * seconds * average.share, 3)}"
+        if kind in PERIODS and average.load_kg is not None:
+            yield f"{self.name('Cou')}={digits(average.load_kg, LOAD_DECIMALS)}"  # kg (2017, read)
+        if average.converted is not None:
+            suffix = "ZsRtd" if kind is Kind.REALTIME else "ZsAvg"
+            yield f"{self.name(suffix)}={digits(average.converted, self.decimals, self.shift)}"
         for suffix, value in self.named(kind, average):
             if value is not None and math.isfinite(value):
                 yield f"{self.name(suffix)}={digits(value, self.decimals, self.shift)}"
