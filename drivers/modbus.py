@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 SILENT_POLLS = 2  # one reply may get lost; an instrument that was switched off misses the second try too
 LONGEST_NAP = 0.5  # seconds a read keeps the line for a wait; a longer one is left to the other instruments
 LAST_MODBUS_ID = 247
+STALE_SECONDS = 60.0  # reads so old do not enter a mean with new ones
 
 T = TypeVar("T")
 Cycle = Generator[float, None, list[Sample]]  # yields the seconds it waits, returns what it read
@@ -76,6 +77,7 @@ class ModbusDevice:
     """
 
     Settings = ModbusSettings
+    hints: Sequence[str] = ()  # what somebody who sets the station up, or looks at it, ought to know
 
     def __init__(
         self, settings: ModbusSettings, bus: Bus, folders: Sequence[Path], now: Callable[[], datetime]
@@ -84,6 +86,9 @@ class ModbusDevice:
         _usable(settings, profile)
         self._begin(settings, profile, bus, now)
         self._clean_seconds = 60 * (settings.clean_minutes or 0)
+        if profile.uncertain:
+            said = f"{profile.name} is a template of grade {profile.grade}, confirmed here: {profile.uncertain}"
+            self.hints = (said,)
 
     def _begin(self, settings: UnitSettings, profile: Profile, bus: Bus, now: Callable[[], datetime]) -> None:
         self.name = settings.name
@@ -116,6 +121,9 @@ class ModbusDevice:
         self._pending_at: float | None = None
         self._absent = [0] * len(profile.absent)  # polls in a row that read so
         self._window = Window(profile.average_reads, profile.average_seconds, self.units)
+        # Polls that are far apart have a mean each; where they are not, each adds one read to those before it.
+        self._anew = settings.poll_seconds >= profile.average_reads * profile.average_seconds
+        self._gathering = False
 
     def read(self) -> list[Sample]:
         """One set of samples, all of the same time; what was had before a failure is in the error's *samples*."""
@@ -375,12 +383,16 @@ class ModbusDevice:
         ]
 
     def _averaged(self, samples: list[Sample]) -> list[Sample]:
-        """The means the maker asks for; until there are enough reads, when the next one is due."""
+        """The means the maker asks for; nothing until there are enough reads, and when the next one is due."""
         if self._window.reads == 1:
             return samples
-        means = self._window.add(samples, self._bus.monotonic())
-        if not means and samples:
+        if self._anew and not self._gathering:
+            self._window.clear()
+        means, whole = self._window.add(samples, self._bus.monotonic())
+        self._gathering = not whole
+        if self._gathering:
             self._pending_at = self._bus.monotonic() + self._window.seconds
+            return []
         return means
 
     def _note(self, conditions: Iterable[Status], *, complete: bool) -> None:
@@ -394,7 +406,7 @@ class ModbusDevice:
 
 @dataclass(slots=True)
 class Window:
-    """The last *reads* reads, *seconds* apart, of each parameter in *units*: their mean is the value.
+    """The last *reads* reads, *seconds* apart or more, of each parameter in *units*: their mean is the value.
 
     The mean of directions is that of their vectors, the mean of sound levels that of their energies.
     """
@@ -402,31 +414,35 @@ class Window:
     reads: int
     seconds: float
     units: Mapping[str, str]
-    _kept: dict[str, deque[tuple[float, float]]] = field(default_factory=dict)
+    _kept: dict[str, deque[float]] = field(default_factory=dict)
+    _added: float = field(default=-math.inf)
 
     def clear(self) -> None:
         """Begin anew."""
         self._kept.clear()
 
-    def add(self, samples: Iterable[Sample], now: float) -> list[Sample]:
-        """The means that *samples*, read at *now*, complete; what is marked passes as it is, and ends the window."""
-        made = []
+    def add(self, samples: Iterable[Sample], now: float) -> tuple[list[Sample], bool]:
+        """What *samples*, read at *now*, bring, and whether every parameter has its mean or a mark instead.
+
+        What is marked passes as it is and enters no mean; the reads before it do not either.
+        """
+        if now - self._added > STALE_SECONDS + 3 * self.seconds:
+            self.clear()
+        self._added = now
+        made, whole = [], True
         for sample in samples:
             kept = self._kept.setdefault(sample.parameter, deque(maxlen=self.reads))
             if sample.mark is not Mark.N or sample.value is None:
                 kept.clear()
                 made.append(sample)
                 continue
-            while kept and now - kept[0][0] > 2 * self.reads * self.seconds:
-                kept.popleft()
-            kept.append((now, sample.value))
-            if len(kept) == self.reads:
-                mean = _mean([value for _, value in kept], self.units.get(sample.parameter, ""))
-                made.append(replace(sample, value=mean))
-        return made
+            kept.append(sample.value)
+            whole = whole and len(kept) == self.reads
+            made.append(replace(sample, value=_mean(kept, self.units.get(sample.parameter, ""))))
+        return made, whole
 
 
-def _mean(values: Sequence[float], unit: str) -> float:
+def _mean(values: Collection[float], unit: str) -> float:
     """The mean of *values*: of vectors for degrees, of energies for decibels.
 
     >>> round(_mean([350, 20], "°"), 9), round(_mean([60.0, 70.0], "dB"), 2), _mean([1.0, 2.0], "mg/L")
@@ -436,7 +452,7 @@ def _mean(values: Sequence[float], unit: str) -> float:
         east = math.fsum(math.sin(math.radians(v)) for v in values)
         north = math.fsum(math.cos(math.radians(v)) for v in values)
         if math.hypot(east, north) < 1e-9 * len(values):
-            return values[-1]
+            return next(iter(values))
         return math.degrees(math.atan2(east, north)) % 360 % 360
     if unit.startswith("dB"):
         loudest = max(values)

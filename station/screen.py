@@ -75,6 +75,8 @@ def show_status(found: Mapping[str, Any], points: Mapping[str, str]) -> None:
     for thing in (*found["devices"], *found["platforms"]):
         if thing["error"]:
             out.print(t("status.error", name=thing["name"], text=thing["error"]), style=BAD)
+        for note in thing.get("notes", ()):
+            out.print(t("status.error", name=thing["name"], text=note), style=DIM)
 
 
 def _table(title: str, *columns: str, right: Sequence[str] = ()) -> Table:

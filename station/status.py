@@ -68,9 +68,15 @@ def _device(engine: Engine, name: str, now: datetime) -> dict[str, Any]:
         "missed": state.missed,
         "reason": state.reason.name.lower() if state.failures else "",
         "error": state.error,
+        "notes": _notes(engine.tasks[name].device),
         "line": engine.tasks[name].line(),
         "values": values,
     }
+
+
+def _notes(device: Any) -> list[str]:
+    """What an instrument says of itself, and what is uncertain about how it is read."""
+    return [*getattr(device, "conditions", ()), *getattr(device, "hints", ())]
 
 
 def value(reading: Reading, now: datetime) -> dict[str, Any]:
@@ -164,6 +170,7 @@ def stored(store: Store, now: datetime) -> dict[str, Any]:
                 "last_reply": max((v["time"] for v in values if v["mark"] != Mark.B.name), default=None),
                 "missed": 0,
                 "error": "",
+                "notes": [],
                 "values": values,
             }
             for name, values in newest.items()

@@ -424,34 +424,60 @@ def test_a_lost_first_request_is_no_time_out_of_the_unit(monkeypatch):
 # -- means
 
 
+TEN = "average_reads = 10\naverage_seconds = 1\n" + THERMOMETER
+
+
 def test_a_value_is_the_mean_of_ten_reads_a_second_apart(monkeypatch):
-    device, bus = rig("average_reads = 10\naverage_seconds = 1\n" + THERMOMETER, monkeypatch)
+    """Polls closer than that add a read each to those before; after a long pause the reads begin anew."""
+    device, bus = rig(TEN, monkeypatch, poll_seconds=5)
     values = iter(range(100))
     bus.unit.values = lambda: {"air_temperature": float(next(values)), "humidity": 50.0}
     began = bus.time.now
     samples = until_values(device, bus)
     assert [s.value for s in samples] == [4.5, 50.0]
     assert bus.time.now - began == 9
-    bus.time.now += 1
+    bus.time.now += 5
     assert device.read()[0].value == 5.5
-    bus.time.now += 60
+    bus.time.now += 70
     assert device.read() == []
+
+
+def test_polls_that_are_far_apart_have_a_mean_of_their_own_each(monkeypatch):
+    device, bus = rig(TEN, monkeypatch, poll_seconds=30)
+    values = iter(range(100))
+    bus.unit.values = lambda: {"air_temperature": float(next(values)), "humidity": 50.0}
+    found = []
+    for _ in range(3):
+        found.append(until_values(device, bus)[0].value)
+        bus.time.now += 21
+    assert found == [4.5, 14.5, 24.5]
+
+
+def test_a_parameter_that_is_always_marked_does_not_hold_up_the_others(monkeypatch):
+    text = TEN.replace("example = 56.3", "no_value = [0]\nexample = 56.3")
+    device, bus = rig(text, monkeypatch, poll_seconds=30)
+    bus.unit.values = {"humidity": None}
+    temperature, humidity = until_values(device, bus)
+    assert (temperature.value, temperature.mark) == (pytest.approx(21.5), Mark.N)
+    assert (humidity.value, humidity.reason) == (None, Reason.NO_VALUE)
 
 
 def test_the_mean_of_directions_goes_over_north_and_that_of_levels_is_of_energies():
     window = Window(2, 1, {"wind_direction": "°", "noise": "dB"})
-    window.add([Sample("wind_direction", NOON, 350.0), Sample("noise", NOON, 60.0)], 0)
-    direction, noise = window.add([Sample("wind_direction", NOON, 20.0), Sample("noise", NOON, 70.0)], 1)
+    assert not window.add([Sample("wind_direction", NOON, 350.0), Sample("noise", NOON, 60.0)], 0)[1]
+    (direction, noise), whole = window.add([Sample("wind_direction", NOON, 20.0), Sample("noise", NOON, 70.0)], 1)
+    assert whole
     assert (round(direction.value, 9), round(noise.value, 2)) == (5.0, 67.4)
 
 
 def test_a_marked_value_passes_by_itself_and_a_mean_never_holds_one():
     window = Window(2, 1, {})
-    assert window.add([Sample("x", NOON, 1.0)], 0) == []
+    assert not window.add([Sample("x", NOON, 1.0)], 0)[1]
     bad = Sample("x", NOON, 99.0, Mark.T, Reason.ABOVE_RANGE)
-    assert window.add([bad], 1) == [bad]
-    assert window.add([Sample("x", NOON, 3.0)], 2) == []
-    assert [s.value for s in window.add([Sample("x", NOON, 5.0)], 3)] == [4.0]
+    assert window.add([bad], 1) == ([bad], True)
+    assert not window.add([Sample("x", NOON, 3.0)], 2)[1]
+    (mean,), whole = window.add([Sample("x", NOON, 5.0)], 3)
+    assert (mean.value, whole) == (4.0, True)
 
 
 # -- raw exchanges

@@ -427,3 +427,76 @@ def test_nothing_that_can_be_written_makes_check_stumble(folder: Path, seed: int
             load(folder / "station.toml")
             usable += 1
     assert 0 < usable < 200
+
+
+TWO = """
+[station]
+name = "s"
+data_folder = "d"
+[[point]]
+code = "river"
+name = "River"
+st = "21"
+[[bus]]
+name = "line"
+port = "line"
+[[bus.device]]
+name = "well"
+profile = "mine"
+unit_id = 250
+point = "river"
+[[bus.device]]
+name = "meter"
+profile = "pzem-016"
+unit_id = 2
+point = "river"
+parameters = ["voltage"]
+"""
+MINE = """
+title = "t"
+baudrate = 9600
+unit_id = 1
+general_address = 250
+[[register]]
+parameter = "water_temperature"
+table = "holding"
+address = 0
+type = "f32"
+unit = "°C"
+example = 7
+"""
+
+
+def two(folder: Path, text: str = TWO, mine: str = MINE) -> Path:
+    """Two instruments on a line, one of a profile of the operator's own."""
+    (folder / "profiles").mkdir()
+    (folder / "profiles" / "mine.toml").write_text(mine)
+    (folder / "station.toml").write_text(text)
+    return folder / "station.toml"
+
+
+def test_an_address_that_all_instruments_of_a_kind_answer_to_wants_a_line_of_its_own(folder: Path) -> None:
+    """On a shared line two would answer at once."""
+    path = two(folder)
+    assert faults(path) == [
+        f"station.toml:{line(path, 'unit_id = 250')}: bus[0].device[0].unit_id: "
+        "250 is answered by every instrument of a kind; it needs a line of its own"
+    ]
+    alone = TWO[: TWO.rindex("[[bus.device]]")]
+    path.write_text(alone)
+    assert load(path).config.bus[0].device[0].name == "well"
+
+
+def test_a_template_is_refused_until_it_is_confirmed_and_then_said_to_be_one(folder: Path) -> None:
+    """With the sentence that says what is uncertain."""
+    uncertain = 'grade = "D"\nuncertain = "the order of the words"\n' + MINE
+    alone = TWO[: TWO.rindex("[[bus.device]]")].replace("unit_id = 250", "unit_id = 3")
+    path = two(folder, alone, uncertain)
+    (fault,) = faults(path)
+    assert fault.endswith(
+        "profile mine: is a template of grade D, for the order of the words;"
+        " check that on the instrument, then write confirmed = true"
+    )
+    path.write_text(alone + "confirmed = true\n")
+    (warning, _) = load(path).warnings
+    assert warning.endswith("mine is a template of grade D, confirmed here: the order of the words")

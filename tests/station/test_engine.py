@@ -73,6 +73,16 @@ def test_a_wiper_takes_nothing_out_of_a_mean(rig: Rig) -> None:
     assert not any("B" in text for text in rig.texts("REALTIME"))
 
 
+def test_status_says_what_an_instrument_reports_and_what_is_uncertain_of_it(rig: Rig) -> None:
+    """Words for a person, beside the figures."""
+    from station.status import live
+
+    rig.instrument.conditions = ("no reagent",)
+    rig.instrument.hints = ("it is a template",)
+    (device,) = live(rig.engine)["devices"]
+    assert device["notes"] == ["no reagent", "it is a template"]
+
+
 def test_an_instrument_that_repeats_its_last_result_is_told_at_the_start_which_is_stored(rig: Rig) -> None:
     """So that a restart delivers nothing for the second time."""
     resumed: list[datetime | None] = []
