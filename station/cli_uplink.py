@@ -13,13 +13,14 @@ import click
 
 from station.i18n import t
 from station.model import StationError, StoreError, WrongArgument, asdict
+from station.records import PERIODIC, TOLD
 from station.texts import Command, Group, config_option, json_option, lang_option, option
 
 if TYPE_CHECKING:
     from station.config import Loaded
 
 LOOK_EVERY = 0.5  # seconds between two looks at a live link
-KIND_WORDS = ("realtime", "minute", "hour", "day")
+KIND_WORDS = (*PERIODIC, *TOLD)
 
 
 class NotRunningHere(StationError):

@@ -25,6 +25,7 @@ from collections.abc import Mapping
 
 from station.model import Kind
 
+PERIODIC = ("realtime", "minute", "hour", "day")
 TOLD: Mapping[str, Kind] = {kind.name.lower(): kind for kind in Kind if kind > Kind.POWER_ON}
 
 EQUIPMENT = ("off", "running", "calibrating", "maintenance", "alarm", "blow_back")

@@ -21,6 +21,7 @@ from station.config import Loaded, load
 from station.control import ControlServer, Verb
 from station.engine import Engine
 from station.model import AlreadyRunning, Kind, StationError, StoreError, WrongArgument, asdict
+from station.records import PERIODIC, TOLD
 from station.store import Store, check_folder
 
 if TYPE_CHECKING:
@@ -109,9 +110,9 @@ def verbs(engine: Engine) -> dict[str, Any]:
         if outbox is None:
             raise WrongArgument(f"there is no such platform; known: {', '.join(engine.outboxes) or 'none'}")
         start, end = (_moment(request, name) for name in ("from", "to"))
-        words = request.get("kinds") or ["realtime", "minute", "hour", "day"]
-        if not set(words) <= {"realtime", "minute", "hour", "day"}:
-            raise WrongArgument("kinds are realtime, minute, hour and day")
+        words = request.get("kinds") or PERIODIC
+        if not set(words) <= {*PERIODIC, *TOLD}:
+            raise WrongArgument(f"kinds are {', '.join((*PERIODIC, *TOLD))}")
         return {"queued": outbox.resend(start, end, [Kind[word.upper()] for word in words])}
 
     def trace(request: Mapping[str, Any]) -> Any:

@@ -25,7 +25,7 @@ from uplink.hj212.link import Hj212Settings, Hj212Uplink
 START = datetime(2026, 3, 1, 0, 0, 30, tzinfo=UTC)
 KINDS = '"realtime", "minute", "hour", "day"'
 ALLOW = '["sample", "check", "reporting", "set_parameter"]'
-TELLING = CONFIG.replace(
+TELLING = CONFIG.replace('standard = "2017"', 'standard = "2025"').replace(
     "realtime_seconds = 30", f"realtime_seconds = 30\nallow = {ALLOW}\nkinds = [{KINDS}, {', '.join(map(repr, TOLD))}]"
 )
 

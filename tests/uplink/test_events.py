@@ -6,6 +6,7 @@ import pytest
 
 from station import records
 from station.model import Average, Kind, Mark, Record, Report
+from station.parameters import catalogue
 from station.records import TOLD
 from tests.uplink.conftest import MN
 from uplink.hj212.events import CODES, EQUIPMENT, LOG_BYTES, LOG_CHARACTERS, VALUES, number_of, pieces
@@ -13,7 +14,7 @@ from uplink.hj212.link import PointSettings
 from uplink.hj212.messages import UPLOADS
 
 AT = datetime(2026, 3, 1, 4, tzinfo=UTC)
-ALL = {"kinds": ("minute", *TOLD), "codes": {"cod": "w01018", "ph": "w01001"}}
+ALL = {"standard": "2025", "kinds": ("minute", *TOLD), "codes": {"cod": "w01018", "ph": "w01001"}}
 
 
 def worded(link, kind, body, point="P1", at=AT, asked=False, **changes):
@@ -81,6 +82,21 @@ def test_an_instrument_read_for_the_first_time_replaces_none(link):
 def test_an_instrument_this_platform_knows_nothing_of_is_not_spoken_of(link):
     body = {"item": "instrument_state", "value": "fault", "parameters": ["solar_radiation"]}
     assert worded(link, "site_info", body) is None
+
+
+@pytest.mark.parametrize(
+    ("standard", "unknown"),
+    [("2005", {"raw", "noise", "check", "kept_sample", "identity", "site_info"}), ("2017", {"raw", "noise", "check"})],
+)
+def test_a_kind_without_a_command_is_a_fault_and_is_never_sent(link, standard, unknown):
+    """2081 too came with 2017: a platform of 2005 is told of no power-on."""
+    station = link(1, **{**ALL, "standard": standard})
+    faults = [text for place, text in station.settings.faults(catalogue()) if place == "kinds"]
+    assert faults == [f'"{name}" has no command in {standard}' for name in TOLD if name in unknown]
+    record = Record("check", AT, {"parameter": "cod", "value": 1.0, "standard": 1.0, "passed": True}, "P1")
+    assert station.uplink.compose(Report(Kind.CHECK, "P1", AT, record=record)) is None
+    told = station.uplink.compose(Report(Kind.POWER_ON, "P1", AT))
+    assert (told is None) == (standard == "2005")
 
 
 def test_a_point_that_is_not_reported_here_has_nothing_to_say(link):

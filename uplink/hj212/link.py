@@ -22,7 +22,7 @@ from uplink.base import Commands, Context, LinkDown, NotAcknowledged, Outbox, Up
 from uplink.hj212.dialects import DIALECTS, ENDS, VARIANTS, Dialect, Habits, adapted, dialect
 from uplink.hj212.frame import DIGITS_LIMIT, SEGMENT_LIMIT
 from uplink.hj212.keys import KeyRing
-from uplink.hj212.messages import Wording, conversion, units_like
+from uplink.hj212.messages import Wording, conversion, tells, units_like
 from uplink.hj212.sm4 import FORMS
 from uplink.hj212.tap import Tap
 from uplink.hj212.voice import Answers, Guard, Terms, Timing
@@ -108,6 +108,9 @@ class Hj212Settings(UplinkSettings):
 
     def _dialect_faults(self, catalogue: Mapping[str, Parameter]) -> Iterator[tuple[str, str]]:
         yield from self.habits.faults()
+        for name in self.kinds:
+            if not tells(self.standard, Kind[name.upper()]):
+                yield "kinds", f'"{name}" has no command in {self.standard}'
         for key in self.habits.decimals:
             if key not in catalogue:
                 yield f"habits.decimals.{key}", f"unknown parameter{did_you_mean(key, catalogue)}"
@@ -191,7 +194,8 @@ class Hj212Uplink:
             )
             for p in settings.point
         }
-        self._kinds = {Kind.POWER_ON, *(Kind[name.upper()] for name in settings.kinds)}
+        named = {Kind.POWER_ON, *(Kind[name.upper()] for name in settings.kinds)}
+        self._kinds = {kind for kind in named if tells(settings.standard, kind)}
         self.timing = Timing(
             float(remembered.get("timeout_seconds", settings.timeout_seconds)),
             int(remembered.get("resends", settings.resends)),

@@ -174,6 +174,15 @@ UPLOADS: Mapping[Kind, str] = {kind: _CN_OF[kind.name] for kind in Kind if kind.
 RESUPPLIED = frozenset({"2011", "2031", "2051", "2061"})  # what RF=1 may stand in (2025, B)
 
 
+def tells(standard: str, kind: Kind) -> bool:
+    """Whether *standard* has a command that reports *kind*.
+
+    >>> tells("2005", Kind.POWER_ON), tells("2017", Kind.POWER_ON), tells("2017", Kind.RAW), tells("2025", Kind.RAW)
+    (False, True, False, True)
+    """
+    return any(row.cn == UPLOADS[kind] and row.direction == "up" and row.spoken(standard) for row in COMMANDS)
+
+
 def request(cn: str, standard: str) -> Row | None:
     """What a platform of *standard* asks for with *cn*; None if there is no such request.
 
