@@ -2,13 +2,33 @@
 
 import math
 import struct
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.line import Line
-from drivers.registers import FLOATS, TYPES, Register, Request, Status, decode, encode, marked, orders, plan_reads
+from drivers.registers import (
+    FLOATS,
+    TIMES,
+    TYPES,
+    Meaning,
+    Operand,
+    Quality,
+    Register,
+    Request,
+    Status,
+    decode,
+    encode,
+    judged,
+    marked,
+    moment,
+    moment_words,
+    orders,
+    plan_reads,
+    raws_in,
+)
 from station.model import Mark, Reason, Sample
 from tests.drivers.fakes import NOON
 
@@ -217,3 +237,171 @@ def test_two_values_of_one_register_are_one_read():
     places = [register(address=3), register(address=3, parameter="y", scale=0.1)]
     (request,) = plan_reads(places, 9600, 10, 20)
     assert [s.value for s in decode(request, payload([237]), NOON)] == [237, 23.7]
+
+
+# -- bytes, bits, digits, and numbers made of several registers
+
+
+def numbers_of(registers, words):
+    """The samples of *registers* in one read of *words* from address 0."""
+    (request,) = plan_reads(registers, 9600, 10, 20)
+    assert (request.address, request.count) == (0, len(words))
+    return decode(request, payload(words), NOON)
+
+
+def test_the_halves_of_a_register_are_two_numbers():
+    """WXT530 has its model in the high byte and its software in the low one."""
+    places = [register("u8", "A"), register("u8", "B", parameter="y"), register("i8", "B", parameter="z")]
+    assert [s.value for s in numbers_of(places, [0x06FF])] == [6, 255, -1]
+
+
+def test_the_bits_of_a_mask_are_moved_to_the_right_end():
+    place = register(mask=0x0FF0, scale=0.1)
+    assert value_of(place, [0xA23B]).value == 3.5
+    assert encode(place, 3.5) == [0x0230]
+    assert encode(place, 1000) == [0x0FF0]
+    assert place.bits() == [0x0FF0]
+
+
+@given(st.integers(1, 0xFFFF), st.integers(0, 0xFFFF))
+def test_a_masked_number_comes_back(mask, raw):
+    place = register(mask=mask)
+    value = value_of(place, [raw]).value
+    assert value == (raw & mask) >> ((mask & -mask).bit_length() - 1)
+    (word,) = encode(place, value)
+    assert word & mask == word
+    assert value_of(place, [word]).value == value
+
+
+@pytest.mark.parametrize(("kind", "words", "value"), [("bcd16", [0x2026], 2026), ("bcd32", [0x1234, 0x5678], 12345678)])
+def test_digits_in_four_bits_each_are_a_number(kind, words, value):
+    assert value_of(register(kind), words).value == value
+    assert encode(register(kind), value) == words
+
+
+@given(st.integers(0, 0xFFFF))
+def test_what_is_no_digit_is_no_number(raw):
+    sample = value_of(register("bcd16"), [raw])
+    if f"{raw:x}".isdecimal():
+        assert sample.value == int(f"{raw:x}")
+    else:
+        assert (sample.value, sample.mark, sample.reason) == (None, Mark.D, Reason.NOT_A_NUMBER)
+
+
+@given(
+    st.datetimes(
+        datetime(2000, 1, 1),  # noqa: DTZ001 - hypothesis wants its bounds without a zone
+        datetime(2099, 12, 31),  # noqa: DTZ001 - as above
+        timezones=st.just(UTC),
+    ).map(lambda at: at.replace(microsecond=0)),
+    st.sampled_from(sorted(TIMES)),
+)
+def test_a_time_comes_back_however_it_is_written(at, kind):
+    words = moment_words(kind, at)
+    assert len(words) == TIMES[kind]
+    assert moment(kind, payload(words), UTC) == at
+
+
+@given(st.binary(min_size=12, max_size=12))
+def test_bytes_that_are_no_time_are_none(data):
+    at = moment("time_words", data, UTC)
+    year, *rest = struct.unpack(">6H", data)
+    assert at is None or (at.year in (year, year + 2000) and [*at.timetuple()[1:6]] == rest)
+
+
+def total(**keys):
+    """The positive total of a TUF-2000: a whole number and its fraction, with a multiplier beside them."""
+    return register(
+        "i32",
+        "CDAB",
+        plus=(Operand(table="holding", address=2, type="f32", order="CDAB"),),
+        scale_by=(Operand(table="holding", address=4, type="u16", range=(1e-9, 1e9), example=1),),
+        **keys,
+    )
+
+
+def test_a_total_is_its_whole_number_and_its_fraction_times_the_multiplier():
+    words = [*total().words(1234), *register("f32", "CDAB").words(0.5), 10]
+    (sample,) = numbers_of([total()], words)
+    assert (sample.value, sample.mark) == (12345.0, Mark.N)
+
+
+def test_a_multiplier_that_cannot_be_leaves_no_value():
+    """A register that answers nonsense is not multiplied with."""
+    (sample,) = numbers_of([total()], [*total().words(1234), 0, 0, 0])
+    assert (sample.value, sample.mark, sample.reason) == (None, Mark.D, Reason.NOT_A_NUMBER)
+
+
+@given(st.integers(0, 9), st.integers(-(2**31), 2**31 - 1))
+def test_decimals_from_a_register_are_those_of_the_display(places, raw):
+    """Load cell: 354 with two decimals is 3.54."""
+    decimals = Operand(table="holding", address=2, type="u16", range=(0, 9))
+    place = register("i32", decimals=decimals)
+    (sample,) = numbers_of([place], [*place.words(raw), places])
+    assert sample.value == float(f"{raw}e-{places}")
+    assert encode(place, sample.value, [places]) == place.words(raw)
+
+
+def test_ten_decimals_are_nonsense():
+    place = register("i32", decimals=Operand(table="holding", address=2, type="u16", range=(0, 9)))
+    (sample,) = numbers_of([place], [0, 354, 0xFFFF])
+    assert (sample.value, sample.reason) == (None, Reason.NOT_A_NUMBER)
+
+
+def test_a_value_of_which_a_part_was_not_had_is_left_out():
+    place = total()
+    found = raws_in(Request("holding", 0, 2, (place,)), payload(place.words(5)))
+    assert judged([place], found, NOON) == ([], [])
+
+
+MEANINGS = (
+    Meaning(values=(0, 1)),
+    Meaning(values=(3,), mark=Mark.D, reason="outside 0 to 14"),
+    Meaning(values=(7,), mark=Mark.M, reason="calibration overdue", keep=True),
+)
+
+
+@pytest.mark.parametrize(
+    ("word", "value", "mark", "reason", "said"),
+    [
+        (0, 7.5, Mark.N, Reason.NONE, []),
+        (1, 7.5, Mark.N, Reason.NONE, []),
+        (3, None, Mark.D, Reason.NO_VALUE, ["x: outside 0 to 14"]),
+        (7, 7.5, Mark.M, Reason.STATUS, ["x: calibration overdue"]),
+        (9, None, Mark.D, Reason.NO_VALUE, ["x: quality 9, which the profile does not explain"]),
+    ],
+)
+def test_a_quality_word_says_whether_the_value_may_be_used(word, value, mark, reason, said):
+    place = register("f32", quality=Quality(table="holding", address=2, type="u16", meanings=MEANINGS))
+    (request,) = plan_reads([place], 9600, 10, 20)
+    samples, conditions = judged(request.places, raws_in(request, payload([*place.words(7.5), word])), NOON)
+    (sample,) = marked(samples, conditions)
+    assert (sample.value, sample.mark, sample.reason) == (value, mark, reason)
+    assert [condition.reason for condition in conditions] == said
+
+
+def test_what_a_value_is_added_up_from_and_its_quality_are_read_with_it():
+    """Across a gap that would be cheaper to skip: between two reads the total may have moved on."""
+    far = Operand(table="holding", address=60, type="f32")
+    place = register("i32", plus=(far,))
+    assert spans(plan_reads([place], 9600, 10, 20)) == [(0, 62)]
+    assert spans(plan_reads([place], 9600, 10, 20, bridge_gaps=False)) == [(0, 2), (60, 2)]
+    assert spans(plan_reads([place], 9600, 10, 20, holes=[(30, 31)])) == [(0, 2), (60, 2)]
+    assert spans(plan_reads([place], 9600, 10, 20, max_registers=32)) == [(0, 2), (60, 2)]
+
+
+def test_with_pairs_a_read_begins_at_an_even_address_and_ends_before_one():
+    places = [register(address=3), register("f32", address=8, parameter="y")]
+    assert spans(plan_reads(places, 9600, 10, 20, pairs=True, bridge_gaps=False)) == [(2, 2), (8, 2)]
+
+
+@given(st.sampled_from(KINDS), st.binary(min_size=8, max_size=8), st.tuples(st.floats(-1e6, 0), st.floats(0, 1e6)))
+def test_whatever_bytes_come_no_value_outside_its_range_is_unmarked(case, data, limits):
+    kind, order = case
+    place = register(kind, order, range=limits, no_value=(0,))
+    (sample,) = decode(Request("holding", 0, place.width, (place,)), data[: 2 * place.width], NOON)
+    if sample.mark is Mark.N:
+        assert sample.value is not None
+        assert limits[0] <= sample.value <= limits[1]
+    else:
+        assert sample.reason is not Reason.NONE

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from drivers.base import BusSettings, DeviceError, DeviceException, NoReply, NotReady, ProfileError
 from drivers.bus import Bus
@@ -653,3 +655,169 @@ def test_shipped_profiles_write_nothing_in_a_poll_that_is_protected():
     for path in SHIPPED.glob("*.toml"):
         profile = load(path.stem)
         assert not any(profile.protects(step) for step in profile.steps if step.do == "write")
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 200), st.integers(0, 20)), max_size=3),
+    st.lists(
+        st.tuples(st.integers(0, 200), st.integers(0, 5), st.sampled_from(("start", "before", "after"))), max_size=4
+    ),
+    st.integers(0, 200),
+)
+def test_no_profile_that_is_accepted_writes_a_protected_register_in_a_poll(spans, writes, calibrated):
+    text = f"protected = {[[first, first + more] for first, more in spans]}\n" + THERMOMETER
+    text += f'[[action]]\nverb = "calibrate"\ntype = "span"\naddress = {calibrated}\nvalues = [1, 2]\n'
+    for address, count, when in writes:
+        text += f'[[step]]\ndo = "write"\nwhen = "{when}"\naddress = {address}\nvalues = {[1] * count}\n'
+    kept = {a for first, more in spans for a in range(first, first + more + 1)} | {calibrated, calibrated + 1}
+    written = {a for address, count, _ in writes for a in range(address, address + count)}
+    if kept & written:
+        assert all("a poll would write register" in fault for fault in faults(text))
+    else:
+        parse(text, "mine")
+
+
+# -- what stands beside a value
+
+
+BESIDE = """
+title = "sonde"
+baudrate = 9600
+unit_id = 1
+[[register]]
+parameter = "dissolved_oxygen"
+table = "holding"
+address = 37
+type = "f32"
+quality = { address = 41 }
+unit = "mg/L"
+example = 8.25
+[[quality]]
+values = [0]
+mark = "N"
+[[quality]]
+values = [7]
+mark = "D"
+reason = "cap missing or probe unplugged"
+"""
+
+
+def test_a_sentinel_of_zero_is_known_by_its_quality_word_and_said_in_words(monkeypatch, caplog):
+    """In-Situ: 0.0 with quality 7 is no value; 0.0 with quality 0 is one."""
+    device, bus = rig(BESIDE, monkeypatch)
+    bus.unit.values = {"dissolved_oxygen": 0.0}
+    assert [(s.value, s.mark) for s in device.read()] == [(0.0, Mark.N)]
+    bus.unit.values = {"dissolved_oxygen": None}
+    assert [(s.value, s.mark, s.reason) for s in device.read()] == [(None, Mark.D, Reason.NO_VALUE)]
+    assert device.conditions == ("dissolved_oxygen: cap missing or probe unplugged",)
+    bus.unit.values, bus.unit.quality = {}, {"dissolved_oxygen": 99}
+    assert [s.value for s in device.read()] == [None]
+    assert caplog.messages[-1].endswith("quality 99, which the profile does not explain")
+
+
+ABSENT = THERMOMETER + '[[absent]]\nparameters = ["air_temperature", "humidity"]\nraws = [0, 0]\n'
+
+
+def test_zeros_are_no_value_only_where_all_of_an_element_reads_zero(monkeypatch):
+    device, bus = rig(ABSENT, monkeypatch)
+    bus.unit.values = {"air_temperature": 0.0}
+    assert [s.value for s in device.read()] == [0.0, 56.3]
+    bus.unit.values = {"air_temperature": 0.0, "humidity": 0.0}
+    assert [(s.value, s.mark, s.reason) for s in device.read()] == [(None, Mark.D, Reason.NO_VALUE)] * 2
+
+
+def test_a_reading_that_may_be_true_once_is_no_value_from_the_second_time_on(monkeypatch):
+    text = THERMOMETER + '[[absent]]\nparameters = ["humidity"]\nraws = [300]\npolls = 2\n'
+    device, bus = rig(text, monkeypatch)
+    bus.unit.values = {"humidity": 30.0}
+    assert [device.read()[1].value for _ in range(3)] == [30.0, None, None]
+    bus.unit.values = {"humidity": 31.0}
+    assert device.read()[1].value == 31.0
+    bus.unit.values = {"humidity": 30.0}
+    assert device.read()[1].value == 30.0
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (
+            BESIDE.replace('mark = "N"', 'mark = "D"\nreason = "r"'),
+            'register[0].quality: no [[quality]] with mark = "N"',
+        ),
+        (BESIDE.replace("values = [7]", "values = [0, 7]"), "quality[1].values: 0 is there twice"),
+        (
+            BESIDE.replace('reason = "cap missing or probe unplugged"', ""),
+            "quality[1].reason: missing; a mark wants one",
+        ),
+        (
+            BESIDE.replace("address = 41", "adress = 41"),
+            "register[0].quality.adress: unknown key; did you mean address?",
+        ),
+        (BESIDE.replace("{ address = 41 }", "41"), "register[0].quality: 41 is not a table such as { address = 42 }"),
+        (ABSENT.replace("raws = [0, 0]", "raws = [0]"), "absent[0].raws: one number for each of the parameters"),
+        (
+            ABSENT.replace('"humidity"]', '"humidty"]'),
+            "absent[0].parameters: no register gives 'humidty'; did you mean",
+        ),
+        (
+            THERMOMETER.replace("scale = 0.1", "decimals = { address = 8, example = 12 }", 1),
+            "register[0].decimals.example: 12 is outside 0 to 9",
+        ),
+        (
+            THERMOMETER.replace("scale = 0.1", 'decimals = { address = 8, type = "f32" }', 1),
+            "register[0].decimals.type: decimals are a whole number",
+        ),
+        (
+            THERMOMETER.replace("scale = 0.1", "scale_by = [{ address = 8, scale = 0 }]", 1),
+            "register[0].scale_by.scale: 0 leaves no number",
+        ),
+        (THERMOMETER.replace('type = "i16"', 'type = "i16"\nmask = 1'), "register[0].mask: 0x1 takes no bits of i16"),
+        ("pairs = true\n" + THERMOMETER.replace('"i16"', '"f32"'), "register[0].address: 1 is odd; with pairs a value"),
+        ("general_address = 1\n" + THERMOMETER, "general_address: 1 is its own unit_id"),
+    ],
+)
+def test_what_stands_beside_a_value_may_not_contradict_it(text, fault):
+    found = faults(text)
+    assert any(line.startswith(fault) for line in found), found
+
+
+PAIRS = """
+title = "level"
+baudrate = 9600
+unit_id = 1
+pairs = true
+max_registers = 4
+[[register]]
+parameter = "water_temperature"
+table = "holding"
+address = 2
+type = "f32"
+unit = "°C"
+example = 17.5
+[[register]]
+parameter = "turbidity"
+table = "holding"
+address = 4
+type = "f32"
+unit = "NTU"
+example = 3.5
+"""
+
+
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [("00 03 00 02", 2), ("00 02 00 01", 2), ("00 02 00 03", 2), ("00 02 00 05", 3), ("00 06 00 02", 2)],
+    ids=["odd start", "half a value", "a value and a half", "too many registers", "no such register"],
+)
+def test_an_instrument_that_keeps_values_whole_refuses_what_cuts_them(asked, code):
+    unit = EmulatedUnit(parse(PAIRS, "level"))
+    assert unit.answer(framed(f"01 03 {asked}")) == framed(f"01 83 0{code}")
+    assert unit.answer(framed("01 03 00 02 00 04")) == framed("01 03 08 41 8C 00 00 40 60 00 00")
+
+
+def test_an_instrument_that_warms_up_has_no_values_and_its_samples_are_marked_by_the_driver(monkeypatch):
+    device, bus = rig("warm_up_seconds = 10\n" + BESIDE, monkeypatch)
+    bus.unit.power_cycle()
+    assert [s.value for s in device.read()] == [None]
+    bus.time.now += 10
+    assert [s.value for s in device.read()] == [8.25]
