@@ -127,9 +127,17 @@ class Write:
         return f"writing {len(self.values)} registers from {self.address}"
 
     def touches(self, spans: Iterable[tuple[int, int]]) -> bool:
-        """Whether it writes a register within *spans*, first and last address each."""
-        last = self.address + len(self.values) - 1
-        return self.function != WRITE_COIL and any(self.address <= end and last >= start for start, end in spans)
+        """Whether it writes a register within *spans*, first and last address each.
+
+        A write of no registers is a command, and touches its address.
+        """
+        first, last = self.span
+        return self.function != WRITE_COIL and any(first <= end and last >= start for start, end in spans)
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """First and last address it writes."""
+        return self.address, self.address + max(1, len(self.values)) - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,13 +260,9 @@ class Profile:
         return tuple(step for step in self.steps if step.when == when)
 
     def protects(self, write: Write) -> bool:
-        """Whether *write* changes what only an action may change: protected registers, and every calibration.
-
-        The write of no register at all that starts a wiper changes nothing.
-        """
+        """Whether *write* changes what only an action may change: protected registers, and every calibration."""
         calibrations = (w for a in self.actions if a.verb == "calibrate" for w in a.writes if w.function != WRITE_COIL)
-        spans = [(w.address, w.address + len(w.values) - 1) for w in calibrations if w.values]
-        return write.touches([*self.protected, *spans])
+        return write.touches([*self.protected, *(w.span for w in calibrations)])
 
     def chosen(self, variant: str | None = None) -> Profile:
         """The profile with *variant* worked in, or its default one; it then has no variants any more."""
