@@ -9,7 +9,7 @@ from typing import Any
 
 from drivers.frames import ALONE, EXCEPTION_BIT, READS, SHORTEST, WRITES, is_sound, reply_length, request_length
 from drivers.line import TABLE, crc16
-from drivers.profile import Profile, Step
+from drivers.profile import Condition, Profile, Step
 from drivers.registers import Found, Place, Quality, Register, Request, Status, judged, marked, moment, raws_in
 from station.model import Mark, Reason, dataclass
 
@@ -61,7 +61,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What became of an exchange; it has *values* only when it has no *faults*.
+    """What became of an exchange: *faults*, or *values*; both where sound frames carry what the profile does not know.
 
     *layouts* names the variants that fit and disagree; the registers in question are then bare numbers.
     """
@@ -100,7 +100,10 @@ def meaning(
     faults = tuple(_frame_faults(request, response, unit_id, high_first=profile.crc_high_first))
     if faults:
         return Meaning(faults)
-    found = {name: _content(chosen, request, response, time) for name, chosen in _layouts(profile, variant)}
+    layouts = _layouts(profile, variant)
+    likely = [(name, chosen) for name, chosen, conditions in layouts if _may_be(conditions, request, response)]
+    likely = likely or [(name, chosen) for name, chosen, _ in layouts]
+    found = {name: _content(chosen, request, response, time) for name, chosen in likely}
     fitting = {name: one for name, one in found.items() if one.ok} or found
     fitting = {name: one for name, one in fitting.items() if not _doubtful(one)} or fitting
     if len(fitting) == 1 or not all(one.ok for one in fitting.values()):
@@ -108,10 +111,24 @@ def meaning(
     return _agreed(fitting, int.from_bytes(request[2:4], "big"), response[3:-2])
 
 
-def _layouts(profile: Profile, variant: str | None) -> list[tuple[str, Profile]]:
+def _layouts(profile: Profile, variant: str | None) -> list[tuple[str, Profile, tuple[Condition, ...]]]:
+    """The layouts in question, each with what its registers read when it is the right one."""
     if variant is not None or profile.default_variant is not None or not profile.variants:
-        return [(variant or "", profile.chosen(variant))]
-    return [(one.name, profile.chosen(one.name)) for one in profile.variants]
+        return [(variant or "", profile.chosen(variant), ())]
+    return [(one.name, profile.chosen(one.name), one.conditions) for one in profile.variants]
+
+
+def _may_be(conditions: Sequence[Condition], request: bytes, response: bytes) -> bool:
+    """Whether the registers in *response* say nothing against a layout with these *conditions*."""
+    if request[1] not in TABLE:
+        return True
+    table, address, data = TABLE[request[1]], int.from_bytes(request[2:4], "big"), response[3:-2]
+    end = address + len(data) // 2
+    seen = tuple(c for c in conditions if c.table == table and c.address >= address and c.end <= end)
+    if not seen:
+        return True
+    raws = raws_in(Request(table, address, end - address, seen), data)
+    return all(one.range[0] <= raws[id(one)] * one.scale <= one.range[1] for one in seen)
 
 
 def _agreed(found: Mapping[str, Meaning], first: int, data: bytes) -> Meaning:
@@ -183,13 +200,12 @@ def _content(profile: Profile, request: bytes, response: bytes, time: datetime) 
     function, address = request[1], int.from_bytes(request[2:4], "big")
     if any(request[1:-2] == step.request for step in _steps(profile) if step.request):
         found = _read(profile, TABLE[function], address, response[3:-2], time) if function in TABLE else Meaning(())
-        return found if found.ok else Meaning((), _bare(address, response[3:-2]))
+        return Meaning((), found.values)
     if function in TABLE:
         return _read(profile, TABLE[function], address, response[3:-2], time)
     if function in (6, 16):
         data = request[4:6] if function == 6 else request[7:-2]
-        found = _read(profile, "holding", address, data, time)
-        return found if found.ok else Meaning((), _bare(address, data))
+        return Meaning((), _read(profile, "holding", address, data, time).values)
     return Meaning((Fault("function-not-in-profile", {"function": function}),))
 
 
@@ -224,7 +240,8 @@ def _read(profile: Profile, table: str, address: int, data: bytes, time: datetim
     if not whole and data:
         elsewhere = sorted({place.table for place in touched} - {table})
         figures = {"table": table, "first": address, "last": end - 1, "elsewhere": ", ".join(elsewhere)}
-        return Meaning((Fault("split-value" if places else "address-not-in-profile", figures),))
+        fault = Fault("split-value" if places else "address-not-in-profile", figures)
+        return Meaning((fault,), _bare(address, data))  # the frames are sound, so the numbers stand
     request = Request(table, address, end - address, tuple(whole))
     return Meaning((), tuple(_values(profile, request, data, time)))
 

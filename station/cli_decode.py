@@ -90,9 +90,9 @@ def show_meaning(found: Meaning) -> None:
     """Values as a table, or each fault as a sentence."""
     from station.screen import console
 
-    if not found.ok:
-        for fault in found.faults:
-            print(fault_text(fault))
+    for fault in found.faults:
+        print(fault_text(fault))
+    if found.faults and not found.values:
         return
     if not found.values:
         print(t("decode.nothing"))
