@@ -7,6 +7,9 @@ import io
 import json
 import os
 import re
+import signal
+import subprocess
+import termios
 import threading
 import tty
 from collections.abc import Iterator
@@ -32,7 +35,7 @@ from station.engine import Engine
 from station.model import Record
 from station.service import verbs
 from station.store import Store
-from tests.station.commands import Here, configure, until
+from tests.station.commands import Here, configure, environment, until, words_of
 
 MYSTERY = """
 title = "whatever it is"
@@ -179,6 +182,33 @@ def test_what_cannot_be_scanned_is_one_sentence(run: Here, words: tuple[str, ...
     assert (done.code, done.said) == (2, [sentence])
 
 
+@pytest.mark.parametrize("how", ["key", "signal"])
+def test_a_scan_that_is_stopped_keeps_what_it_found(unknown: EmulatedUnit, tmp_path: Path, how: str) -> None:
+    """By q at a terminal, by Ctrl-C anywhere; the terminal is as it was."""
+    master, slave = os.openpty()
+    before = termios.tcgetattr(slave)
+    words = words_of("bus", "scan", "./port", "--units", "17,20-247", "--baudrates", "9600", "--parities", "N1")
+    env = environment(PYTHONPATH=str(Path(drivers.__file__).parents[1]))
+    with subprocess.Popen(
+        words, cwd=tmp_path, env=env, stdin=slave, stdout=subprocess.PIPE, stderr=slave, text=True
+    ) as process:
+        said = ""
+        while "found 1" not in said:
+            said += os.read(master, 1024).decode()
+        if how == "key":
+            os.write(master, b"q")
+        else:
+            process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=30)
+    after = termios.tcgetattr(slave)
+    os.close(master)
+    os.close(slave)
+    assert process.returncode == 0
+    assert re.match(r"stopped after \d+ of 229\n", out)
+    assert "17" in out.splitlines()[-1]
+    assert after == before
+
+
 # -- the way to a line
 
 
@@ -298,6 +328,28 @@ def test_the_display_finds_its_register_and_makes_a_profile(run: Here, unknown: 
     again = run(*humid, "--write", "profiles/mystery.toml")
     assert (again.code, len(again.said)) == (2, 1)
     assert "has humidity already" in again.err
+
+
+def test_at_a_terminal_it_asks_for_the_next_display(
+    run: Here, unknown: EmulatedUnit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is no number is asked again; Enter ends it."""
+
+    class Typed(io.StringIO):
+        """Whoever types moves the display first."""
+
+        def readline(self, *size: Any) -> str:
+            line = super().readline(*size)
+            if line.strip() == "24.9":
+                unknown.values = {"air_temperature": 24.9}
+            return line
+
+    monkeypatch.setattr("station.cli_solve._interactive", lambda: True)
+    monkeypatch.setattr("sys.stdin", Typed("warm\n24.9\n\n"))
+    done = run("bus", "solve", "./port", 17, "--range", "10-15", "--shows", "23.7")
+    assert done.code == 0
+    assert '"warm" is not a number such as 23.7' in done.out
+    assert "ways to read 23.7, 24.9" in done.out
 
 
 def test_what_no_register_says_is_said(run: Here, unknown: EmulatedUnit) -> None:
