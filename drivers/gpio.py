@@ -319,7 +319,8 @@ class Contact:
     @property
     def active(self) -> bool:
         """The level right now."""
-        return bool(self._device.is_active) is not self._turned
+        with _translated(str(self._device.pin)):
+            return bool(self._device.is_active) is not self._turned
 
     def on_active(self, call: Callable[[], None]) -> None:
         """Have *call* made at each change to active, from the library's own thread."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from queue import Empty, SimpleQueue
 from threading import RLock, Thread
 from typing import TYPE_CHECKING, Any
 
-from station.clock import EPOCH, floor_to, period_start
+from station import resumption
+from station.clock import period_start
 from station.conditions import Conditions
 from station.model import (
     Averaging,
@@ -65,9 +66,7 @@ BATTERY_COMMIT_SECONDS = 10.0  # while the mains is gone, so much is lost at mos
 PATIENCE = 2.0  # seconds that whoever stops the station waits for a turn to end
 HAND_SECONDS = 600.0  # how long a person's word holds unless said otherwise
 STALE_POLLS, STALE_SECONDS = 3, 60.0
-LOOK_BACK = timedelta(days=2)  # for the runs that count into today and into a cool-down
 IDLE = Decision(False, Why.IDLE)
-FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 class OutputRefused(StationError):
@@ -125,6 +124,7 @@ class Linkage(Thread):
         self._over = False
         self._forced = False
         self._battery_commit = NEVER
+        self._faults: dict[str, str] = {}  # pins that cannot be read or switched, by the name of what hangs on them
         self.failed: BaseException | None = None
         self.conditions = Conditions(self._clock.now)
         config = engine.config
@@ -142,7 +142,7 @@ class Linkage(Thread):
         }  # who measures what
         self._windows: dict[tuple[str, str], deque[Reading]] = {key: deque() for key in self._wanted()}
         self._longest = max([STALE_SECONDS, *(r.average_seconds for r in config.rule)]) + 1.0
-        self._rain: dict[str, tuple[float, float | None]] = {}  # by point: the last total, and when it last rose
+        self._rain: dict[str, tuple[float, float]] = {}  # by point: the last total, and when it last rose
         self._day = period_start(Kind.DAY, self._clock.now(), self._zone)
         self._restore()
 
@@ -160,69 +160,31 @@ class Linkage(Thread):
     def _restore(self) -> None:
         now, mono = self._clock.now(), self._clock.monotonic()
         for one in self._outputs.values():
-            one.past = self._past(one, now, mono)
-            self._restore_lock(one, now)
-            if one.sampler is not None:
-                one.bottle = self._last_bottle(one)
+            self._restore_output(one, now, mono)
         self._keep_all_equipment()
-        for point in {r.weather_point or r.point for r in self._engine.config.rule if isinstance(r, SprayRule)}:
-            self._rain[point] = (float("nan"), self._last_rain(point, now, mono))
+        for rule in self._engine.config.rule:
+            if isinstance(rule, SprayRule) and rule.rain_hours is not None:
+                point = rule.weather_point or rule.point
+                rained = resumption.last_rain(self._engine.store, point, rule.rain_hours, now)
+                _, known = self._rain.get(point, (0.0, NEVER))
+                self._rain[point] = (float("nan"), max(known, mono - (now - rained).total_seconds()))
 
-    def _past(self, one: _Output, now: datetime, mono: float) -> Past:
-        """Run time of today and last switch, from the records; a run cut by a crash counts up to the last reading."""
-        name, day_began = one.settings.name, mono - (now - self._day).total_seconds()
-        used, since, began = 0.0, NEVER, None
-        for record in self._engine.store.records("output", now - LOOK_BACK, FOREVER, device=name):
-            state = record.body["state"]
-            if state == "armed":
-                one.watches[record.body["rule"]] = Watch()
-                continue
-            if state == "on":
-                began = record.at
-            elif began is not None:
-                used += max(0.0, (record.at - max(began, self._day)).total_seconds())
-                began = None
-            since = min(mono, mono - (now - record.at).total_seconds())
-            if one.sampler is not None and state == "on":  # armed again only by a record that says so
-                one.watches[one.sampler.name] = Watch(armed=False)
-        if began is not None:
-            end = max(began, min(now, self._engine.store.newest_time() or now))
-            ran = (end - began).total_seconds()
-            used += max(0.0, (end - max(began, self._day)).total_seconds())
+    def _restore_output(self, one: _Output, now: datetime, mono: float) -> None:
+        name, store = one.settings.name, self._engine.store
+        was = resumption.earlier(store, name, self._day, now)
+        since = NEVER if was.switched is None else min(mono, mono - (now - was.switched).total_seconds())
+        if was.cut is not None:
             since = mono
-            self._note("output_cut", output=name, began=began.isoformat(), ran_seconds=round(ran, 1))
-            self._keep("output", name, state="off", why=Why.STOPPED, ran_seconds=round(ran, 1))
-        return Past(since=since, used=used, day_began=day_began)
-
-    def _restore_lock(self, one: _Output, now: datetime) -> None:
-        records = self._engine.store.records("lock", EPOCH, FOREVER, device=one.settings.name)
-        if records and records[-1].body["state"] == "locked":
-            until = records[-1].body.get("until")
-            one.locked_until = datetime.fromisoformat(until) if until else None
-            one.lock = records[-1].body
-            one.past = replace(one.past, locked=one.locked_until is None or now < one.locked_until)
-
-    def _last_bottle(self, one: _Output) -> int:
-        name = one.settings.name
-        emptied = self._engine.store.records("bottles_emptied", EPOCH, FOREVER, device=name)
-        kept = self._engine.store.records("kept_sample", EPOCH, FOREVER, device=name)
-        since = emptied[-1].id if emptied else 0
-        return max((int(r.body["vase"]) for r in kept if r.id > since), default=0)
-
-    def _last_rain(self, point: str, now: datetime, mono: float) -> float | None:
-        """When it last rained before this start, as far as the longest lock looks back; long ago if it did not."""
-        rules = [r for r in self._engine.config.rule if isinstance(r, SprayRule) and r.rain_hours is not None]
-        hours = [r.rain_hours for r in rules if (r.weather_point or r.point) == point and r.rain_hours is not None]
-        if not hours:
-            return None
-        since = now - timedelta(hours=max(hours))
-        wet = [
-            report.start
-            for report in self._engine.store.averages(Kind.MINUTE, floor_to(since, 60), now, point)
-            for one in report.averages
-            if one.parameter == "rain" and one.mean
-        ]
-        return mono - (now - (max(wet) if wet else since)).total_seconds()
+            self._note("output_cut", output=name, began=was.cut.isoformat(), ran_seconds=round(was.ran, 1))
+            self._keep("output", name, state="off", why=Why.STOPPED, ran_seconds=round(was.ran, 1))
+        one.past = Past(since=since, used=was.used, day_began=mono - (now - self._day).total_seconds())
+        if one.sampler is not None:
+            one.watches[one.sampler.name] = Watch(armed=was.armed)
+            one.bottle = resumption.last_bottle(store, name)
+        if locked := resumption.lock(store, name):
+            until = locked.body.get("until")
+            one.lock, one.locked_until = locked.body, datetime.fromisoformat(until) if until else None
+            one.past = replace(one.past, locked=True)
 
     # -- the thread
 
@@ -284,7 +246,7 @@ class Linkage(Thread):
             while len(window) > 1 and window[0].heard < reading.heard - self._longest:
                 window.popleft()
             if reading.parameter == "rain" and reading.mark is Mark.N and reading.value is not None:
-                total, rose = self._rain.get(reading.point, (float("nan"), None))
+                total, rose = self._rain.get(reading.point, (float("nan"), NEVER))
                 if reading.value > total:
                     rose = reading.heard
                 self._rain[reading.point] = (reading.value, rose)
@@ -310,7 +272,12 @@ class Linkage(Thread):
 
     def _look(self, item: _Input, now: float) -> None:
         """A level counts once it has stood for the debounce time; the change is dated to its beginning."""
-        active = item.contact.active
+        try:
+            active = item.contact.active
+        except StationError as error:
+            self._broken(item.settings.name, error)
+            return
+        self._mended(item.settings.name)
         if active is item.active:
             item.turned = None
             return
@@ -388,7 +355,28 @@ class Linkage(Thread):
             self._switch(one, decision, now)
         one.decision = decision
         if one.settings.blink_seconds and one.past.on:
-            one.pin.drive(int((now - one.past.since) / one.settings.blink_seconds) % 2 == 0)
+            self._drive(one, int((now - one.past.since) / one.settings.blink_seconds) % 2 == 0)
+
+    def _drive(self, one: _Output, on: bool) -> bool:
+        """Switch the pin; false if it cannot be switched, which is said once and stops nothing else."""
+        try:
+            one.pin.drive(on)
+        except StationError as error:
+            self._broken(one.settings.name, error)
+            return False
+        self._mended(one.settings.name)
+        return True
+
+    def _broken(self, name: str, error: StationError) -> None:
+        if name not in self._faults:
+            self._faults[name] = str(error)
+            log.error("%s: %s", name, error)
+            self._note("pin_lost", urgent=True, name=name, error=str(error))
+
+    def _mended(self, name: str) -> None:
+        if self._faults.pop(name, None) is not None:
+            log.warning("%s: the pin works again", name)
+            self._note("pin_back", name=name)
 
     def _wish(self, one: _Output, rule: Any, now: float) -> Wish:
         hour = self._clock.now().astimezone(self._zone).time()
@@ -407,6 +395,8 @@ class Linkage(Thread):
                 self._keep("output", one.settings.name, state="armed", rule=rule.name)
             return sample(rule, watch, one.past, self._sampler_says(one, rule), hour, now)
         active = bool(rule.input) and self._inputs[rule.input].active
+        if rule.input and not active and not one.past.on:
+            one.told.clear()
         return signal(rule, watch, seen, active, hour, now)
 
     def _level(self, rule: Any, now: float) -> Level:
@@ -441,8 +431,7 @@ class Linkage(Thread):
             )
             return next((value for value in good if value is not None), None)
 
-        rose = self._rain.get(point, (0.0, None))[1]
-        dry = None if last("rain") is None or rose is None else now - rose
+        dry = None if last("rain") is None else now - self._rain[point][1]
         return Weather(last("air_temperature"), last("wind_speed"), dry)
 
     def _sampler_says(self, one: _Output, rule: SampleRule) -> list[Why]:
@@ -466,7 +455,8 @@ class Linkage(Thread):
     def _switch(self, one: _Output, decision: Decision, now: float) -> None:
         """Drive the pin first; then say so."""
         ran, settings = now - one.past.since, one.settings
-        one.pin.drive(decision.on)
+        if not self._drive(one, decision.on):
+            return  # tried again with the next turn
         one.past = one.past.switched(decision.on, now, by_hand=decision.why is Why.BY_HAND)
         one.decision = decision
         one.told.clear()
@@ -551,7 +541,7 @@ class Linkage(Thread):
     def force_off(self) -> None:
         """From the main thread, when this one stands still: off, without its lock or its word."""
         for one in self._outputs.values():
-            one.pin.drive(False)
+            self._drive(one, False)
 
     def finish(self) -> None:
         """Every output off, on record for the last commit; nothing is switched after that."""
@@ -566,7 +556,7 @@ class Linkage(Thread):
             for one in self._outputs.values():
                 if one.past.on:
                     self._switch(one, Decision(False, Why.STOPPED), now)
-                one.pin.drive(False)
+                self._drive(one, False)
         finally:
             self._lock.release()
 
@@ -689,6 +679,7 @@ class Linkage(Thread):
                         "active": i.active,
                         "state": i.settings.codes[0 if i.active else 1],
                         "since": i.since.isoformat() if i.since else None,
+                        "error": self._faults.get(i.settings.name, ""),
                     }
                     for i in self._inputs.values()
                 ],
@@ -709,6 +700,7 @@ class Linkage(Thread):
             "locked": past.locked,
             "lock": {k: v for k, v in one.lock.items() if k != "state"} if past.locked else None,
             "bottle": one.bottle if one.sampler else None,
+            "error": self._faults.get(one.settings.name, ""),
             "rules": [
                 {
                     "name": rule.name,

@@ -159,16 +159,22 @@ def show_pins(out: Console, pins: Mapping[str, Any]) -> None:
             since = f"{datetime.fromisoformat(one['since']).astimezone():%Y-%m-%d %H:%M:%S}" if one["since"] else ""
             table.add_row(one["name"], f"GPIO {one['pin']}", t(f"contact.{one['state']}"), since)
         out.print(table)
-    if not pins["outputs"]:
-        return
+    if pins["outputs"]:
+        out.print(_outputs(pins["outputs"]))
+    for one in (*pins["inputs"], *pins["outputs"]):
+        if one["error"]:
+            out.print(t("status.error", name=one["name"], text=one["error"]), style=BAD)
+
+
+def _outputs(outputs: Sequence[Mapping[str, Any]]) -> Table:
     table = _table("outputs", "output", "pin", "state", "why", "today", "rule", right=("today",))
-    for one in pins["outputs"]:
+    for one in outputs:
         state = t("output.on") if one["on"] else t("output.off")
         style = GOOD if one["on"] else BAD if one["locked"] else ""
         rules = "; ".join(_rule(rule) for rule in one["rules"])
         used = age(one["used_today_seconds"])
         table.add_row(one["name"], f"GPIO {one['pin']}", state, _why(one), used, rules, style=style)
-    out.print(table)
+    return table
 
 
 def _why(one: Mapping[str, Any]) -> str:

@@ -15,8 +15,9 @@ from drivers.gpio import Pins
 from station.clock import EPOCH, ManualClock
 from station.conditions import Conditions
 from station.engine import Engine
-from station.linkage import FOREVER, OutputRefused
+from station.linkage import OutputRefused
 from station.model import Command, Kind, Mark, Outcome, Reading, Reason, WrongArgument
+from station.resumption import FOREVER
 from tests.station.conftest import CONFIG, START, Rig
 
 WIRED = (
@@ -565,6 +566,30 @@ def test_a_pin_thread_that_stands_still_has_its_outputs_switched_off_by_the_main
     assert not rig.on("cannon")
 
 
+def test_a_pin_that_fails_is_said_once_and_stops_neither_the_station_nor_the_other_pins(rig: PinRig) -> None:
+    """As when another program has taken the line."""
+    wire = rig.factory.pin(PIN["cannon"])
+    works = type(wire)._set_state
+
+    def fail(value: float) -> None:
+        raise OSError("GPIO busy")
+
+    wire._set_state = fail
+    rig.instrument.show(pm10=200.0)
+    rig.wire("door", True)
+    rig.run(20)
+    assert rig.on("lamp") or rig.linkage.live()["outputs"][2]["on"]
+    assert not rig.linkage.live()["outputs"][0]["on"]
+    (lost,) = rig.said("pin_lost")
+    assert lost["name"] == "cannon"
+    assert lost["error"].endswith("cannot be used (GPIO busy)")
+    assert rig.linkage.live()["outputs"][0]["error"] == lost["error"]
+    wire._set_state = lambda value: works(wire, value)
+    rig.run(2)
+    assert rig.on("cannon")
+    assert len(rig.said("pin_back")) == 1
+
+
 # -- people
 
 
@@ -587,6 +612,18 @@ def test_a_lock_needs_a_person_and_a_reason_switches_off_and_survives_a_restart(
     rig.run(2)
     assert rig.on("cannon")
     assert [(e["user"], e["reason"]) for e in rig.said("output_unlocked")] == [("Wang", "hose is on")]
+
+
+def test_a_lock_given_under_a_wrong_clock_is_not_stronger_than_its_unlocking(rig: PinRig) -> None:
+    """The later entry holds, whatever the clock said."""
+    rig.run(2)
+    rig.clock.step(86400)
+    rig.linkage.order("lock", "cannon", None, "visitors", "Wang")
+    rig.clock.step(-86400)
+    rig.linkage.order("unlock", "cannon", None, "gone", "Wang")
+    rig.engine.commit()
+    rig.restart()
+    assert rig.linkage.live()["outputs"][0]["locked"] is False
 
 
 def test_a_lock_with_an_end_opens_by_itself(rig: PinRig) -> None:
