@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from importlib import import_module
 from pathlib import Path
@@ -566,8 +566,10 @@ def _silent_parameters(
     dialect = spoken()
     reported = {point.point for point in getattr(uplink, "point", ())}
     silent: dict[str, None] = {}
-    for settings in (device for bus in config.bus for device in bus.device):
-        for parameter in units_of[settings.name]:
+    measuring: list[tuple[Any, Iterable[str]]] = [(d, units_of[d.name]) for bus in config.bus for d in bus.device]
+    measuring += [(one, one.parameters) for one in config.input if hasattr(one, "counted")]
+    for settings, parameters in measuring:
+        for parameter in parameters:
             point = settings.points.get(parameter, settings.point)
             coded = getattr(catalogue()[parameter], dialect.code) or dialect.codes.get(parameter)
             if point in reported and not coded and parameter not in getattr(uplink, "codes", {}):

@@ -91,6 +91,12 @@ def test_what_cannot_be_is_named(tmp_path, old, new, said):
     assert said in faults(write(tmp_path, (old, new)))
 
 
+def test_rain_that_a_platform_has_no_code_for_is_said(tmp_path):
+    """The catalogue has no factor code for rain."""
+    said = "uplink[0].codes: rain: no factor code, so not sent; give them one here if wanted"
+    assert said in warnings(write(tmp_path))
+
+
 def test_every_fault_of_the_pins_comes_at_once(tmp_path):
     path = write(tmp_path, ("pin = 26", "pin = 12"), ("stop = 100", "stop = 150"), ('full = "full"', 'full = "ful"'))
     assert len(faults(path)) == 3
