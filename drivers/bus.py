@@ -325,8 +325,9 @@ class Bus:
             self.statistics[unit_id].echoes += 1
             return False
         asks = is_request(frame)
-        if not asks and unit_id in self.statistics:
-            self.statistics[unit_id].unasked += 1
+        if not asks and (unit_id in self.statistics or at is not None):  # an answer to us, if a wrong one
+            if unit_id in self.statistics:
+                self.statistics[unit_id].unasked += 1
             return False
         self.foreign += 1
         if self.foreign == FOREIGN_FRAMES:

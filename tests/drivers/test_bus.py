@@ -568,6 +568,15 @@ def test_another_master_is_named_once_in_one_sentence(caplog):
     assert noted == [(("foreign_traffic",), {"bus": "test", "frame": "03 04 00 3C 00 02 B0 25"})]
 
 
+def test_a_unit_that_answers_under_another_address_is_no_other_master():
+    bus, _ = line((0.02, frame(9, 4, 4, 0, 215, 2, 51)))
+    for _ in range(5):
+        with pytest.raises(BadReply):
+            read(bus)
+    assert bus.foreign == 0
+    assert bus.statistics[3].wrong_unit >= 5
+
+
 # -- several serial settings on one line
 
 
