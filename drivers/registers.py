@@ -243,8 +243,11 @@ class Register(Place):
     quality: Quality | None = None
     example: float | str = 0
     ratio: tuple[float, float, float] = field(default=(1, 0, 1), init=False, repr=False, compare=False)
+    is_plain: bool = field(default=True, init=False, repr=False, compare=False)  # nothing beside it, all its bits
 
     def __post_init__(self) -> None:
+        plain = self.mask is None and self.type not in BCD and self.is_number and not self.beside
+        object.__setattr__(self, "is_plain", plain)
         object.__setattr__(self, "ratio", _ratio(self.scale, self.offset))
         if self.type == "f32":  # -9999.9 arrives as the nearest 32-bit float, and is compared as such
             near = struct.unpack(f">{len(self.no_value)}f", struct.pack(f">{len(self.no_value)}f", *self.no_value))
@@ -314,13 +317,20 @@ class Register(Place):
 
     def sample(self, raw: Raw, time: datetime, operands: Sequence[float | None] = ()) -> Sample:
         """What *raw* says beside its *operands* (None is one that cannot be), and whether it can be believed."""
-        raw = self.number(raw)
+        if not self.is_plain:
+            raw = self.number(raw)
         if self.is_no_value(raw):
             return Sample(self.parameter, time, None, Mark.D, Reason.NO_VALUE)
-        numbers = [number for number in operands if number is not None]
-        if len(numbers) < len(operands) or not math.isfinite(raw):
+        if not math.isfinite(raw):
             return Sample(self.parameter, time, None, Mark.D, Reason.NOT_A_NUMBER)
-        value = self.value(raw, numbers)
+        if self.is_plain:
+            times, plus, over = self.ratio
+            value = (raw * times + plus) / over
+        else:
+            numbers = [number for number in operands if number is not None]
+            if len(numbers) < len(operands):
+                return Sample(self.parameter, time, None, Mark.D, Reason.NOT_A_NUMBER)
+            value = self.value(raw, numbers)
         low, high = self.range
         if value > high:
             return Sample(self.parameter, time, value, Mark.T, Reason.ABOVE_RANGE)
@@ -438,18 +448,18 @@ def judged(places: Iterable[Place], found: Found, time: datetime) -> tuple[list[
     samples: list[Sample] = []
     conditions: list[Status] = []
     for place in places:
-        if id(place) not in found:
+        raw = found.get(id(place))
+        if raw is None:
             continue
-        if isinstance(place, Status):
-            if place.holds(found[id(place)]):
-                conditions.append(place)
-        elif isinstance(place, Register) and place.is_number:
-            if not place.beside:
-                samples.append(place.sample(found[id(place)], time))
-            elif all(id(other) in found for other in place.beside):
+        if isinstance(place, Register):
+            if place.is_plain:
+                samples.append(place.sample(raw, time))
+            elif place.is_number and all(id(other) in found for other in place.beside):
                 sample, condition = _judged_beside(place, found, time)
                 samples.append(sample)
                 conditions += condition
+        elif isinstance(place, Status) and place.holds(raw):
+            conditions.append(place)
     return samples, conditions
 
 

@@ -227,3 +227,10 @@ def test_the_service_modules_load_nothing_heavy():
 def test_the_bits_of_a_number_beside_a_value_are_of_a_whole_number():
     text = changed("scale = 0.1", 'decimals = { address = 8, type = "i16", mask = 7 }')
     assert faults(text) == ["register[0].decimals.mask: 0x7 takes no bits of i16"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_shipped_profile_of_one_source_or_of_memory_is_a_template(name):
+    """It says what is uncertain, and is refused until somebody has confirmed it."""
+    profile = load(name)
+    assert profile.grade in "AB" or len(profile.uncertain) > 20
