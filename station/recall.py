@@ -106,14 +106,17 @@ def logged(
     first: datetime,
     last: datetime,
 ) -> Iterator[Message]:
-    """Events from *first* to *last* as log texts: all of them, or those of the instrument that measures *parameter*."""
+    """Events from *first* to *last* as log texts: all of them, or those of the instrument that measures *parameter*.
+
+    What concerns another platform (its name, its address, what it asked) is none of this one's business.
+    """
     devices = {
         task.device.name
         for task in engine.tasks.values()
         if parameter in task.device.units and point in (None, task.point(str(parameter)))
     }
     where = point or engine.config.point[0].code
-    events = _events(engine, first, last, devices if item == "instrument_log" else None)
+    events = _events(engine, platform, first, last, devices if item == "instrument_log" else None)
     for second, texts in groupby(events, key=lambda event: event[0].replace(microsecond=0)):
         body = {"item": item, "value": "; ".join(text for _, text in texts), "parameters": [parameter or ""]}
         report = Report(Kind.SITE_INFO, where, second, record=Record("site_info", second, body), asked=True)
@@ -130,7 +133,7 @@ def _pieces(engine: Engine, platform: str, report: Report) -> Iterator[Message]:
 
 
 def _events(
-    engine: Engine, first: datetime, last: datetime, devices: set[str] | None
+    engine: Engine, platform: str, first: datetime, last: datetime, devices: set[str] | None
 ) -> Iterator[tuple[datetime, str]]:
     after = 0
     while rows := engine.store.query(
@@ -140,6 +143,7 @@ def _events(
         after = rows[-1][0]
         for _, at_ms, code, text in rows:
             arguments = json.loads(text)
-            if devices is None or arguments.get("device") in devices:
+            mine = arguments.get("platform", platform) == platform
+            if mine and (devices is None or arguments.get("device") in devices):
                 said = " ".join(f"{key} {value}" for key, value in arguments.items() if value not in ("", None))
                 yield from_ms(at_ms), f"{code} {said}".strip()

@@ -75,6 +75,23 @@ def test_a_kind_that_is_not_named_is_told_only_when_it_is_asked_for(link):
     assert worded(link, "kept_sample", body, kinds=("minute",), asked=True) == "DataTime=20260301120000;VaseNo=3"
 
 
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("equipment", {"states": {"1": "asleep"}}),
+        ("equipment", {"states": None}),
+        ("check", {"parameter": "cod", "value": "much", "standard": 1.0, "passed": True}),
+        ("kept_sample", {}),
+        ("site_info", {"item": "mood", "value": "good", "parameters": ["cod"]}),
+        ("raw", {"sampled": "yesterday", "values": {"cod": [1.0, "N"]}}),
+        ("raw", {"values": {"cod": [1.0, "X"]}}),
+    ],
+)
+def test_a_record_that_is_not_what_its_kind_says_is_logged_and_stops_nothing(link, caplog, kind, body):
+    assert worded(link, kind, body) is None
+    assert f"a record of kind {kind} cannot be worded" in caplog.text
+
+
 def test_an_instrument_read_for_the_first_time_replaces_none(link):
     assert worded(link, "identity", {"serial": "SN-7", "before": "", "parameters": ["cod"]}) is None
 

@@ -6,12 +6,15 @@ maps from the appendix of 2025 (B).  Loaded with the first such report or reques
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from station.model import Average, Kind, Mark, Record, Report
 from uplink.hj212.messages import Wording, digits, timestamp
+
+log = logging.getLogger(__name__)
 
 ITEMS: Mapping[str, str] = {  # codes of site information, 2017 table (read)
     "i11001": "instrument_log",
@@ -98,8 +101,15 @@ def pieces(text: str) -> list[str]:
 
 
 def said(report: Report, wording: Wording) -> str | None:
-    """The data area of a report of something that happened; None where this platform has no words for it."""
-    items = list(_raw(report, wording) if report.kind is Kind.RAW else _recorded(report, wording))
+    """The data area of a report of something that happened; None where this platform has no words for it.
+
+    A record whose body is not what its kind says is logged and not told: it must not stop the measuring.
+    """
+    try:
+        items = list(_raw(report, wording) if report.kind is Kind.RAW else _recorded(report, wording))
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        log.error("a record of kind %s cannot be worded: %r in %s", report.kind.name.lower(), error, report.record)
+        return None
     return ";".join([f"DataTime={timestamp(report.start, wording.zone)}", *items]) if items else None
 
 
