@@ -254,7 +254,7 @@ def decode_faults() -> Iterator[str]:
 
 def shipped() -> list[Profile]:
     """The profiles that ship, by name."""
-    return [load(path.stem) for path in sorted(SHIPPED.glob("*.toml"))]
+    return [load(name) for name in sorted(path.stem for path in SHIPPED.glob("*.toml"))]
 
 
 def profiles() -> Iterator[str]:
