@@ -21,6 +21,14 @@ WRITES = (WRITE_COIL, WRITE_ONE, WRITE_MANY)
 MOST_WRITTEN = 123  # registers in one write (Modbus application protocol V1.1b3, 6.12)
 
 
+EVENTS: Mapping[str, str] = {
+    "power-cycle": "goes off and on again: it warms up, is locked, and measures when it is started",
+    "wiper": "runs its wiper: values are wrong for as long as the profile's action to clean says",
+    "trouble": "reports every condition of its `[[status]]`, or alarm, until it recovers",
+    "broken": "says that it is broken and has no results (analysers)",
+}
+
+
 class EmulatedUnit:
     """An instrument that answers as its profile says.
 
@@ -34,6 +42,7 @@ class EmulatedUnit:
     """
 
     faults = UNIT_FAULTS
+    events: Mapping[str, str] = {name: text for name, text in EVENTS.items() if name != "broken"}
 
     def __init__(
         self,
@@ -77,6 +86,24 @@ class EmulatedUnit:
     def recover(self) -> None:
         """Answer properly again."""
         self.fault = None
+        self.conditions.clear()
+
+    def happen(self, event: str) -> None:
+        """Let *event*, one of EVENTS, happen to it."""
+        match event:
+            case "power-cycle":
+                self.power_cycle()
+            case "wiper":
+                for action in self.profile.actions:
+                    if action.verb == "clean":
+                        self._wipe(action)
+            case "trouble":
+                self.conditions = {status.reason for status in self.profile.status}
+
+    def _wipe(self, action: Action) -> None:
+        until = self._monotonic() + action.hold_seconds
+        concerned = action.parameters or self.profile.parameters
+        self._spoilt |= dict.fromkeys(concerned if action.hold_seconds else (), until)
 
     def report(self, reason: str) -> None:
         """Set the status bits of the condition whose reason this is."""
@@ -185,9 +212,7 @@ class EmulatedUnit:
         if self._done[i] == len(requests):
             self._done[i] = 0
             self.acted.append(action.verb)
-            until = self._monotonic() + action.hold_seconds
-            concerned = action.parameters or self.profile.parameters
-            self._spoilt |= dict.fromkeys(concerned if action.hold_seconds else (), until)
+            self._wipe(action)
         for step in action.sequence:
             if step.request == body and step.do != "write":
                 return self._obeyed(step)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from drivers.analyser import PLACES, AnalyserSettings, profile_of, zone
-from drivers.emulated import BUSY, WRITES, EmulatedUnit, Values
+from drivers.emulated import BUSY, EVENTS, WRITES, EmulatedUnit, Values
 from drivers.registers import TIMES, moment_words
 from station.model import replace
 
@@ -20,6 +20,8 @@ class EmulatedAnalyser(EmulatedUnit):
 
     *monotonic* is its clock, *speed* how much faster than that it works, *now* when its results are dated.
     """
+
+    events = EVENTS
 
     def __init__(
         self,
@@ -65,6 +67,23 @@ class EmulatedAnalyser(EmulatedUnit):
         """Have the holding register *address* read *word* from now on, whatever it ought to read."""
         self._fixed.add(("holding", address))
         self._written[address] = word
+
+    def recover(self) -> None:
+        """Work again, without alarms."""
+        super().recover()
+        self.broken = False
+        self.alarms.clear()
+
+    def happen(self, event: str) -> None:
+        """Let *event*, one of EVENTS, happen to it."""
+        if event == "trouble":
+            self.alarms = set(self.settings.alarms)
+        elif event == "broken":
+            self.broken = True
+        elif event == "wiper":
+            self._begin("clean")
+        else:
+            super().happen(event)
 
     def answer(self, request: bytes) -> bytes | None:
         """As a unit, but a command while it is at work is refused as busy."""

@@ -64,6 +64,9 @@ class Lines:
         if fault == "none":
             found.recover()
             return
+        if isinstance(found, EmulatedUnit) and fault in found.events:
+            found.happen(fault)
+            return
         for name in (one.partition(":")[0].strip() for one in fault.split(",")):
             if name not in found.faults:
                 raise WrongArgument(f'there is no fault "{name}"; known: none, {", ".join(found.faults)}')

@@ -156,6 +156,16 @@ def test_a_broken_analyser_is_d_once_a_cycle():
     assert {(s.value, s.mark) for _, s in found} == {(None, Mark.D)}
 
 
+def test_what_can_happen_to_an_emulated_analyser_shows_in_its_words():
+    rig = Rig()
+    for event, said in (("trouble", ("no reagent", "leak")), ("broken", ("fault",)), ("wiper", ("cleaning",))):
+        rig.unit.happen(event)
+        rig.device.read()
+        assert rig.device.conditions == said
+        rig.unit.recover()
+    assert set(rig.unit.events) == {"power-cycle", "wiper", "trouble", "broken"}
+
+
 def test_a_state_nobody_explained_is_no_leave_to_call_it_normal():
     rig = Rig(keys(states={"idle": (0,), "measuring": (2,)}))
     rig.unit.show(1, 77)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import drivers
-from drivers.emulated import EmulatedUnit
+from drivers.emulated import EVENTS, EmulatedUnit
 from drivers.emulated_stream import FAULTS as STREAM_FAULTS
 from drivers.faults import LINE_FAULTS, UNIT_FAULTS
 from drivers.line import Line, read_request
@@ -70,6 +70,11 @@ def test_the_frames_of_the_blocks_are_what_the_emulator_says():
     assert frames
     for profile, frame in frames:
         assert EmulatedUnit(profile).answer(frame.request) == frame.response
+
+
+def test_what_can_happen_to_an_emulated_instrument_is_in_the_table():
+    listed = rows("What happens to an emulated instrument")
+    assert {name: row.split(" | ")[1].rstrip(" |") for name, row in listed.items()} == EVENTS
 
 
 @pytest.mark.parametrize("table", KEYS)

@@ -205,6 +205,22 @@ def test_values_are_not_read_while_the_wiper_spoils_them_and_carry_no_mark(monke
     assert device.patience_seconds == 20 + 2 * 5
 
 
+def test_what_can_happen_to_an_emulated_instrument_is_seen_and_undone(monkeypatch):
+    device, bus = rig(YOSEMITECH, monkeypatch)
+    device.read()
+    bus.unit.happen("wiper")
+    assert [s.value for s in device.read()] == [17.625, 152.875]  # the station does not know, and so no mark
+    bus.time.now += 20
+    bus.unit.happen("trouble")
+    assert device.read()
+    assert device.conditions == ("wiper in the wrong place",)
+    bus.unit.recover()
+    assert device.read()
+    assert device.conditions == ()
+    bus.unit.happen("power-cycle")
+    assert not bus.unit.measuring
+
+
 def test_a_wiper_that_is_stuck_is_a_mark(monkeypatch):
     device, bus = rig(YOSEMITECH, monkeypatch)
     bus.unit.report("wiper in the wrong place")

@@ -6,8 +6,10 @@ import pytest
 
 from drivers.base import DeviceBusy, NoReply
 from drivers.bus import Bus
+from drivers.emulated import EmulatedUnit
+from drivers.profile import load as load_profile
 from station.config import load
-from station.emulate import Replay, lines
+from station.emulate import Lines, Replay, lines
 from station.model import ConfigError, WrongArgument
 
 CONFIG = """
@@ -101,3 +103,15 @@ def test_faults_of_a_device_and_of_its_line_are_mixed_by_rate(tmp_path: Path) ->
         with pytest.raises(WrongArgument, match=r'^there is no fault "late"; known: none, echo, short-echo, crackle'):
             found.set_fault("balance", "late")
         line.close()
+
+
+def test_what_happens_to_an_instrument_is_typed_as_a_fault_is(tmp_path: Path) -> None:
+    """A wiper, a power cut; it is no fault, and no rate goes with it."""
+    unit = EmulatedUnit(load_profile("yosemitech-y4000"))
+    found = Lines(units={"sonde": unit})
+    found.set_fault("sonde", "trouble")
+    assert len(unit.conditions) == len(unit.profile.status)
+    found.set_fault("sonde", "none")
+    assert unit.conditions == set()
+    with pytest.raises(WrongArgument, match='there is no fault "wipper"'):
+        found.set_fault("sonde", "wipper")
