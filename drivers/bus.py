@@ -437,6 +437,7 @@ class _Wire:
         self._timeout = self.sent_at = 0.0
         self._quiet_since = monotonic()
         self._blocked_until = 0.0
+        self._foreign_unit, self._foreign_until = -1, 0.0  # whose reply to another master is due, and until when
         self._statistics = Statistics()
         self._instrument = minimalmodbus.Instrument(self, 1)
         self._instrument.clear_buffers_before_each_transaction = False  # await_silence does, and counts
@@ -510,22 +511,26 @@ class _Wire:
         Behind another master's request its reply is waited for, *patience* seconds: it could be of the length ours
         is going to be.
         """
-        give_up = self._monotonic() + NOISE_SECONDS
+        give_up, self._timeout = self._monotonic() + NOISE_SECONDS, patience
         while True:
-            if self._blocked_until > self._monotonic():
-                statistics.leftover_bytes += self.listen_until(self._blocked_until)
+            if (free_at := max(self._blocked_until, self._foreign_until)) > self._monotonic():
+                statistics.leftover_bytes += self.listen_until(free_at)
+                if self._monotonic() > give_up + 2 * LONGEST_QUIET:
+                    raise self._stuck()
+                continue
             free_at = self._quiet_since + gap
             now = self._monotonic()
             if free_at > now:
                 self._sleep(free_at - now)
             if not self._port.in_waiting:
                 return
-            size, asked = self._take_strays(gap)
-            statistics.leftover_bytes += size
+            statistics.leftover_bytes += self._take_strays(gap)
             now = self._monotonic()
             if now > give_up + LONGEST_QUIET or (now > give_up and now > self._blocked_until + NOISE_SECONDS):
-                raise LineStuck(f"{self.port}: the line does not fall silent, so nobody on it can be asked")
-            self._blocked_until = now + min(patience, LONGEST_QUIET) if asked else self._blocked_until
+                raise self._stuck()
+
+    def _stuck(self) -> LineStuck:
+        return LineStuck(f"{self.port}: the line does not fall silent, so nobody on it can be asked")
 
     def listen_until(self, moment: float) -> int:
         """Send nothing until *moment*, and make out what comes meanwhile; returns how many bytes that were."""
@@ -536,13 +541,13 @@ class _Wire:
             first = bytes(self._port.read(1))
             if not first:
                 continue  # the time is over, or a little is left
-            heard += self._take_strays(self.line.silence, first)[0]
+            heard += self._take_strays(self.line.silence, first)
             if self._monotonic() > began + LONGEST_QUIET + NOISE_SECONDS:
                 break
         return heard
 
-    def _take_strays(self, gap: float, begun: bytes = b"") -> tuple[int, bool]:
-        """Take what is on the line until it falls silent for *gap*; its length, and whether a master asks in it."""
+    def _take_strays(self, gap: float, begun: bytes = b"") -> int:
+        """Take what is on the line until it falls silent for *gap*, and make it out; its length."""
         data, dropped, nap = begun, 0, max(gap, STRAY_NAP)
         at = self._monotonic() if begun else None
         if begun:
@@ -558,10 +563,19 @@ class _Wire:
             self._sleep(nap)
         self._quiet_since = self._monotonic()
         self._port.reset_input_buffer()
-        asks = False
         for frame in frames_in(data):
-            asks = self._heard(frame, at)
-        return len(data) + dropped, asks
+            self._made_out(frame, at)
+        return len(data) + dropped
+
+    def _made_out(self, frame: bytes, at: float | None) -> bool:
+        """Whether *frame* is another master's request; the line is its own then, until the reply is here or overdue."""
+        asks = self._heard(frame, at)
+        if asks:
+            self._foreign_unit = frame[0]
+            self._foreign_until = self._monotonic() + min(self._timeout, LONGEST_QUIET)
+        elif frame[0] == self._foreign_unit:
+            self._foreign_until = 0.0
+        return asks
 
     def keep_quiet(self, seconds: float) -> float:
         """Send nothing until *seconds* after the last request, for its reply may still come; returns when."""
@@ -621,7 +635,7 @@ class _Wire:
             if self._answers(frame, size):
                 return frame
             self._statistics.wrong_unit += frame[0] != self.request[0]
-            if self._heard(frame, self._monotonic()):
+            if self._made_out(frame, self._monotonic()):
                 return frame  # another master asks: whatever comes next may be for it
             patience = deadline - self._monotonic()
         return b""

@@ -547,6 +547,28 @@ def test_another_masters_request_in_our_wait_makes_the_next_reply_nobodys():
     assert read(bus) == [21.5, 56.3]
 
 
+def test_a_reply_to_another_master_is_waited_for_beyond_our_own_time_out():
+    bus, port = line((0.5, FOREIGN_ASKS), (0.75, FOREIGN_HAS))
+    with pytest.raises(BadReply):
+        read(bus)
+    port.answer = lambda sent: [(0.02, PROBED if sent == PROBE else REPLY)]
+    bus.owed.clear()  # so that the next request has the same length, as another instrument's may have
+    assert read(bus) == [21.5, 56.3]
+    assert port.written[1][0] - port.written[0][0] > 0.75
+
+
+def test_another_master_that_never_pauses_is_not_waited_for_for_ever():
+    bus, port = line((0.02, REPLY))
+    read(bus)
+    for number in range(200):
+        port.put(FOREIGN_ASKS, 0.3 * number)
+    before = port.time.now
+    with pytest.raises(LineStuck):
+        read(bus)
+    assert port.time.now - before < 15
+    assert bus.foreign > 10
+
+
 def test_another_master_is_named_once_in_one_sentence(caplog):
     noted = []
     port = FakePort(FakeTime(), lambda sent: [(0.02, REPLY)])
