@@ -208,7 +208,7 @@ def test_without_a_station_orders_say_so_and_safe_works(tmp_path: Path) -> None:
         done = station("output", *words, "--config", path)
         assert (done.code, done.err) == (69, "no station is running; its pins are its own, start it first\n")
     safe = station("output", "safe", "--config", path, env=MOCK)
-    assert (safe.code, safe.out) == (0, "1 outputs are off and let go of\n")
+    assert (safe.code, safe.out) == (0, "Outputs off and let go of: 1\n")
     with line(path), daemon(path, env=MOCK):
         assert station("output", "safe", "--config", path, env=MOCK).code == 75
 

@@ -39,6 +39,7 @@ CANNON = SprayRule(
     name="dust", kind="spray", output="cannon", point="site", parameter="pm10", start=150.0, stop=100.0,
     minimum_run_seconds=60, cool_down_seconds=300, daily_maximum_seconds=600,
 )  # fmt: skip
+TIGHT = Limits(minimum_on=10, minimum_off=20, maximum_on=90, minimum_run=30, cool_down=25, daily_maximum=150)
 LIMITS = Limits(minimum_on=10, minimum_off=20, maximum_on=500, minimum_run=60, cool_down=300, daily_maximum=600)
 
 
@@ -184,17 +185,18 @@ def test_a_person_stops_it_at_once_and_for_a_while():
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from([None, 50.0, 100.0, 120.0, 150.0, 400.0]),
-            st.sampled_from([(), (), (), (Why.FROST,), (Why.RAIN,)]),
-            st.integers(1, 90),
-            st.sampled_from(["", "", "", "", "lock", "unlock", "on", "day"]),
+            st.sampled_from([None, 50.0, 120.0, 150.0, 400.0, 400.0, 400.0]),
+            st.sampled_from([(), (), (), (), (Why.FROST,), (Why.RAIN,)]),
+            st.integers(1, 120),
+            st.sampled_from(["", "", "", "", "", "lock", "unlock", "unlock", "on", "day"]),
         ),
-        max_size=60,
+        min_size=10,
+        max_size=40,
     )
 )
 def test_whatever_comes_limits_and_locks_hold(steps):
     """Never over the day's maximum, never shorter than minimum on and off, never on under a lock."""
-    cannon = Cannon()
+    cannon = Cannon(CANNON, TIGHT)
     changed, day = float("-inf"), 0.0
     for value, locks, seconds, order in steps:
         if order == "lock":
@@ -208,19 +210,20 @@ def test_whatever_comes_limits_and_locks_hold(steps):
         for _ in range(seconds):
             before = cannon.past
             cannon.see(value, trouble=None if value is not None else Why.NO_VALUE, locks=locks)
-            day += cannon.past.on and before.on
-            assert day <= LIMITS.daily_maximum
+            day += before.on
+            assert day <= TIGHT.daily_maximum
             assert not (cannon.past.on and cannon.past.locked)
+            assert not cannon.past.on or cannon.now - cannon.past.since < TIGHT.maximum_on
             if cannon.past.on is not before.on:
                 stood = cannon.now - changed
                 changed = cannon.now
                 if cannon.past.on:
-                    assert stood >= LIMITS.minimum_off
                     by_hand = cannon.past.by_hand
+                    assert stood >= (TIGHT.minimum_off if by_hand else TIGHT.cool_down)
                     assert by_hand or not locks
                     assert by_hand or value in (150.0, 400.0)
                 elif cannon.decision.why is not Why.LOCKED:
-                    assert stood >= (LIMITS.minimum_on if before.by_hand else LIMITS.minimum_run)
+                    assert stood >= (TIGHT.minimum_on if before.by_hand else TIGHT.minimum_run)
 
 
 # -- the weather

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from station.config import load
 from station.model import ConfigError
+from tests.station.commands import ROOT
+from tests.station.conftest import CONFIG
 from tests.station.test_linkage import WIRED
 
 LAMP = 'kind = "lamp"\nminimum_on_seconds = 5'
@@ -89,6 +92,17 @@ def test_a_wired_station_has_no_faults_and_a_cannon_without_a_frost_lock_a_warni
 )  # fmt: skip
 def test_what_cannot_be_is_named(tmp_path, old, new, said):
     assert said in faults(write(tmp_path, (old, new)))
+
+
+@pytest.mark.parametrize("page", ["README.md", "README.zh.md"])
+def test_the_example_of_the_readme_can_be_used(tmp_path, page):
+    """Behind a station that measures PM10 at the point it names."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    (example,) = [block for block in re.findall(r"```toml\n(.*?)```", text, flags=re.S) if "[[rule]]" in block]
+    path = write(tmp_path)
+    path.write_text(CONFIG + example, encoding="utf-8")
+    config = load(path).config
+    assert [len(config.input), len(config.output), len(config.rule)] == [2, 1, 1]
 
 
 def test_rain_that_a_platform_has_no_code_for_is_said(tmp_path):
