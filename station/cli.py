@@ -28,6 +28,7 @@ from station.cli_hj212 import frame
 from station.cli_marks import marks
 from station.cli_output import emulate_pin, output
 from station.cli_profile import profile
+from station.cli_replay import replay
 from station.cli_uplink import gaps, provision, resend, uplink
 from station.i18n import t
 from station.model import ConfigError, StationError, StoreError, WrongArgument
@@ -485,6 +486,7 @@ for command in (
     decode,
     dustfall,
     marks,
+    replay,
     profile,
     collector,
     output,

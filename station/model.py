@@ -121,6 +121,7 @@ class Reason(enum.IntEnum):
     NITROGEN_ORDER = 34  # ammonia nitrogen above total nitrogen
     LEVEL_ORDER = 35  # L90 above L50 above L10
     HUMID = 36  # optical dust in fog
+    NEGATIVE = 37  # a concentration below zero: noise about zero, or a zero that has drifted
 
 
 class Kind(enum.IntEnum):

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 
 from station.model import Mark, Reading, Reason, dataclass, field, replace
+from station.parameters import catalogue
 
 HOUR = 3600.0
 # Minutes a value may stand still before it is odd, where the instrument's own settings say nothing.
@@ -38,6 +39,7 @@ TOGETHER: Mapping[Reason, float] = {  # seconds within which two values speak of
 HUMID_PERCENT = 90.0  # optical particulate monitors read droplets as dust above it
 HUMID_SECONDS = 600.0
 OPTICAL = ("pm1", "pm25", "pm10", "tsp")
+CONCENTRATIONS = ("mg/m³", "µg/m³", "mg/L", "µg/L", "NTU")
 RECENT = 12  # values a spike is held against
 FEWEST_RECENT = 6
 CONSISTENT = 1.4826  # makes the median deviation comparable to a standard deviation
@@ -95,7 +97,7 @@ class Suspicion:
     def _judged(self, reading: Reading) -> Reading:
         if reading.mark is not Mark.N or reading.value is None:
             return reading
-        reason = self._alone(reading) or self._beside_others(reading)
+        reason = self._alone(reading) or self._beside_others(reading) or _below_zero(reading)
         return replace(reading, reason=reason) if reason and reading.reason is Reason.NONE else reading
 
     # -- a series by itself
@@ -160,3 +162,13 @@ class Suspicion:
         if other is None or other.mark is not Mark.N or other.value is None or not math.isfinite(other.value):
             return None
         return other.value if abs((reading.time - other.time).total_seconds()) <= seconds else None
+
+
+def _below_zero(reading: Reading) -> Reason:
+    """Noise about zero belongs into a mean, or the mean is too high; it is said all the same.
+
+    What is impossible for an instrument is its own range's to mark (HJ 356-2019, HJ 818-2018 recalled, medium).
+    """
+    known = catalogue().get(reading.parameter)
+    below = reading.value is not None and reading.value < 0
+    return Reason.NEGATIVE if below and known is not None and known.unit in CONCENTRATIONS else Reason.NONE

@@ -35,6 +35,7 @@ RULES = (
     ("station/cli_*.py", OURS, ""),
     ("station/demo.py", OURS, ""),
     ("station/emulate.py", OURS, ""),
+    ("station/replay.py", OURS, ""),
     ("station/*", ("station",), "only config, engine, lend and the commands know drivers and uplinks"),
 )
 

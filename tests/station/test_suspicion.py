@@ -69,6 +69,7 @@ def test_a_spike_is_far_from_the_scatter_of_the_last_values() -> None:
         ({"noise_l10": 50.0, "noise_l50": 51.0, "noise_l90": 40.0}, {"noise_l10", "noise_l50"}),
         ({"pm25": 95.0, "humidity": 95.0}, {"pm25"}),
         ({"pm25": 95.0, "humidity": 90.0}, set()),
+        ({"pm25": -0.4, "air_temperature": -3.0}, {"pm25"}),
     ],
 )
 def test_values_that_contradict_each_other_are_both_suspect(values: dict[str, float], odd: set[str]) -> None:
