@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Protocol
 
-from station.model import Reason, Sample, StationError, dataclass, field, setting
+from station.model import Outcome, Reason, Sample, StationError, dataclass, field, setting
 
 BAUDRATES = (1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200)
 
@@ -80,6 +80,11 @@ class DeviceException(DeviceError):
 
 class DeviceBusy(DeviceException):
     """Error raised when an instrument is at work and wants to be asked again later: codes 5 and 6."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """Busy: the same command may succeed later."""
+        return Outcome.BUSY
 
 
 class NotReady(DeviceError, TimeoutError):

@@ -442,8 +442,7 @@ class CommandDesk:
                     Outcome.DONE, self._kept(command, task, task.device.act(command.verb, command.arguments))
                 )
             except StationError as error:
-                timed_out = isinstance(error, TimeoutError)
-                result = Result(Outcome.TIMED_OUT if timed_out else Outcome.FAILED, reason=str(error))
+                result = Result(error.outcome, reason=str(error))
             self._at_work.pop(poller.bus_name, None)
             once(result)
 

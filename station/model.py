@@ -41,6 +41,11 @@ class StationError(Exception):
 
     exit_code = 1
 
+    @property
+    def outcome(self) -> Outcome:
+        """How a command ends that it stopped."""
+        return Outcome.TIMED_OUT if isinstance(self, TimeoutError) else Outcome.FAILED
+
 
 class ConfigError(StationError, ValueError):
     """Error raised when the configuration cannot be used."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from drivers.base import BadReply, NoReply
+from drivers.base import BadReply, DeviceBusy, NoReply
 from station.commands import INSTRUMENT_SECONDS, MOST_REFUSALS, VERBS
 from station.model import Command, Outcome, Result, replace
 from station.store import MOST_SEEN
@@ -464,7 +464,12 @@ def test_a_command_whose_time_is_up_is_not_carried_out_any_more(rig: Allowed) ->
 
 
 @pytest.mark.parametrize(
-    ("error", "outcome"), [(NoReply("dust: no reply"), Outcome.TIMED_OUT), (BadReply("dust: rubbish"), Outcome.FAILED)]
+    ("error", "outcome"),
+    [
+        (NoReply("dust: no reply"), Outcome.TIMED_OUT),
+        (BadReply("dust: rubbish"), Outcome.FAILED),
+        (DeviceBusy("dust: is measuring, and takes no command"), Outcome.BUSY),
+    ],
 )
 def test_an_instrument_that_fails_is_answered_for(rig: Allowed, error: Any, outcome: Outcome) -> None:
     """Silence is a time-out, everything else a failure, with the driver's sentence."""
