@@ -271,6 +271,7 @@ class EmulatedUnit:
         registers = self.profile.registers
         beside = [place for register in registers for place in register.beside]
         asked = [step.place for step in self._all_steps() if step.place is not None]
+        asked += [action.interval for action in self.profile.actions if action.interval is not None]
         places = [p for p in (*registers, *beside, *self.profile.status, *asked) if p.table == table]
         taken = {a for p in places for a in range(p.address, p.end)}
         told = [c for c in self._conditions if c.table == table and taken.isdisjoint(range(c.address, c.end))]

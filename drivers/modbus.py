@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 SILENT_POLLS = 2  # one reply may get lost; an instrument that was switched off misses the second try too
 LONGEST_NAP = 0.5  # seconds a read keeps the line for a wait; a longer one is left to the other instruments
 LAST_MODBUS_ID = 247
+LONGEST_WIPER_MINUTES = 1440  # a probe set to wipe less often was told to leave it to the station
 STALE_SECONDS = 60.0  # reads so old do not enter a mean with new ones
 
 T = TypeVar("T")
@@ -196,6 +197,7 @@ class ModbusDevice:
         try:
             if not self._started:
                 yield from self._polled("start")
+                self._look_at_wiper()
                 self._started = True
             yield from self._polled("before")
             reading = True
@@ -240,6 +242,24 @@ class ModbusDevice:
             if step.do == "write" and self._profile.protects(step):  # the profile's check says so first
                 raise ProfileError(f"{self.name}: a poll would write register {step.address}, which only an action may")
             yield from self._do(step)
+
+    def _look_at_wiper(self) -> None:
+        """Where the station starts the wiper: say so when the probe's own clock does as well."""
+        for action in self._profile.actions if self._clean_seconds else ():
+            if action.interval is None:
+                continue
+            place = action.interval
+            try:
+                payload = self._asked(Request(place.table, place.address, place.width, (place,)))
+            except DeviceException:
+                continue  # this one has no such register
+            (raw,) = Request(place.table, place.address, place.width, (place,)).raws(payload)
+            minutes = place.number(raw) or 0
+            if 0 < minutes < LONGEST_WIPER_MINUTES:
+                said = f"its wiper runs every {minutes:g} min by its own clock too, and spoils readings unseen"
+                if said not in self.hints:
+                    log.warning("device %s: %s", self.name, said)
+                    self.hints = (*self.hints, said)
 
     def _do(self, step: Step) -> Iterator[float]:
         """Do *step*; yields the seconds it waits."""

@@ -15,6 +15,7 @@ from drivers.base import ProfileError
 from drivers.line import REQUEST_BYTES, Line
 from drivers.registers import (
     MOST_REGISTERS,
+    Operand,
     Place,
     Register,
     Request,
@@ -192,6 +193,7 @@ class Action(Write):
     steps: tuple[Step, ...] = ()
     verify: bool = False
     hold_seconds: float = 0
+    interval: Operand | None = None  # of a wiper: how often it runs by its own clock, in minutes
 
     @property
     def sequence(self) -> tuple[Step, ...]:

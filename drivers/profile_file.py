@@ -205,6 +205,7 @@ _ACTION = {
     "values": Key("words", "what is written, one number a register; some instruments want none", ()),
     "verify": Key("flag", "what was written is read back and compared", False),
     "hold_seconds": Key("number", "how long after it the values are not read, as after a wiper", 0, low=0, high=3600),
+    "interval": Key("operand", "register that says how often it does so by its own clock, minutes", None),
     "step": Key("tables", "steps instead of one write, as `[[step]]` without `when`", ()),
 }
 _FRAME = {
@@ -515,6 +516,7 @@ _BELIEVED: Mapping[str, tuple[float, float]] = {
     "plus": (-_INFINITE, _INFINITE),
     "scale_by": (1 / LARGEST_COUNT, LARGEST_COUNT),
     "decimals": (0, 9),
+    "interval": (0, 0xFFFF),
 }
 
 
@@ -726,6 +728,8 @@ def _action(raw: Mapping[str, Any], place: str, faults: list[str]) -> Action | N
         faults.append(f"{place}type: only calibrate has a type")
     if sum(step.seconds for step in steps) > LONGEST_ACTION:
         faults.append(f"{place}step: its waits add up to more than {LONGEST_ACTION:g} s")
+    if checked["interval"] is not None:
+        checked["interval"] = _operand(checked["interval"], f"{place}interval.", "holding", "interval", faults)
     del checked["step"]
     checked |= {"values": tuple(checked["values"]), "parameters": tuple(checked["parameters"])}
     checked["address"] = _default(checked["address"], 0)

@@ -238,6 +238,25 @@ def test_the_station_starts_the_wiper_itself_where_it_is_told_how_often(monkeypa
     assert bus.unit.acted == ["clean", "clean"]
 
 
+OWN = YOSEMITECH + 'interval = { address = 0x3200, order = "BA", example = 30 }\n'
+
+
+def test_a_wiper_that_runs_by_its_own_clock_as_well_is_said_once(monkeypatch, caplog):
+    """Yosemitech 0x3200, minutes, the low byte first; without clean_minutes it is nobody's business."""
+    asked = framed("01 03 32 00 00 01")
+    assert EmulatedUnit(parse(OWN, "probe")).answer(asked) == bytes.fromhex("01 03 02 1E 00 B1 E4")
+    device, bus = rig(OWN, monkeypatch, clean_minutes=30)
+    for _ in range(3):
+        device.read()
+        bus.time.now += 21
+    said = "its wiper runs every 30 min by its own clock too, and spoils readings unseen"
+    assert device.hints == (said,)
+    assert caplog.messages.count(f"device it: {said}") == 1
+    device, _ = rig(OWN, monkeypatch)
+    device.read()
+    assert device.hints == ()
+
+
 def test_an_instrument_at_its_wiper_refuses_to_be_told_more(monkeypatch):
     device, bus = rig(YOSEMITECH, monkeypatch)
     device.act("clean", {})
