@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -44,9 +46,16 @@ class Alone:
 
     shared = False
 
-    def __init__(self, settings: BusSettings, devices: tuple[DeviceSettings, ...] = ()) -> None:
+    def __init__(
+        self,
+        settings: BusSettings,
+        devices: tuple[DeviceSettings, ...] = (),
+        folders: tuple[Path, ...] = (),
+        loaded: Loaded | None = None,
+    ) -> None:
         from drivers.bus import Bus
 
+        self.folders, self.loaded = folders, loaded
         self.name, self.settings, self.devices = settings.name, settings, devices
         self.bus: Bus = Bus(settings)
         self.speed: Speed = self.bus.own_speed
@@ -58,13 +67,15 @@ class Alone:
         return perform(self.bus, question)
 
     def poke(self, question: Ask, override: str | None) -> Answer:
-        """Write; a protected register of a configured instrument only with a reason."""
-        from station.lend import refuse_protected
+        """Write; a protected register of a configured instrument only with a reason.  The database remembers it."""
+        from station.lend import refuse_protected, told_of_write, user_name
 
         refuse_protected(self.devices, self.folders, question, override)
-        return self.ask(question)
-
-    folders: tuple[Path, ...] = ()
+        answer = self.ask(question)
+        if self.loaded is not None and self.loaded.database.exists():
+            told = told_of_write(self.name, question, answer, user_name(os.getuid()), override or "")
+            _remember(self.loaded, "bus_written", told)
+        return answer
 
     def close(self) -> None:
         """Let go of the port."""
@@ -138,15 +149,21 @@ def _reach(name: str, config: Path, wanted: Mapping[str, Any]) -> Reached:
 
         if _asked(loaded, "line", bus=bus.name) is not None:
             return Shared(loaded, bus, bus.device)
-        alone = Alone(_with(bus, wanted), bus.device)
-        alone.folders = loaded.profile_folders
-        return alone
+        return Alone(_with(bus, wanted), bus.device, loaded.profile_folders, loaded)
     if "/" not in name and not Path(name).exists():
         hint = did_you_mean(name, known)
         raise WrongArgument(f'there is no bus "{name}"{hint}; known: {", ".join(known) or "none"}, or name a port')
-    alone = Alone(_with(BusSettings(name=name, port=name), wanted))
-    alone.folders = (config.resolve().parent / "profiles",)
-    return alone
+    return Alone(_with(BusSettings(name=name, port=name), wanted), (), (config.resolve().parent / "profiles",))
+
+
+def _remember(loaded: Loaded, code: str, told: Mapping[str, Any]) -> None:
+    """Keep an event in the database of a station that does not run."""
+    from station.cli import _closing
+    from station.service import own_folder
+    from station.store import Event, Store
+
+    with own_folder(loaded.data_folder), _closing(Store.open(loaded.database)) as store, store.transaction():
+        store.add_events([Event(datetime.now(UTC), code, told)])
 
 
 def _with(settings: BusSettings, wanted: Mapping[str, Any]) -> BusSettings:

@@ -59,6 +59,11 @@ def ask(engine: Engine, request: Mapping[str, Any]) -> dict[str, Any]:
     question = _question(request)
     if question.function in WRITES:
         raise WrongArgument(f"function {question.function} writes; station bus poke does that")
+    if not 1 <= question.unit_id <= 247 and len(poller.tasks) > 1:
+        raise WrongArgument(
+            f"address {question.unit_id} is answered by every instrument of {bus.settings.name} at once"
+            f" ({len(poller.tasks)} of them); only a lonely one can be asked so"
+        )
     if question.function not in HARMLESS:
         figures = {"unit_id": question.unit_id, "function": question.function, "data": question.data.hex(" ").upper()}
         engine.note("bus_raw", urgent=True, bus=bus.settings.name, **figures)
@@ -68,23 +73,30 @@ def ask(engine: Engine, request: Mapping[str, Any]) -> dict[str, Any]:
 def poke(engine: Engine, request: Mapping[str, Any]) -> dict[str, Any]:
     """Have registers written, once; an event says who, what, and with what reason."""
     poller, bus = _found(engine, request)
-    question, override, user = _question(request), request.get("override"), _user(request)
-    settings = [task.settings for task in poller.tasks]
-    refuse_protected(settings, engine.loaded.profile_folders, question, override)
+    question, override, uid = _question(request), str(request.get("override") or ""), request.get("user")
+    if not isinstance(uid, int):
+        raise WrongArgument("a write needs its user")
+    if written(question) is None or not 1 <= question.unit_id <= 247:
+        raise WrongArgument("poke writes with function 5, 6 or 16, to one unit (1 to 247)")
+    refuse_protected([task.settings for task in poller.tasks], engine.loaded.profile_folders, question, override)
     answer = _asked(poller, bus, question)
-    engine.note(
-        "bus_written",
-        urgent=True,
-        bus=bus.settings.name,
-        unit_id=question.unit_id,
-        function=question.function,
-        data=question.data.hex(" ").upper(),
-        state=answer.state,
-        user=user,
-        reason=override or "",
-    )
-    log.warning("bus %s unit %d: %s wrote %s", bus.settings.name, question.unit_id, user, question.data.hex(" "))
+    told = told_of_write(bus.settings.name, question, answer, user_name(uid), override)
+    engine.note("bus_written", urgent=True, **told)
+    log.warning("bus %s unit %d: %s wrote %s", told["bus"], told["unit_id"], told["user"], told["data"])
     return answer.as_dict()
+
+
+def told_of_write(bus: str, question: Ask, answer: Answer, user: str, reason: str) -> dict[str, Any]:
+    """What the event of a write says."""
+    return {
+        "bus": bus,
+        "unit_id": question.unit_id,
+        "function": question.function,
+        "data": question.data.hex(" ").upper(),
+        "state": answer.state,
+        "user": user,
+        "reason": reason,
+    }
 
 
 def frames(engine: Engine, request: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -190,11 +202,8 @@ def _lent(poller: Poller, errand: Callable[[], T], seconds: float) -> T:
     return result
 
 
-def _user(request: Mapping[str, Any]) -> str:
-    """Who asks, as the kernel knows it."""
-    uid = request.get("user")
-    if not isinstance(uid, int):
-        raise WrongArgument("a write needs its user")
+def user_name(uid: int) -> str:
+    """Who that is."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

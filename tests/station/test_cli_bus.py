@@ -444,6 +444,23 @@ def test_a_protected_register_is_only_written_for_a_reason_and_the_station_remem
     assert (said["function"], said["data"], said["state"]) == (6, "00 05 02 BC", "reply")
 
 
+def test_a_write_without_a_running_station_is_remembered_too(run: Here, tmp_path: Path) -> None:
+    """In the database of the station, where there is one; its protected registers are the same."""
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles" / "mystery.toml").write_text(PROTECTED, encoding="utf-8")
+    loaded = load(configure(tmp_path, ("[[uplink]]", SECOND)))
+    loaded.data_folder.mkdir()
+    Store.open(loaded.database).close()
+    with EmulatedBus(19200, 11, [EmulatedUnit(parse(MYSTERY, "mystery"))], pace=False, link=tmp_path / "port"):
+        refused = run("bus", "poke", "line", 17, 5, 700, "--yes")
+        assert (refused.code, len(refused.said)) == (2, 1)
+        assert run("bus", "poke", "line", 17, 5, 700, "--yes", "--override", "new probe").code == 0
+    store = Store.open(loaded.database)
+    rows = store.query("SELECT arguments FROM event WHERE code = 'bus_written'")
+    store.close()
+    assert [json.loads(text)["reason"] for (text,) in rows] == ["new probe"]
+
+
 def test_the_station_itself_refuses_what_a_tool_should_have(tmp_path: Path) -> None:
     """A write that comes as a question, a question that is none, a bus that is not there."""
     from station import lend
@@ -459,6 +476,12 @@ def test_the_station_itself_refuses_what_a_tool_should_have(tmp_path: Path) -> N
             lend.poke(engine, {"bus": "line", "question": write, "user": os.getuid()})
         with pytest.raises(WrongArgument, match="a write needs its user"):
             lend.poke(engine, {"bus": "line", "question": write})
+        with pytest.raises(WrongArgument, match="poke writes with function 5, 6 or 16, to one unit"):
+            lend.poke(engine, {"bus": "line", "question": {**write, "function": 22}, "user": os.getuid()})
+        with pytest.raises(WrongArgument, match="poke writes with function 5, 6 or 16, to one unit"):
+            lend.poke(engine, {"bus": "line", "question": {**write, "unit_id": 0}, "user": os.getuid()})
+        with pytest.raises(WrongArgument, match=r"address 255 is answered by every instrument of line at once \(2 of"):
+            lend.ask(engine, {"bus": "line", "question": {"unit_id": 255, "function": 3, "data": "00000001"}})
         with pytest.raises(WrongArgument, match="unit_id is 0 to 255"):
             lend.ask(engine, {"bus": "line", "question": {**write, "function": 400}})
         with pytest.raises(WrongArgument, match='there is no bus "other"; known: line'):
