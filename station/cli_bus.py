@@ -197,7 +197,7 @@ def _show_found(result: Mapping[str, Any]) -> None:
     for one in result["found"]:
         speed = f"{one['baudrate']} 8{one['parity']}{one['stopbits']}"
         shown = [_fit_text(fit) for fit in one["fits"][:3]]
-        fits = ", ".join(shown) or t("scan.fits_none")
+        fits = ", ".join(shown) or t("status.unknown" if one["device"] else "scan.fits_none")
         table.add_row(str(one["unit_id"]), speed, one["device"] or t("status.unknown"), fits)
     if result["found"]:
         console().print(table)

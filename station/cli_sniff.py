@@ -114,8 +114,9 @@ def _pieces(line: Reached, ended: Any) -> Iterator[Piece]:
 
 def _live(line: Shared, ended: Any) -> Iterator[Piece]:
     """The frames of the running station, which knows its own requests."""
-    after, asked = 0, b""
-    while not ended():
+    after, asked, last = 0, b"", False
+    while not last:
+        last = ended()  # one look more, for the reply that was under way
         for seen in line.call("frames", after=after):
             after, data = seen["number"], bytes.fromhex(seen["data"])
             yield from split_live(seen["at"], seen["way"], data, asked)
