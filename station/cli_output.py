@@ -99,7 +99,9 @@ def emptied(name: str, reason: str, user: str | None, config: Path, as_json: boo
 
 
 def _give(action: str, name: str, seconds: int | None, reason: str, user: str, config: Path, as_json: bool) -> None:
-    found = _ask(config, "output", action=action, name=name, seconds=seconds, reason=reason, person=user)
+    found = _ask(
+        config, "output", action=action, name=name, seconds=seconds, reason=reason, person=user, user=""
+    )  # the kernel says which account
     if as_json:
         _print_json(found)
     else:

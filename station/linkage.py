@@ -100,7 +100,7 @@ class _Output:
     lingers_until: float | None = None  # how long its reason stands beside readings after a run
     locked_until: datetime | None = None
     lock: Mapping[str, Any] = field(default_factory=dict)
-    who: Mapping[str, str] = field(default_factory=dict)  # who asked by hand, and why
+    who: Mapping[str, Any] = field(default_factory=dict)  # who asked by hand, and why
     bottle: int = 0  # the last one filled
     pulse: dict[str, Any] | None = None  # a sample that waits for the sampler's acknowledgement
     pulse_ends: float = NEVER
@@ -340,7 +340,7 @@ class Linkage(Thread):
 
     def _decide(self, one: _Output, now: float) -> None:
         if one.locked_until is not None and one.past.locked and self._clock.now() >= one.locked_until:
-            self._unlock(one, "", "its time is over")
+            self._unlock(one, {"user": "", "reason": "its time is over"})
         wish = merged([self._wish(one, rule, now) for rule in one.rules])
         decision = decide(one.limits, one.past, wish, now)
         if decision.held is not None and decision.held not in one.told:
@@ -437,6 +437,7 @@ class Linkage(Thread):
     def _sampler_says(self, one: _Output, rule: SampleRule) -> list[Why]:
         found = [Why.FAULT] if rule.fault and self._inputs[rule.fault].active else []
         found += [Why.BOTTLE_FULL] if rule.full and self._inputs[rule.full].active else []
+        found += [Why.FILLING] if one.pulse is not None else []
         return found + ([Why.NO_BOTTLE] if one.bottle >= rule.bottles else [])
 
     def _subject(self, one: _Output) -> dict[str, Any]:
@@ -557,18 +558,31 @@ class Linkage(Thread):
                 if one.past.on:
                     self._switch(one, Decision(False, Why.STOPPED), now)
                 self._drive(one, False)
+                self._end_conditions(one.settings, Reason.SPRAYING, now)
+            for item in self._inputs.values():
+                self._end_conditions(item.settings, item.settings.reason, now)
         finally:
             self._lock.release()
 
+    def _end_conditions(self, settings: Any, reason: Reason, now: float) -> None:
+        """What stood beside readings ends with the station; it begins again with the next start if it still holds."""
+        for point in settings.affects:
+            self._condition(point, settings.name, reason, False, now, self._clock.now())
+
     # -- what people ask
 
-    def order(self, action: str, name: str, seconds: float | None, reason: str, user: str) -> dict[str, Any]:
-        """Carry out a person's on, off, lock, unlock or emptied for output *name*; its state then."""
+    def order(
+        self, action: str, name: str, seconds: float | None, reason: str, user: str, uid: object = None
+    ) -> dict[str, Any]:
+        """Carry out a person's on, off, lock, unlock or emptied for output *name*; its state then.
+
+        *user* is who they say they are, *uid* the account as the kernel knows it.
+        """
         one = self._outputs.get(name)
         if one is None:
             hint = did_you_mean(name, self._outputs)
             raise WrongArgument(f'there is no output "{name}"{hint}; known: {", ".join(self._outputs) or "none"}')
-        orders: dict[str, Callable[[_Output, float | None, str, str], None]] = {
+        orders: dict[str, Callable[[_Output, float | None, dict[str, Any]], None]] = {
             "on": self._on_by_hand,
             "off": self._off_by_hand,
             "lock": self._lock_by_hand,
@@ -582,7 +596,7 @@ class Linkage(Thread):
         with self._lock:
             if self._over:
                 raise OutputRefused(f"{name}: the station stops")
-            orders[action](one, seconds, reason, user)
+            orders[action](one, seconds, {"user": user, "reason": reason} | ({} if uid is None else {"uid": uid}))
             return self._live_output(one, self._clock.monotonic())
 
     def keep_sample(self, point: str | None, parameter: str | None, user: str) -> dict[str, str] | None:
@@ -593,59 +607,59 @@ class Linkage(Thread):
                 with self._lock:
                     if self._over:
                         raise OutputRefused(f"{one.settings.name}: the station stops")
-                    self._on_by_hand(one, None, "asked for by the platform", user)
+                    self._on_by_hand(one, None, {"user": user, "reason": "asked for by the platform"})
                     return {"time": self._clock.now().isoformat(), "vase": str(one.bottle + 1)}
         return None
 
-    def _on_by_hand(self, one: _Output, seconds: float | None, reason: str, user: str) -> None:
+    def _on_by_hand(self, one: _Output, seconds: float | None, who: dict[str, Any]) -> None:
         now, rule = self._clock.monotonic(), one.sampler
         most = rule.pulse_seconds if rule is not None else one.limits.maximum_on
         if rule is not None and (says := self._sampler_says(one, rule)):
             raise OutputRefused(f"{one.settings.name}: stays off ({says[0]})")
-        one.who = {"user": user, "reason": reason}
+        one.who = who
         one.past = replace(one.past, on_until=now + min(seconds or HAND_SECONDS, most), off_until=NEVER)
         self._decide(one, now)
         if not one.past.on:
             one.past = replace(one.past, on_until=NEVER)
             raise OutputRefused(f"{one.settings.name}: stays off ({one.decision.why})")
-        self._note("output_by_hand", urgent=True, output=one.settings.name, order="on", user=user, reason=reason)
+        self._note("output_by_hand", urgent=True, output=one.settings.name, order="on", **who)
 
-    def _off_by_hand(self, one: _Output, seconds: float | None, reason: str, user: str) -> None:
+    def _off_by_hand(self, one: _Output, seconds: float | None, who: dict[str, Any]) -> None:
         now = self._clock.monotonic()
         one.past = replace(one.past, on_until=NEVER, off_until=now + (seconds or HAND_SECONDS))
-        self._note("output_by_hand", urgent=True, output=one.settings.name, order="off", user=user, reason=reason)
+        self._note("output_by_hand", urgent=True, output=one.settings.name, order="off", **who)
         self._decide(one, now)
 
-    def _lock_by_hand(self, one: _Output, seconds: float | None, reason: str, user: str) -> None:
+    def _lock_by_hand(self, one: _Output, seconds: float | None, who: dict[str, Any]) -> None:
         now = self._clock.now()
         one.locked_until = now + timedelta(seconds=seconds) if seconds else None
         until = one.locked_until.isoformat() if one.locked_until else None
-        one.lock = {"state": "locked", "user": user, "reason": reason, "until": until}
+        one.lock = {"state": "locked", **who, "until": until}
         one.past = replace(one.past, locked=True, on_until=NEVER)
-        log.warning("output %s: locked by %s (%s)", one.settings.name, user, reason)
-        self._note("output_locked", urgent=True, output=one.settings.name, user=user, reason=reason, until=until)
+        log.warning("output %s: locked by %s (%s)", one.settings.name, who["user"], who["reason"])
+        self._note("output_locked", urgent=True, output=one.settings.name, until=until, **who)
         self._keep("lock", one.settings.name, urgent=True, **one.lock)
         self._decide(one, self._clock.monotonic())
 
-    def _unlock_by_hand(self, one: _Output, seconds: float | None, reason: str, user: str) -> None:
+    def _unlock_by_hand(self, one: _Output, seconds: float | None, who: dict[str, Any]) -> None:
         if not one.past.locked:
             raise OutputRefused(f"{one.settings.name}: is not locked")
-        self._unlock(one, user, reason)
+        self._unlock(one, who)
 
-    def _unlock(self, one: _Output, user: str, reason: str) -> None:
+    def _unlock(self, one: _Output, who: dict[str, Any]) -> None:
         one.past, one.lock, one.locked_until = replace(one.past, locked=False), {}, None
         one.told.clear()
-        log.warning("output %s: unlocked (%s)", one.settings.name, reason)
-        self._note("output_unlocked", urgent=True, output=one.settings.name, user=user, reason=reason)
-        self._keep("lock", one.settings.name, urgent=True, state="unlocked", user=user, reason=reason)
+        log.warning("output %s: unlocked (%s)", one.settings.name, who["reason"])
+        self._note("output_unlocked", urgent=True, output=one.settings.name, **who)
+        self._keep("lock", one.settings.name, urgent=True, state="unlocked", **who)
 
-    def _emptied(self, one: _Output, seconds: float | None, reason: str, user: str) -> None:
+    def _emptied(self, one: _Output, seconds: float | None, who: dict[str, Any]) -> None:
         if one.sampler is None:
             raise OutputRefused(f"{one.settings.name}: no rule makes it a sampler")
         filled, one.bottle = one.bottle, 0
         one.told.clear()
-        self._note("bottles_emptied", urgent=True, output=one.settings.name, bottles=filled, user=user, reason=reason)
-        self._keep("bottles_emptied", one.settings.name, urgent=True, bottles=filled, user=user, reason=reason)
+        self._note("bottles_emptied", urgent=True, output=one.settings.name, bottles=filled, **who)
+        self._keep("bottles_emptied", one.settings.name, urgent=True, bottles=filled, **who)
 
     def drive(self, name: str, action: str) -> dict[str, Any]:
         """Do to mock input *name* what its wire would: become active or inactive, or tip."""

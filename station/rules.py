@@ -44,6 +44,7 @@ class Why(enum.StrEnum):
     PULSE = "pulse"  # a sampler's pulse is over
     BOTTLE_FULL = "bottle_full"
     NO_BOTTLE = "no_bottle"
+    FILLING = "filling"  # the sampler has not acknowledged its last bottle
     FAULT = "fault"
     STOPPED = "stopped"  # the station stops
     HUNG = "hung"  # a thread of the station stands still

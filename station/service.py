@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 EX_SOFTWARE, EX_INTERRUPTED = 70, 130
+LONGEST_ORDER = 30 * 86400  # seconds a person's word about an output may hold
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -186,10 +187,9 @@ def verbs(engine: Engine) -> dict[str, Any]:
         linkage = _linkage(engine)
         if request.get("action") == "list":
             return linkage.live()
-        seconds = request.get("seconds")
         words = (str(request.get(key) or "") for key in ("action", "name", "reason", "person"))
-        action, name, reason, user = words
-        found = linkage.order(action, name, None if seconds is None else float(seconds), reason, user)
+        action, name, reason, person = words
+        found = linkage.order(action, name, _duration(request), reason, person, request.get("user"))
         if not engine.committed():
             raise StoreError(f"{name}: done, and not on record yet ({engine.store_error or 'the commit takes long'})")
         return found
@@ -222,6 +222,16 @@ def verbs(engine: Engine) -> dict[str, Any]:
         "pin": pin,
         **{name: lent(name) for name in ("line", "ask", "poke", "frames")},
     }
+
+
+def _duration(request: Mapping[str, Any]) -> float | None:
+    """How long an order holds, in seconds; None where nothing is said."""
+    seconds = request.get("seconds")
+    if seconds is None:
+        return None
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= LONGEST_ORDER:
+        raise WrongArgument(f"an order holds for 1 to {LONGEST_ORDER} seconds; a lock without a time holds for good")
+    return float(seconds)
 
 
 def _linkage(engine: Engine) -> Linkage:

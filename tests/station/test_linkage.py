@@ -338,6 +338,16 @@ def test_a_contact_named_as_equipment_is_kept_at_each_change(rig: PinRig) -> Non
     ]
 
 
+def test_a_platform_that_takes_equipment_is_told_of_a_cannon(make: Callable[..., PinRig]) -> None:
+    """At the start, and at each change."""
+    rig = make(("realtime_seconds = 30", 'realtime_seconds = 30\nkinds = ["realtime", "minute", "equipment"]'))
+    rig.run(6)
+    rig.instrument.show(pm10=200.0)
+    rig.run(6)
+    rig.engine.commit()
+    assert len(rig.texts("EQUIPMENT site")) == 2
+
+
 def test_of_two_reasons_one_stands_beside_the_reading_and_both_are_on_record(rig: PinRig) -> None:
     """The cannon weighs more than the door."""
     rig.wire("door", True)
@@ -539,6 +549,18 @@ def test_a_stop_of_the_station_switches_off_first_and_says_so(rig: PinRig) -> No
     store.close()
     assert (last.body["state"], last.body["why"]) == ("off", "stopped")
     rig.engine = rig.start()
+
+
+def test_what_stands_beside_readings_ends_on_record_with_the_station(rig: PinRig) -> None:
+    """And begins again with the next start, if the door is still open."""
+    rig.wire("door", True)
+    rig.run(10)
+    rig.engine.shut_down()
+    rig.engine = rig.start()
+    assert [r.body["state"] for r in rig.records("condition", device="door")] == ["began", "ended"]
+    rig.wire("door", True)
+    rig.run(3)
+    assert [r.body["state"] for r in rig.records("condition", device="door")] == ["began", "ended", "began"]
 
 
 def test_a_main_thread_that_stands_still_has_its_outputs_switched_off(rig: PinRig) -> None:
@@ -749,6 +771,18 @@ def test_a_restart_within_an_exceedance_takes_no_second_bottle(rig: PinRig) -> N
     over(rig)
     acknowledge(rig)
     assert [r.body["vase"] for r in rig.records("kept_sample")] == [1, 2]
+
+
+def test_a_sampler_that_still_fills_a_bottle_gets_no_second_pulse(rig: PinRig) -> None:
+    """Neither by hand nor by its rule, whose rest is shorter."""
+    over(rig)
+    with pytest.raises(OutputRefused, match="filling"):
+        rig.linkage.order("on", "sampler", None, "again", "Li")
+    under(rig)  # and the 20 s of the acknowledgement are over
+    over(rig)
+    acknowledge(rig)
+    assert [r.body["vase"] for r in rig.records("kept_sample")] == [1]
+    assert len(rig.said("sample_failed")) == 1
 
 
 def test_a_person_may_take_a_sample(rig: PinRig) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -169,11 +170,14 @@ def test_orders_by_hand_are_refused_in_a_sentence_and_kept_with_the_person(tmp_p
             == "cannon: off (switched off by hand)\n"
         )
         assert station("output", "emptied", "cannon", "--user", "W", "--reason", "r", "--config", path).code == 1
+        too_long = station("output", "off", "cannon", "--for", "900h", "--config", path)
+        assert (too_long.code, too_long.err[:34]) == (2, "an order holds for 1 to 2592000 se")
         wrong = station("output", "on", "canon", "--config", path)
         assert (wrong.code, wrong.err) == (
             2, 'there is no output "canon"; did you mean cannon?; known: cannon\n',
         )  # fmt: skip
-    assert events(path, "output_locked")[0]["user"] == "Wang"
+    locked_by = events(path, "output_locked")[0]
+    assert (locked_by["user"], locked_by["uid"]) == ("Wang", os.getuid())
 
 
 def test_the_bucket_of_a_mock_station_tips_and_its_rain_is_stored(tmp_path: Path) -> None:
