@@ -471,6 +471,21 @@ def test_a_request_that_comes_again_while_it_is_carried_out_is_accepted_again(li
         assert len(station.commands.asked) == 1
 
 
+def test_what_was_done_while_the_link_was_down_is_answered_when_it_is_asked_again(link, listener):
+    with talking(link, listener) as station:
+        station.commands.held = frozenset({"set_timeouts"})
+        listener.say("1000", "OverTime=7;ReCount=2")
+        assert [a.data for a in listener.frames()] == ["QnRtn=1"]
+        listener.hang_up()
+        listener.accept()
+        assert station.wait(lambda: station.uplink.counts["connections"] == 2)
+        station.commands.release()
+        assert station.uplink.timing.timeout_seconds == 7.0  # in force though nobody could be told
+        listener.say("1000", "OverTime=7;ReCount=2")
+        assert [a.data for a in listener.frames(2)] == ["QnRtn=1", "ExeRtn=1"]
+        assert len(station.commands.asked) == 1
+
+
 def test_a_recall_that_comes_again_brings_no_record_twice(link, listener):
     with talking(link, listener) as station:
         done(listener, station, "2051", 4, records(2))

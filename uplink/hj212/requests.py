@@ -57,12 +57,13 @@ class Mailbox:
         self._bell: int | None = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._results: deque[tuple[Asked, Result]] = deque()
 
-    def post(self, asked: Asked, result: Result) -> None:
-        """Leave *result* and wake the session."""
+    def post(self, asked: Asked, result: Result) -> bool:
+        """Leave *result* and wake the session; false where there is none any more."""
         with self._lock:
             if self._bell is not None:
                 self._results.append((asked, result))
                 os.eventfd_write(self._bell, 1)
+            return self._bell is not None
 
     def take(self) -> Iterator[tuple[Asked, Result]]:
         """What was left since the last time."""
@@ -131,7 +132,7 @@ class Requests:
             return
         self._accept(segment, row)
         self._pending += 1
-        self._commands.submit(asked.command, partial(self.mailbox.post, asked))
+        self._commands.submit(asked.command, partial(self._done, asked))
 
     def _count(self, segment: Segment, reason: str) -> None:
         """Have it told that *segment* was not done; a flood makes few events."""
@@ -223,6 +224,14 @@ class Requests:
         return Asked(segment, row, means, command)
 
     # -- answered
+
+    def _done(self, asked: Asked, result: Result) -> None:
+        """From any thread: *asked* was carried out.
+
+        Where the connection broke meanwhile, its answers are kept: the platform asks again over the next one.
+        """
+        if not self.mailbox.post(asked, result) and not result.records:
+            self._on_result(asked, result)
 
     def results(self) -> None:
         """Answer what was carried out since the last time."""

@@ -82,6 +82,7 @@ class Session:
                 while not stop.is_set():
                     self._one_turn(selector)
             finally:
+                self._requests.results()  # nobody hears them, but who asks again will
                 self._requests.tell(now=True)
                 mailbox.close()
                 self._uploads.close()
