@@ -35,7 +35,7 @@ class NoAnswer(StationError):
     exit_code = 69
 
 
-@click.group("bus", cls=Group, help="bus.help")
+@click.group("bus", cls=Group, help="help.bus")
 @lang_option
 def bus() -> None:
     """What a technician does on a line."""
@@ -44,7 +44,7 @@ def bus() -> None:
 # -- scan
 
 
-@bus.command("scan", help="bus.help_scan")
+@bus.command("scan", help="help.bus_scan")
 @click.argument("bus", metavar="BUS")
 @option("--units", key="scan_units", default="1-247", show_default=True)
 @option("--baudrates", key="scan_baudrates")
@@ -273,7 +273,7 @@ def _tell(text: str, as_json: bool) -> None:
 # -- peek
 
 
-@bus.command("peek", help="bus.help_peek")
+@bus.command("peek", help="help.bus_peek")
 @click.argument("bus", metavar="BUS")
 @click.argument("unit", type=click.IntRange(0, 255))
 @click.argument("address")
@@ -461,7 +461,7 @@ def _integer(text: str, what: str, highest: int) -> int:
 # -- poke
 
 
-@bus.command("poke", help="bus.help_poke")
+@bus.command("poke", help="help.bus_poke")
 @click.argument("bus", metavar="BUS")
 @click.argument("unit", type=click.IntRange(1, 247))
 @click.argument("address")
@@ -569,7 +569,7 @@ def _confirmed(address: int) -> bool:
 # -- doctor
 
 
-@bus.command("doctor", help="bus.help_doctor")
+@bus.command("doctor", help="help.bus_doctor")
 @click.argument("bus", metavar="[BUS]", required=False)
 @config_option
 @json_option

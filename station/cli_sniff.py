@@ -29,7 +29,7 @@ ENDED_SECONDS = 1.0  # how long after the last byte a request counts as unanswer
 TABLES = {1: "coil", 2: "discrete", 3: "holding", 4: "input"}
 
 
-@bus.command("sniff", help="bus.help_sniff")
+@bus.command("sniff", help="help.bus_sniff")
 @click.argument("bus", metavar="BUS")
 @option("--for", "seconds", key="trace_for", type=click.FloatRange(min=0.1))
 @option("--profile", "profiles", key="sniff_profile", multiple=True)
@@ -250,7 +250,7 @@ def _value(value: Any) -> str:
 # -- loopback
 
 
-@bus.command("loopback", help="bus.help_loopback")
+@bus.command("loopback", help="help.bus_loopback")
 @click.argument("port")
 @click.argument("other", required=False)
 @json_option

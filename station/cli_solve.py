@@ -29,7 +29,7 @@ SHOWN = 8  # candidates on the screen
 TABLES = ("holding", "input")
 
 
-@bus.command("solve", help="bus.help_solve")
+@bus.command("solve", help="help.bus_solve")
 @click.argument("bus", metavar="BUS")
 @click.argument("unit", type=click.IntRange(1, 247))
 @option("--shows", key="shows", required=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime, tzinfo
 from pathlib import Path
@@ -15,17 +15,22 @@ from sqlite_utils import Database
 
 from station.clock import from_ms, to_ms
 from station.i18n import language
-from station.model import Kind, StoreError, StoreVersionError
+from station.marks import KIND as MARK_RECORDS
+from station.marks import HandMarks
+from station.model import Kind, Mark, Record, StoreError, StoreVersionError
 from station.parameters import catalogue
 from station.store import SCHEMA_VERSION, connect, unpack_averages, unpack_mark
 
 KINDS = {"readings": None, "minute": Kind.MINUTE, "hour": Kind.HOUR, "day": Kind.DAY}
 BOM = "\ufeff"
 
-READING = ("time", "point", "device", "parameter", "name", "unit", "value", "raw", "mark", "reason")
+READING = (
+    "time", "point", "device", "parameter", "name", "unit", "value", "raw", "mark", "reason", "effective_mark",
+    "marked_by",
+)  # fmt: skip
 AVERAGE = (
     "start", "point", "parameter", "name", "unit", "average", "minimum", "maximum", "mark", "valid", "total",
-    "valid_share", "version",
+    "valid_share", "valid_parts", "load_kg", "at_reference_oxygen", "indicative", "version",
 )  # fmt: skip
 
 
@@ -61,7 +66,7 @@ def rows(
     connection = connect(database, read_only=True)
     try:
         db = Database(connection)
-        made = _readings(db, zone, limits) if period is None else _averages(db, period, zone, limits)
+        made = _readings(db, zone, limits, _hand_marks(db)) if period is None else _averages(db, period, zone, limits)
         for row in made:
             if point in (None, row["point"]) and parameter in (None, row["parameter"]):
                 yield row
@@ -71,7 +76,16 @@ def rows(
         connection.close()
 
 
-def _readings(db: Database, zone: tzinfo, limits: tuple[int, int]) -> Iterator[dict[str, Any]]:
+def _hand_marks(db: Database) -> HandMarks:
+    """Marks that people set, beside what is stored."""
+    sql = "SELECT kind, at_ms, body, point, device, id FROM record WHERE kind = ?"
+    return HandMarks(
+        Record(row["kind"], from_ms(row["at_ms"]), json.loads(row["body"]), row["point"], row["device"], row["id"])
+        for row in db.query(sql, (MARK_RECORDS,))
+    )
+
+
+def _readings(db: Database, zone: tzinfo, limits: tuple[int, int], by_hand: HandMarks) -> Iterator[dict[str, Any]]:
     sql = """
         SELECT at_ms, device, point, parameter, raw, coalesce(value, raw) AS value, mark
         FROM reading JOIN series ON series.id = reading.series
@@ -87,7 +101,17 @@ def _readings(db: Database, zone: tzinfo, limits: tuple[int, int]) -> Iterator[d
             "raw": row["raw"],
             "mark": mark.name,
             "reason": reason.name.lower() if reason else "",
+            **_effective(by_hand, row, mark),
         }
+
+
+def _effective(by_hand: HandMarks, row: Mapping[str, Any], mark: Mark) -> dict[str, str]:
+    """The mark that counts, and who set it why where a person did."""
+    at = from_ms(row["at_ms"])
+    found = by_hand.at(row["point"], row["parameter"], at)
+    counts = by_hand.mark(row["point"], row["parameter"], at, mark)
+    said = "; ".join(f"{one.name} {one.mark.name} {one.user}: {one.reason}" for one in found)
+    return {"effective_mark": counts.name, "marked_by": said}
 
 
 def _averages(db: Database, kind: Kind, zone: tzinfo, limits: tuple[int, int]) -> Iterator[dict[str, Any]]:
@@ -107,6 +131,10 @@ def _averages(db: Database, kind: Kind, zone: tzinfo, limits: tuple[int, int]) -
                 "valid": one.valid,
                 "total": one.total,
                 "valid_share": round(one.share, 4),
+                "valid_parts": one.parts,
+                "load_kg": _plain(one.load_kg),
+                "at_reference_oxygen": _plain(one.converted),
+                "indicative": int(one.indicative),
                 "version": row["version"],
             }
 

@@ -56,7 +56,7 @@ def live(engine: Engine) -> dict[str, Any]:
 def _device(engine: Engine, name: str, now: datetime) -> dict[str, Any]:
     state = engine.recorder.state(name)
     values = [
-        value(reading, now) | {"current": engine.is_current(name, parameter)}
+        value(reading, now) | {"current": engine.is_current(name, parameter), "mark": _mark(engine, reading)}
         for (device, parameter), reading in list(engine.recorder.current.items())
         if device == name
     ]
@@ -77,6 +77,11 @@ def _device(engine: Engine, name: str, now: datetime) -> dict[str, Any]:
 def _notes(device: Any) -> list[str]:
     """What an instrument says of itself, and what is uncertain about how it is read."""
     return [*getattr(device, "conditions", ()), *getattr(device, "hints", ())]
+
+
+def _mark(engine: Engine, reading: Reading) -> str:
+    """The mark that counts: the stored one, or a worse one that a person set."""
+    return engine.periods.marks.mark(reading.point, reading.parameter, reading.time, reading.mark).name
 
 
 def value(reading: Reading, now: datetime) -> dict[str, Any]:

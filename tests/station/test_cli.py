@@ -318,6 +318,7 @@ def test_export_writes_a_csv_that_spreadsheets_take_for_utf8(command: Command, r
     assert rows[0] == {
         "time": "2026-03-01T08:00:30+08:00", "point": "site", "device": "dust", "parameter": "pm25", "name": "PM2.5",
         "unit": "µg/m³", "value": "35.0", "raw": "35.0", "mark": "N", "reason": "",
+        "effective_mark": "N", "marked_by": "",
     }  # fmt: skip
 
 

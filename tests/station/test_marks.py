@@ -196,6 +196,10 @@ def test_marks_are_set_listed_explained_and_withdrawn(running: Rig) -> None:
     assert "M1: M maintenance, set by 王芳: 更换滤膜" in explained
     assert "minute 2026-03-01 08:01:00 (version 2): -, Flag M; not valid: 0 of 12 readings normal" in explained
     assert "有效标记 M 维护" in marks(running, "explain", "site", "pm10", "2026-03-01T08:01:30", lang="zh")
+    exported = station("export", "--config", running.folder / "station.toml", "--format", "json")
+    rows = [r for r in json.loads(exported.out) if r["effective_mark"] != r["mark"]]
+    assert {(r["mark"], r["effective_mark"], r["marked_by"]) for r in rows} == {("N", "M", "M1 M 王芳: 更换滤膜")}
+    assert {r["time"][11:16] for r in rows} == {"08:01"}
     assert marks(running, "withdraw", "M1", *who, lang="zh") == "M1:已撤回\n"
     assert "已撤回" in marks(running, "list", lang="zh")
     events = [r[0] for r in running.engine.store.query("SELECT code FROM event WHERE code = 'mark_by_hand'")]
