@@ -241,7 +241,12 @@ class ModbusDevice:
         for step in self._profile.at(when):
             if step.do == "write" and self._profile.protects(step):  # the profile's check says so first
                 raise ProfileError(f"{self.name}: a poll would write register {step.address}, which only an action may")
-            yield from self._do(step)
+            try:
+                yield from self._do(step)
+            except DeviceError as error:
+                if not step.optional:
+                    raise
+                log.info("device %s: a step is passed over: %s", self.name, error)
 
     def _look_at_wiper(self) -> None:
         """Where the station starts the wiper: say so when the probe's own clock does as well."""

@@ -146,7 +146,8 @@ class Step(Write):
     """One thing of a sequence: *do* it, "write", "read", "wait", "until" or "raw".
 
     *place* is the register that is asked until its bits of *mask* equal *value*, or that tells how many
-    milliseconds to wait (*times* as long as it says).  *seconds* is the wait, or the longest one.
+    milliseconds to wait (*times* as long as it says).  *seconds* is the wait, or the longest one.  One that is
+    *optional* may be refused or not answered: some firmware does not know it.
     """
 
     do: str
@@ -160,6 +161,7 @@ class Step(Write):
     times: float = 1
     data: bytes = b""  # of a raw exchange, between function and CRC
     answer_bytes: int | None = None
+    optional: bool = False
     example: int = 0
 
     @property

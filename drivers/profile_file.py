@@ -190,6 +190,9 @@ _STEP = {
         low=0,
         high=250,
     ),
+    "optional": Key(
+        "flag", "of a poll: a refusal or no reply is passed over, as some firmware does not know it", False
+    ),
     "example": Key(
         "integer", "wait, until: what the emulator serves; until: how many ms it takes to get there", 0, low=0
     ),
@@ -673,6 +676,7 @@ def _step(raw: Mapping[str, Any], place: str, polled: bool, faults: list[str]) -
             for key in ("count", "mask", "value", "seconds", "every_seconds", "times", "example")
         },
         answer_bytes=checked["answer_bytes"],
+        optional=checked["optional"],
     )
 
 
@@ -682,8 +686,10 @@ def _step_faults(raw: Mapping[str, Any], checked: Mapping[str, Any], polled: boo
     for key in needed:
         if key not in raw:
             yield f"{key}: missing; {do} needs it"
-    for key in raw.keys() - {"do", "when", *needed, *allowed}:
+    for key in raw.keys() - {"do", "when", "optional", *needed, *allowed}:
         yield f"{key}: {do} has none"
+    if not polled and checked["optional"]:
+        yield "optional: only a step of a poll may be"
     if polled and not checked["when"]:
         yield "when: missing; a step of a poll is at its start, before or after its reads"
     if not polled and checked["when"]:

@@ -234,3 +234,8 @@ def test_a_shipped_profile_of_one_source_or_of_memory_is_a_template(name):
     """It says what is uncertain, and is refused until somebody has confirmed it."""
     profile = load(name)
     assert profile.grade in "AB" or len(profile.uncertain) > 20
+
+
+def test_only_a_step_of_a_poll_may_be_optional():
+    row = "[[action]]\nverb = 'clean'\n[[action.step]]\ndo = 'read'\naddress = 1\noptional = true\n"
+    assert faults(THERMOMETER + row) == ["action[0].step[0].optional: only a step of a poll may be"]

@@ -7,6 +7,7 @@ import pytest
 from drivers.base import BusSettings, ProfileError
 from drivers.bus import Bus
 from drivers.emulated import EmulatedUnit
+from drivers.frames import sealed
 from drivers.line import read_request
 from drivers.modbus import ModbusDevice, ModbusSettings
 from drivers.profile import SHIPPED, Condition, Profile, load
@@ -131,6 +132,16 @@ CHOICES = [
     for variant in profile.variants
     if variant.conditions
 ]
+
+
+@pytest.mark.parametrize("refusal", [[(0.02, sealed(bytes((1, 0x83, 2))))], []], ids=["refused", "no reply"])
+def test_a_probe_that_knows_no_start_is_read_all_the_same(refusal):
+    line = OnALine(load("yosemitech-y504"), None)
+    line.unit.measuring = True  # from power-on
+    start = line.unit.profile.steps[0].request
+    answer, line.port.answer = line.answer, lambda sent: refusal if sent[1:-2] == start else answer(sent)
+    assert {sample.mark for sample in line.read().values()} == {Mark.N}
+    assert [sent[1:-2] for _, sent in line.port.written].count(start) == 1
 
 
 @pytest.mark.parametrize(("profile", "variant"), CHOICES)
