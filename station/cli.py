@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 import click
 
 from station import cli_sniff, cli_solve, i18n  # noqa: F401 - the first two add to the group bus
+from station.cli_alarms import alarms
 from station.cli_bus import bus as bus_tools
 from station.cli_collector import collector
 from station.cli_decode import decode
@@ -485,6 +486,7 @@ for command in (
     bus_tools,
     decode,
     dustfall,
+    alarms,
     marks,
     replay,
     profile,

@@ -32,6 +32,8 @@ RULES = {
     "sample": "station.rules:SampleRule",
     "signal": "station.rules:SignalRule",
 }
+# Tables of which most configurations have none; what they are made of is loaded with the first.
+ALARM = "station.alarm:AlarmSettings"
 LEGAL_DAYS = 1827  # raw records at least 5 years (State Council Order 820, Art. 21-26 as digested)
 
 
@@ -50,6 +52,11 @@ def _pick(registry: Mapping[str, str], key: str, default: str) -> Any:
         return resolve(registry[word]).Settings
 
     return pick
+
+
+def _only(target: str) -> Any:
+    """The class of every such table, loaded with the first."""
+    return lambda table: resolve(target)
 
 
 def _pick_kind(registry: Mapping[str, str]) -> Any:
@@ -165,11 +172,22 @@ class Config:
     input: tuple[Any, ...] = field(default=(), metadata={"pick": _pick_kind(INPUTS)})
     output: tuple[Any, ...] = field(default=(), metadata={"pick": _pick_kind(OUTPUTS)})
     rule: tuple[Any, ...] = field(default=(), metadata={"pick": _pick_kind(RULES)})
+    alarm: tuple[Any, ...] = field(default=(), metadata={"pick": _only(ALARM)})
 
     @property
     def wired(self) -> bool:
         """Whether anything hangs on the board's own pins."""
         return bool(self.input or self.output or self.rule)
+
+    @property
+    def watched(self) -> bool:
+        """Whether anything is held against limits or conditions."""
+        return bool(self.alarms)
+
+    @property
+    def alarms(self) -> tuple[Any, ...]:
+        """Everything that has the states of an alarm."""
+        return (*self.alarm,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,6 +415,11 @@ def _cross_faults(
         from station import wiring  # only who has pins pays for it
 
         yield from wiring.faults(config, owners, names)
+    if config.watched:
+        from station import alarm  # only who has alarms pays for it
+
+        yield from alarm.named_twice(config)
+        yield from alarm.faults(config, owners)
 
 
 def _crowded(place: str, bus: BusConfig) -> Iterator[Fault]:

@@ -39,6 +39,7 @@ from uplink import UPLINKS
 from uplink.base import Backoff, Context, Uplink, UplinkSettings
 
 if TYPE_CHECKING:
+    from station.alarming import Alarms
     from station.collecting import Collectors
     from station.linkage import Linkage
     from station.site import Site
@@ -294,6 +295,7 @@ class Engine:
         )
         self._load_marks()
         self.collectors = self._collectors()
+        self.alarms = self._alarms()
         self._next_realtime = self._realtime_after(self.started)
         self._minute_plans = {sender.outbox.name: self._minute_plan(sender) for sender in self.senders}
         self._next_minutes = {sender.outbox.name: self._first_minutes(sender) for sender in self.senders}
@@ -309,6 +311,14 @@ class Engine:
         from station.collecting import Collectors
 
         return Collectors(self.config, self.store, self.recorder.event, self.recorder.record, self.started)
+
+    def _alarms(self) -> Alarms | None:
+        """What watches limits and working conditions, where any are configured; loaded only then."""
+        if not self.config.watched:
+            return None
+        from station.alarming import Alarms
+
+        return Alarms(self.config, self.store, self.periods, self._zone, self.keep, self.note)
 
     def _realtime_after(self, moment: datetime) -> dict[str, datetime]:
         """When each platform's next real-time data are due."""
@@ -531,6 +541,7 @@ class Engine:
                 reports, closed = self.periods.close(ready)
                 messages += [*self._minutes(closed[Kind.MINUTE], minutes), *self._longer(reports)]
                 messages += self._told([*batch.records, *self._equipment_hours(closed[Kind.DAY])])
+                self._watch_limits(closed, [*late, *reports], batch.records, now)
                 self.store.add_messages(messages)
                 changed = self._remember(changes, max(ready, self.started))
                 for sender in self.senders:
@@ -546,6 +557,8 @@ class Engine:
             raise
         self._latest, self._young = latest, [r for r in candidates if r.time > ready]
         self.periods.committed(closed, now, batch.readings)
+        if self.alarms is not None:
+            self.alarms.committed()
         self._next_realtime |= fired
         for name, following in fired.items():
             at = following - timedelta(seconds=self.realtime[name])
@@ -566,6 +579,15 @@ class Engine:
         for change in changes:
             change.done("")
         return True
+
+    def _watch_limits(
+        self, closed: Mapping[Kind, datetime], reports: Iterable[Report], records: Iterable[Record], now: datetime
+    ) -> None:
+        """Inside a transaction: keep what the closed periods change about alarms; so each is on record at once."""
+        if self.alarms is not None:
+            events, made = self.alarms.turn(closed, reports, records, now)
+            self.store.add_events(events)
+            self.store.add_records(made)
 
     def _take_marks(self, records: Iterable[Record]) -> None:
         """Inside a transaction: enter marks set by hand, and note once all that they changed is closed again."""

@@ -383,7 +383,7 @@ class Linkage(Thread):
         seen = self._level(rule, now)
         before = one.watches.get(rule.name, Watch())
         watch = before
-        if rule.parameter:
+        if rule.parameter or rule.alarm:
             one.levels[rule.name] = seen
             watch = one.watches[rule.name] = watched(rule, before, seen, now)
             if seen.trouble is None and seen.value is not None and returned(rule, seen.value) and not one.past.on:
@@ -400,7 +400,9 @@ class Linkage(Thread):
         return signal(rule, watch, seen, active, hour, now)
 
     def _level(self, rule: Any, now: float) -> Level:
-        """What a rule's value comes to."""
+        """What a rule's value, or the alarm it follows, comes to."""
+        if rule.alarm and self._engine.alarms is not None:
+            return self._engine.alarms.level(rule.alarm, pre_alarm=rule.from_pre_alarm)
         if not rule.parameter:
             return Level(None)
         known = catalogue().get(rule.parameter)
@@ -449,6 +451,8 @@ class Linkage(Thread):
             if rule.parameter:
                 said |= {"point": rule.point, "parameter": rule.parameter, "start": rule.start, "stop": rule.stop}
                 said["value"] = one.levels.get(rule.name, Level(None)).value
+            elif rule.alarm:
+                said["alarm"] = rule.alarm
             elif getattr(rule, "input", ""):
                 said["input"] = rule.input
         return said
@@ -725,6 +729,7 @@ class Linkage(Thread):
                     "trouble": str(one.levels.get(rule.name, Level(None)).trouble or ""),
                     "start": rule.start,
                     "stop": rule.stop,
+                    "alarm": rule.alarm,
                 }
                 for rule in one.rules
             ],

@@ -228,6 +228,14 @@ class Periods:
         use, due = self._uses[point], self._due(Kind.MINUTE, period_length(kind), point, parameter)
         return lambda one: use.valid(one, kind, due)
 
+    def holds(self, one: Average, point: str, length: timedelta) -> bool:
+        """Whether *one*, over *length* at *point*, holds by the point's capture rule."""
+        use, minute = self._uses[point], period_length(Kind.MINUTE)
+        if length <= minute:
+            return use.valid(one, Kind.MINUTE, 1)
+        kind = Kind.HOUR if length <= period_length(Kind.HOUR) else Kind.DAY
+        return use.valid(one, kind, self._due(BELOW[kind], length, point, one.parameter))
+
     def _weight(self, parameter: str, speeds: Sequence[float | None]) -> float:
         """How much a direction counts beside the wind speed of its time: nothing in a calm; others count alike."""
         if parameter != "wind_direction" or not speeds or speeds[0] is None:

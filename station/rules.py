@@ -24,6 +24,7 @@ class Why(enum.StrEnum):
 
     IDLE = "idle"  # nothing asks for it
     LEVEL = "level"  # the value has passed the start level
+    ALARM = "alarm"  # the alarm it follows is on
     INPUT = "input"  # the input is active
     BELOW = "below"  # the value is back at the stop level
     BY_HAND = "by_hand"
@@ -71,10 +72,13 @@ class RuleSettings:
     )
     hours: str = setting("", text="when it may start, such as 06:00-22:00; always when empty")
 
+    alarm: str = setting("", text="alarm to follow instead of a value: [[alarm]], [[pair]] or [[dry_flow]]")
+    from_pre_alarm: bool = setting(False, text="true: it follows the pre-alarm of that, too")
+
     @property
     def levels(self) -> tuple[float, float]:
-        """Where it starts and where it stops; the configuration was checked to have both."""
-        return self.start or 0.0, self.stop or 0.0
+        """Where it starts and where it stops: an alarm is 1 or 0; the configuration was checked to have both else."""
+        return (1.0, 0.0) if self.alarm else (self.start or 0.0, self.stop or 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,7 +282,9 @@ def sample(rule: SampleRule, watch: Watch, past: Past, contacts: Iterable[Why], 
 
 def _start(rule: RuleSettings, watch: Watch, now: float) -> Why | None:
     since = watch.past_since
-    return Why.LEVEL if since is not None and now - since >= rule.start_after_seconds else None
+    if since is None or now - since < rule.start_after_seconds:
+        return None
+    return Why.ALARM if rule.alarm else Why.LEVEL
 
 
 def _ending(rule: RuleSettings, watch: Watch, seen: Level, now: float) -> Why | None:

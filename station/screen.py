@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import Any
 
 from rich.console import Console
@@ -70,6 +70,8 @@ def show_status(found: Mapping[str, Any], points: Mapping[str, str]) -> None:
     if values:
         out.print(_values(values, points, found["running"]))
     out.print(_platforms(found["platforms"]) if found["platforms"] else t("status.no_platforms"))
+    if found.get("alarms"):
+        show_alarms(found["alarms"], now.astimezone().tzinfo)
     if "pins" in found:
         show_pins(out, found["pins"])
     for thing in (*found["devices"], *found["platforms"]):
@@ -191,6 +193,35 @@ def _rule(rule: Mapping[str, Any]) -> str:
         return str(rule["name"])
     value = t(f"why.{rule['trouble']}") if rule["trouble"] else number(rule["value"], rule["parameter"])
     return f"{rule['name']}: {_name(rule['parameter'])} {value} ({rule['start']:g} / {rule['stop']:g})"
+
+
+STATES = {"normal": GOOD, "pre_alarm": "yellow", "alarm": BAD, "undetermined": "yellow", "stale": BAD}
+
+
+def show_alarms(rows: Sequence[Mapping[str, Any]], zone: tzinfo | None) -> None:
+    """Every alarm with its state, and the value and limit it was held against."""
+    columns = ("name", "point", "value", "limit", "state", "why", "since")
+    table = Table(title=t("alarms.title"), title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(t(f"alarms.{column}"), header_style=DIM, overflow="fold")
+    for row in rows:
+        since = f"{datetime.fromisoformat(row['since']).astimezone(zone):%m-%d %H:%M}" if row["since"] else ""
+        why = t(f"alarm_why.{row['cause']}", count=row["count"], allowed=row.get("allowed_per_day", 0))
+        if row["acknowledged"]:
+            why += "; " + t("alarms.seen_by", user=row["acknowledged"]["user"])
+        value = f"{_name(row['parameter'])} {number(row['value'], row['parameter'])} {row['unit']}".rstrip()
+        state = t(f"alarm_state.{row['state']}")
+        table.add_row(row["name"], row["point"], value, _limit(row), state, why, since, style=STATES[row["state"]])
+    console().print(table)
+
+
+def _limit(row: Mapping[str, Any]) -> str:
+    """A limit with where it is from."""
+    if row.get("limit") is None:
+        return ""
+    sign = {"most": "≤", "below": "<", "least": "≥"}[row["sense"]]
+    source = t("alarms.own") if row["standard"] == "own" else f"{row['standard']} {row['class']}".rstrip()
+    return f"{sign} {row['limit']:g} ({source}, {row['period']})"
 
 
 def show_samples(samples: Sequence[Mapping[str, Any]]) -> None:

@@ -171,6 +171,18 @@ def verbs(engine: Engine) -> dict[str, Any]:
                 raise StoreError(engine.store_error or "the station did not commit in time; see station marks list")
         return dict(made.body)
 
+    def alarms(request: Mapping[str, Any]) -> Any:
+        """How every alarm stands; with action ack and fields, a person's word about one, committed first."""
+        if engine.alarms is None:
+            return []
+        if request.get("action") == "ack":
+            with one_entry:
+                made = engine.alarms.acknowledge(request.get("fields") or {}, engine.clock.now())
+                if not engine.committed():
+                    raise StoreError(engine.store_error or "the station did not commit in time; see station alarms")
+            return {"name": made.device, **made.body}
+        return engine.alarms.states()
+
     def collector(request: Mapping[str, Any]) -> Any:
         """What the collectors say; with name, decision and by, a person's decision about one, committed first."""
         if engine.collectors is None:
@@ -209,6 +221,7 @@ def verbs(engine: Engine) -> dict[str, Any]:
         return carry_out
 
     return {
+        "alarms": alarms,
         "collector": collector,
         "dustfall": enter,
         "marks": set_mark,

@@ -10,6 +10,8 @@ from station.loader import Fault
 
 # A table that can be left out by itself; an uplink's own points stand and fall with it.
 _TABLE = r"(?<![.\w])(?:(point|uplink)\[(\d+)\]|(bus)\[(\d+)\](?:\.device\[(\d+)\])?)"
+# Tables that name one another: a fault in one leaves them all out.
+_TOGETHER = ("input", "output", "rule", "alarm", "pair", "dry_flow", "permit", "collector")
 _STAND_IN = {"name": "-", "data_folder": "-"}  # for a [station] with faults: nothing else depends on it
 
 
@@ -28,6 +30,8 @@ class Sound:
         self._faulty = {_owner(fault.path) for fault in faults}
         self._stood: dict[str, list[int]] = {}
         self.table = {name: value for name, value in table.items() if name not in self._faulty}
+        if any(owner.partition("[")[0] in _TOGETHER for owner in self._faulty):
+            self.table = {name: value for name, value in self.table.items() if name not in _TOGETHER}
         if "station" in self._faulty:
             self.table["station"] = _STAND_IN
         for name in ("point", "bus", "uplink"):

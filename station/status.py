@@ -49,6 +49,7 @@ def live(engine: Engine) -> dict[str, Any]:
             *(_platform(sender, now) for sender in engine.senders),
             *orphans(engine.store, [sender.outbox.name for sender in engine.senders], now),
         ],
+        **({} if engine.alarms is None else {"alarms": engine.alarms.states()}),
         **({} if engine.linkage is None else {"pins": engine.linkage.live()}),
     }
 

@@ -98,6 +98,7 @@ def _rule_faults(config: Config, owners: Mapping[tuple[str, str], str]) -> Itera
     outputs = {output.name: output for output in config.output}
     contacts = {item.name: None for item in config.input if hasattr(item, "codes")}
     counted = {item.name for item in config.input} - set(contacts)
+    alarms = {one.name: one.point for one in config.alarms}
     seen: dict[str, str] = {}
     for index, rule in enumerate(config.rule):
         place = f"rule[{index}]"
@@ -114,7 +115,7 @@ def _rule_faults(config: Config, owners: Mapping[tuple[str, str], str]) -> Itera
             yield Fault(f"{place}.output", f'"{rule.output}" already follows "{sharing[0].name}"')
         if text := hours_fault(rule.hours):
             yield Fault(f"{place}.hours", text)
-        yield from _value_faults(place, rule, owners)
+        yield from _value_faults(place, rule, owners, alarms)
         for key in ("input", "acknowledge", "full", "fault"):
             name = getattr(rule, key, "")
             if name in counted:
@@ -134,12 +135,24 @@ def _output_faults(place: str, rule: Any, output: Any) -> Iterator[Fault]:
         yield Fault(f"{place}.pulse_seconds", "is shorter than minimum_on_seconds of its output")
 
 
-def _value_faults(place: str, rule: Any, owners: Mapping[tuple[str, str], str]) -> Iterator[Fault]:
-    """A value to look at with both its levels, or an input, not both."""
+def _alarm_faults(place: str, rule: Any, alarms: Mapping[str, str]) -> Iterator[Fault]:
+    if rule.alarm not in alarms:
+        hint = did_you_mean(rule.alarm, alarms)
+        yield Fault(f"{place}.alarm", f'there is no alarm "{rule.alarm}"{hint}')
+
+
+def _value_faults(
+    place: str, rule: Any, owners: Mapping[tuple[str, str], str], alarms: Mapping[str, str]
+) -> Iterator[Fault]:
+    """A value to look at with both its levels, or an input, or an alarm, not two of them."""
     keys = ("point", "parameter", "start", "stop")
     given = [key for key in keys if getattr(rule, key) not in ("", None)]
-    if getattr(rule, "input", ""):
-        yield from (Fault(f"{place}.{key}", "has no meaning beside input") for key in given)
+    instead = [key for key in ("input", "alarm") if getattr(rule, key, "")]
+    if instead:
+        beside = [*(key for key in given if key != "point" or instead == ["input"]), *instead[1:]]
+        yield from (Fault(f"{place}.{key}", f"has no meaning beside {instead[0]}") for key in beside)
+        yield from _alarm_faults(place, rule, alarms) if rule.alarm else ()
+        yield from _weather_faults(place, rule, owners)
         return
     missing = [key for key in keys if key not in given]
     yield from (Fault(f"{place}.{key}", "is missing") for key in missing)
@@ -151,6 +164,11 @@ def _value_faults(place: str, rule: Any, owners: Mapping[tuple[str, str], str]) 
     elif isinstance(rule, SprayRule) and start < stop:
         yield Fault(f"{place}.stop", f"{stop:g} is not below start {start:g}")
     yield from _measured(f"{place}.parameter", rule.point, rule.parameter, owners)
+    yield from _weather_faults(place, rule, owners)
+
+
+def _weather_faults(place: str, rule: Any, owners: Mapping[tuple[str, str], str]) -> Iterator[Fault]:
+    """Locks of a cannon that look at what nothing measures."""
     if isinstance(rule, SprayRule):
         where = rule.weather_point or rule.point
         locks = (("frost_below", "air_temperature"), ("rain_hours", "rain"), ("wind_above", "wind_speed"))

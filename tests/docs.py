@@ -22,6 +22,7 @@ from drivers.records import FORMATS, Format
 from drivers.stream import StreamSettings
 from station import i18n
 from station.config import (
+    ALARM,
     RULES,
     BusConfig,
     CollectorSettings,
@@ -49,7 +50,8 @@ LINKS = {
     "README.zh.md": "`[[bus.device]]` 的键见 [drivers/README.md](drivers/README.md),"
     "`[[uplink]]` 的键见 [uplink/hj212/README.md](uplink/hj212/README.md)。",
 }
-FILES = (*LINKS, "drivers/README.md", "hardware/README.md")
+FILES = (*LINKS, "drivers/README.md", "hardware/README.md", "station/README.md")
+WATCHED = {"alarm": ALARM}  # tables that station/README.md documents
 WIRED = {"input": INPUTS, "output": OUTPUTS, "rule": RULES}  # the kinds each table may be of
 REQUIRED = {"en": "required", "zh": "必填"}
 CHINESE = {
@@ -142,6 +144,8 @@ CHINESE = {
     "[[rule]].acknowledge_seconds": "等待该信号的最长时间",
     "[[rule]].full": "表示所有瓶都已装满的输入",
     "[[rule]].fault": "表示采样器故障的输入",
+    "[[rule]].alarm": "不看数值,而跟随这项报警:[[alarm]]、[[pair]] 或 [[dry_flow]]",
+    "[[rule]].from_pre_alarm": "填 true 则预警时也动作",
     "[[rule]].input": "不看数值,而跟随这个输入",
 }
 
@@ -213,6 +217,13 @@ def own_keys(driver: str, settings: type[DeviceSettings]) -> Iterator[str]:
     yield f'| key of `[[bus.device]]` with `driver = "{driver}"` | default | meaning |'
     yield "| --- | --- | --- |"
     yield from _key_rows(one for one in fields(settings) if one.name not in common)
+
+
+def table_keys(table: str, settings: type[Any]) -> Iterator[str]:
+    """The keys of one kind of table."""
+    yield f"| key of `[[{table}]]` | default | meaning |"
+    yield "| --- | --- | --- |"
+    yield from _key_rows(fields(settings))
 
 
 def inline_keys(settings: type[Any]) -> Iterator[str]:
@@ -357,6 +368,8 @@ def blocks(file: str) -> dict[str, str]:
     """Every generated block of *file* by its name."""
     if file == "hardware/README.md":
         return {"line-settings": "\n".join(line_settings())}
+    if file == "station/README.md":
+        return {f"{table}-keys": "\n".join(table_keys(table, resolve(target))) for table, target in WATCHED.items()}
     if file == "drivers/README.md":
         made = {
             "device-keys": device_keys(),

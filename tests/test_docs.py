@@ -66,6 +66,28 @@ def test_every_toml_block_is_toml(page: Path) -> None:
     assert [block for block in blocks if tomllib.loads(block) == {}] == []
 
 
+def test_every_rule_names_a_function_and_a_test_that_exist() -> None:
+    """The table of station/README.md: rule, function, test, clause, confidence."""
+    text = (ROOT / "station" / "README.md").read_text(encoding="utf-8").partition("## Each rule with its test")[2]
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    wrong = []
+    for rule, function, test, clause, confidence in rows[1:]:
+        if rule.startswith("---"):
+            continue
+        module, _, name = function.strip("`").removeprefix("station.").partition(".")
+        thing: object = importlib.import_module(f"station.{module}")
+        for part in name.split("."):
+            thing = getattr(thing, part, None)
+        file, _, case = test.strip("`").partition("::")
+        there = (ROOT / file).is_file() and f"def {case}(" in (ROOT / file).read_text(encoding="utf-8")
+        sure = confidence in ("high", "medium", "low", "ours")
+        if not (callable(thing) and there and clause and sure):
+            wrong.append(rule)
+    assert len(rows) > 10
+    assert wrong == []
+
+
 def test_the_example_configuration_loads(tmp_path: Path) -> None:
     """What README.md offers as a start is one."""
     text = (ROOT / "station" / "example" / "station.toml").read_text(encoding="utf-8")

@@ -18,6 +18,7 @@ from drivers.captured import FAULTS
 from drivers.doctor import ADVICE
 from drivers.loopback import VERDICTS
 from station import i18n, screen
+from station.alarm import Cause, State
 from station.cli_profile import ASKED, ASKED_FIRST, COLUMNS
 from station.config import resolve
 from station.i18n import LANGUAGES, t, texts
@@ -111,6 +112,9 @@ MADE = {
         "checked",
         "approved",
     ],
+    "alarms.": ["name", "point", "value", "limit", "state", "why", "since"],
+    "alarm_state.": [str(state) for state in State],
+    "alarm_why.": [str(cause) for cause in Cause],
     "marks.": ["name", "point", "parameter", "mark", "from", "to", "user", "reason"],
     "marked.": ["mark", "end", "withdraw"],
     "reason.": [reason.name.lower() for reason in Reason],

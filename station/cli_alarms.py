@@ -1,0 +1,95 @@
+"""`station alarms`: what is held against limits and conditions, how it stands, and a person's word that it was seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from station.i18n import t
+from station.texts import Group, config_option, json_option, lang_option, option
+
+if TYPE_CHECKING:
+    from station.config import Loaded
+
+
+@click.group("alarms", cls=Group, help="help.alarms")
+@lang_option
+def alarms() -> None:
+    """Limits and conditions, and how they stand."""
+
+
+@alarms.command("list", help="help.alarms_list")
+@config_option
+@json_option
+@lang_option
+def show(config: Path, as_json: bool) -> None:
+    """Every alarm of the running station, else as the database left it."""
+    from station.cli import _asked, _load, _print_json
+
+    loaded = _load(config)
+    rows = _asked(loaded, "alarms", action="list")
+    alone = rows is None
+    if rows is None:
+        rows = _stored(loaded)
+    if as_json:
+        _print_json({"alarms": rows, "running": not alone})
+        return
+    if not rows:
+        print(t("alarms.none"))
+        return
+    from station.screen import show_alarms
+
+    if alone:
+        print(t("alarms.as_left"))
+    show_alarms(rows, loaded.zone)
+
+
+@alarms.command("ack", help="help.alarms_ack")
+@click.argument("name")
+@option("--user", key="user", required=True)
+@option("--note", key="note", default="")
+@config_option
+@json_option
+@lang_option
+def acknowledge(name: str, user: str, note: str, config: Path, as_json: bool) -> None:
+    """Somebody has seen it; it goes on until the value says otherwise."""
+    from station.cli import _asked, _load, _print_json
+
+    loaded = _load(config)
+    fields = {"name": name, "user": user, "note": note}
+    body = _asked(loaded, "alarms", action="ack", fields=fields)
+    if body is None:
+        body = _acknowledge_alone(loaded, fields)
+    if as_json:
+        _print_json(body)
+    else:
+        print(t("alarms.acknowledged", name=name, user=user))
+
+
+def _stored(loaded: Loaded) -> list[dict[str, Any]]:
+    """What was last told of each alarm that is configured; of those that were not told yet, nothing."""
+    from station.alarming import as_left
+    from station.cli import _closing
+    from station.cli_marks import _store
+
+    with _closing(_store(loaded)) as store:
+        return as_left(store, loaded.config)
+
+
+def _acknowledge_alone(loaded: Loaded, fields: Mapping[str, Any]) -> dict[str, Any]:
+    from station.alarming import acknowledgement, stored
+    from station.cli import _closing
+    from station.service import own_folder
+    from station.store import Store, check_folder
+
+    check_folder(loaded.data_folder)
+    with own_folder(loaded.data_folder), _closing(Store.open(loaded.database)) as store:
+        told = {name: told for name, (told, _) in stored(store).items()}
+        record = acknowledgement(told, fields, datetime.now(UTC))
+        with store.transaction():
+            store.add_records([record])
+        return {"name": record.device, **record.body}
