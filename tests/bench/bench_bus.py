@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import minimalmodbus
 import serial
 
-from drivers.base import BusSettings, DeviceException
+from drivers.base import BusSettings, DeviceError
 from drivers.bus import Bus
 from drivers.emulated import EmulatedUnit
 from drivers.emulator import EmulatedBus, LineStatistics
@@ -99,7 +99,7 @@ def utilisation(
 def _read(bus: Bus, unit_id: int, request: Request, profile: Profile) -> int:
     try:
         return len(request.raws(bus.read(unit_id, request, profile)))
-    except DeviceException:
+    except DeviceError:  # an exception, or a machine so busy that the emulated line stalled
         return 0
 
 
