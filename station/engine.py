@@ -102,6 +102,8 @@ class Engine:
         self._young: list[Reading] = []  # committed, but younger than what is reported yet
         self._dated: dict[tuple[str, str], deque[datetime]] = {}  # seconds taken by records that platforms are told
         self._dating = Lock()
+        self._equipment: dict[str, dict[str, str]] = {}  # states as last told of, by point and number
+        self._equipment_told: dict[str, datetime] = {}  # when each platform was last told of all of them
         self._store_error = ""
         self._retry_at = 0.0
         self._offset, self._stepped = self._wall_offset(), False
@@ -541,6 +543,7 @@ class Engine:
                 reports, closed = self.periods.close(ready)
                 messages += [*self._minutes(closed[Kind.MINUTE], minutes), *self._longer(reports)]
                 messages += self._told([*batch.records, *self._equipment_hours(closed[Kind.DAY])])
+                messages += self._equipment_again(batch.records, ready)
                 self._watch_limits(closed, [*late, *reports], batch.records, now)
                 self.store.add_messages(messages)
                 changed = self._remember(changes, max(ready, self.started))
@@ -740,6 +743,26 @@ class Engine:
                 wanted = kind is not Kind.EQUIPMENT or self.terms[name].equipment
                 if wanted and record.body.get("platform", name) == name:
                     yield from self._worded(sender, Report(kind, record.point, record.at, record=record))
+
+    def _equipment_again(
+        self, records: Iterable[Record], ready: datetime
+    ) -> Iterable[tuple[int, Kind, str, datetime, int, str]]:
+        """All states once more, for the platforms that want them at an interval."""
+        for record in records:
+            if record.kind == "equipment":
+                self._equipment.setdefault(record.point, {}).update(record.body.get("states") or {})
+        for sender in self._serving("equipment"):
+            name = sender.outbox.name
+            seconds = self._settings[name].equipment_seconds
+            if not (seconds and self.terms[name].equipment and self._equipment):
+                continue
+            at = floor_to(ready, seconds)
+            if at == self._equipment_told.setdefault(name, at):
+                continue
+            self._equipment_told[name] = at
+            for point, states in self._equipment.items():
+                record = self._apart(Record("equipment", at, {"states": dict(sorted(states.items()))}, point))
+                yield from self._worded(sender, Report(Kind.EQUIPMENT, point, record.at, record=record))
 
     def _equipment_hours(self, until: datetime) -> list[Record]:
         """Inside a transaction: how long equipment ran in each day that ended, kept."""

@@ -21,7 +21,7 @@ def hours(store: Store, start: datetime, end: datetime) -> Iterator[Record]:
     """
     states: dict[str, dict[str, list[tuple[datetime, bool]]]] = {}
     for record in store.records("equipment", start - LOOK_BACK, end):
-        for number, state in record.body["states"].items():
+        for number, state in (record.body.get("states") or {}).items():
             known = states.setdefault(record.point, {}).setdefault(number, [])
             known.append((record.at, state == "running"))
     if not states:

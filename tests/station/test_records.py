@@ -194,6 +194,28 @@ def test_equipment_is_told_until_the_platform_stops_it(site: Site) -> None:
     assert len(site.recall("equipment", START, START + timedelta(hours=1))) == 3
 
 
+def test_all_equipment_is_told_again_at_an_interval_where_it_is_wanted(tmp_path: Path) -> None:
+    """Every state as it stands, from what this run has seen; kept once, and not while the platform has stopped it."""
+    site = Site(tmp_path, TELLING.replace("realtime_seconds = 30", "realtime_seconds = 30\nequipment_seconds = 60"))
+    site.run(70)
+    assert site.told(Kind.EQUIPMENT) == []  # nothing is watched yet
+    site.keep("equipment", {"states": {"1": "running", "2": "off"}})
+    site.run(60)
+    site.keep("equipment", {"states": {"2": "alarm"}})
+    site.run(60)
+    assert site.told(Kind.EQUIPMENT) == [
+        "SB1-RS=1;SB2-RS=0",
+        "SB1-RS=1;SB2-RS=0",
+        "SB2-RS=4",
+        "SB1-RS=1;SB2-RS=4",
+    ]
+    assert len(site.engine.store.records("equipment", START, site.clock.now())) == 2
+    assert site.ask("stop_equipment").outcome is Outcome.DONE
+    site.run(180)
+    assert len(site.told(Kind.EQUIPMENT)) == 4
+    site.engine.shut_down()
+
+
 # -- hours of a day
 
 
