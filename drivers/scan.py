@@ -129,9 +129,16 @@ def layouts(profile: Profile) -> list[tuple[str | None, Profile]]:
 
 
 def question(profile: Profile, setting: Speed) -> Request | None:
-    """The one read that says most of whether an instrument is *profile*'s: the one with most values."""
+    """The one read that says most of whether an instrument is *profile*'s; None where one read says nothing."""
     reads = profile.plan(setting.line)
-    return max(reads, key=lambda r: sum(isinstance(p, Register) for p in r.places), default=None)
+    return max((request for request in reads if _told(request)), key=_told, default=None)
+
+
+def _told(request: Request) -> int:
+    """How many values *request* brings whole, with what they are computed with."""
+    had = {id(place) for place in request.places}
+    values = (place for place in request.places if isinstance(place, Register) and place.is_number)
+    return sum(all(id(other) in had for other in value.beside) for value in values)
 
 
 def fit(profile: Profile, variant: str | None, request: Request, payload: bytes, now: datetime) -> Fit | None:

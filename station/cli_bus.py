@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from station.config import Loaded
 
 MOST_WORDS = 125  # in one read
+SMALLEST_SILENT = 8  # a block this small that brings nothing is not looked into any more
 KEPT = timedelta(days=1)  # how far back the statistics of a stopped station are looked at
 POLLS = 25  # of each instrument, where no running station has statistics
 
@@ -128,8 +129,7 @@ class _Search:
         from drivers.scan import functions
 
         for function in functions(unit_id, self.thorough):
-            own = speed == self.line.speed
-            answer = self.line.ask(Ask(unit_id, function, b"\0\0\0\1", None if own else speed, self.patience))
+            answer = self.line.ask(Ask(unit_id, function, b"\0\0\0\1", speed, self.patience))
             if answer.state in (REPLY, EXCEPTION):
                 self.found[speed, unit_id] = answer
                 return
@@ -156,8 +156,7 @@ class _Search:
                 key = (request.function, request.address, request.count)
                 if key not in answers:
                     data = request.address.to_bytes(2, "big") + request.count.to_bytes(2, "big")
-                    other = None if speed == self.line.speed else speed
-                    answers[key] = self.line.ask(Ask(unit_id, request.function, data, other, max(self.patience, 0.3)))
+                    answers[key] = self.line.ask(Ask(unit_id, request.function, data, speed, max(self.patience, 0.3)))
                 if answers[key].state == REPLY:
                     fitting.append(fit(layout, variant, request, answers[key].data, datetime.now(UTC)))
         return best(one for one in fitting if one is not None)
@@ -310,6 +309,8 @@ def peek(
             if not 1 <= count <= 0x10000 - start:
                 raise WrongArgument(f"{count} registers from {start} are none, or end above 65535")
             words = read_words(line, unit, TABLE[code], start, count, patience)
+            if len(words) < count:
+                _tell(t("peek.refused", count=count - len(words), total=count), as_json)
             _print_words(words, as_json)
             return
         answer = _raw(line, unit, code, start, count, data, patience)
@@ -338,12 +339,16 @@ def _raw(line: Reached, unit: int, code: int, start: int, count: int, data: str 
 
 
 def read_words(line: Reached, unit: int, table: str, start: int, count: int, patience: float) -> dict[int, int]:
-    """The registers by their address, as many reads as it takes; raise NoAnswer where one brings none."""
+    """The registers by their address, those that the instrument has; raise NoAnswer where it has none of them."""
+    from drivers.asking import EXCEPTION
+
     words: dict[int, int] = {}
     for first in range(start, start + count, MOST_WORDS):
         number = min(MOST_WORDS, start + count - first)
         answer, found = try_words(line, unit, table, first, number, patience)
-        if not found:
+        if not found and answer.state == EXCEPTION:
+            found = existing_words(line, unit, table, first, number, patience)
+        if not found and not words:
             raise NoAnswer(answer.text)
         words |= found
     return words
@@ -361,6 +366,22 @@ def try_words(
     if answer.state != REPLY:
         return answer, {}
     return answer, {first + i: int.from_bytes(answer.data[2 * i : 2 * i + 2], "big") for i in range(count)}
+
+
+def existing_words(line: Reached, unit: int, table: str, start: int, count: int, patience: float) -> dict[int, int]:
+    """The registers of a block; one that is refused is asked for in halves."""
+    from drivers.asking import EXCEPTION
+
+    answer, found = try_words(line, unit, table, start, count, patience)
+    if found or count == 1:
+        return found
+    if answer.state == EXCEPTION and answer.code == 1:
+        return {}  # it does not know this table
+    if answer.state != EXCEPTION and count <= SMALLEST_SILENT:
+        return {}
+    half = count // 2
+    left = existing_words(line, unit, table, start, half, patience)
+    return left | existing_words(line, unit, table, start + half, count - half, patience)
 
 
 def _print_words(words: Mapping[int, int], as_json: bool) -> None:

@@ -59,6 +59,9 @@ class Alone:
         self.name, self.settings, self.devices = settings.name, settings, devices
         self.bus: Bus = Bus(settings)
         self.speed: Speed = self.bus.own_speed
+        for device in devices:
+            if hasattr(device, "unit_id") and hasattr(device, "speed"):
+                self.bus.speeds[device.unit_id] = device.speed(settings)
 
     def ask(self, question: Ask) -> Answer:
         """Have it asked, here and now."""
@@ -148,6 +151,9 @@ def _reach(name: str, config: Path, wanted: Mapping[str, Any]) -> Reached:
         from station.cli import _asked
 
         if _asked(loaded, "line", bus=bus.name) is not None:
+            if _with(bus, wanted) != bus:
+                speed = f"{bus.baudrate} 8{bus.parity}{bus.stopbits}"
+                raise WrongArgument(f"{bus.name}: the running station speaks at {speed}; stop it to speak otherwise")
             return Shared(loaded, bus, bus.device)
         return Alone(_with(bus, wanted), bus.device, loaded.profile_folders, loaded)
     if "/" not in name and not Path(name).exists():

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from station.cli_bus import NoAnswer, bus, try_words
+from station.cli_bus import NoAnswer, bus, existing_words, try_words
 from station.cli_line import Reached, line_options, reached
 from station.i18n import t
 from station.model import StoreError, WrongArgument, did_you_mean
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from drivers.solve import Candidate, Shown
 
 BLOCK = 32  # registers asked at once, until an instrument says that it has fewer
-SMALLEST_SILENT = 8  # a block this small that brings nothing is not looked into any more
 REMEMBERED = timedelta(days=1)  # what a display showed before that is forgotten
 SHOWN = 8  # candidates on the screen
 TABLES = ("holding", "input")
@@ -118,7 +117,7 @@ def _read(
     """The registers *wanted*, as often as asked for; those the instrument does not have are left out."""
     first: dict[int, int] = {}
     for start, count in _runs(wanted, BLOCK):
-        first |= _block(line, unit, table, start, count, patience)
+        first |= existing_words(line, unit, table, start, count, patience)
     again = [first]
     for _ in range(reads - 1):
         more: dict[int, int] = {}
@@ -126,22 +125,6 @@ def _read(
             more |= try_words(line, unit, table, start, count, patience)[1]
         again.append(more)
     return [one for one in again if one]
-
-
-def _block(line: Reached, unit: int, table: str, start: int, count: int, patience: float) -> dict[int, int]:
-    """The registers of a block; one that is refused is asked for in halves."""
-    from drivers.asking import EXCEPTION
-
-    answer, found = try_words(line, unit, table, start, count, patience)
-    if found or count == 1:
-        return found
-    if answer.state == EXCEPTION and answer.code == 1:
-        return {}  # it does not know this table
-    if answer.state != EXCEPTION and count <= SMALLEST_SILENT:
-        return {}
-    half = count // 2
-    left = _block(line, unit, table, start, half, patience)
-    return left | _block(line, unit, table, start + half, count - half, patience)
 
 
 def _runs(addresses: Sequence[int], most: int) -> list[tuple[int, int]]:

@@ -278,6 +278,10 @@ def test_peek_of_what_is_not_there_is_one_sentence(run: Here, unknown: EmulatedU
     done = run("bus", "peek", "./port", 3, 0, "--patience", 0.05)
     assert (done.code, len(done.said)) == (69, 1)
     assert "no reply to" in done.err
+    done = run("bus", "peek", "./port", 17, 10, 20, "--table", "input")
+    assert done.code == 0
+    assert "16 of 20 registers are not there or cannot be read" in done.err
+    assert [line.split()[0] for line in done.out.splitlines()[1:5]] == ["12", "13", "14", "15"]
     done = run("bus", "peek", "./port", 17, "70000")
     assert (done.code, done.said) == (2, ['"70000" is not an address: they go from 0 to 65535'])
 
@@ -297,6 +301,9 @@ def test_peek_goes_through_the_running_station(run: Here, tmp_path: Path) -> Non
         for name in ("line", "./port"):
             shown = found(run("bus", "peek", name, 17, 5, 1, "--json"))
             assert shown["registers"][0]["word"] == 712
+        faster = run("bus", "peek", "line", 17, 5, 1, "--baudrate", 9600)
+        assert (faster.code, len(faster.said)) == (2, 1)
+        assert "the running station speaks at 19200 8E1; stop it to speak otherwise" in faster.err
         assert run("bus", "peek", "line", 17, 0, "--function", "66", "--data", "00000000").code == 69
         engine.tick()
         events = [code for (code,) in engine.store.query("SELECT code FROM event")]
