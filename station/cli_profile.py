@@ -282,7 +282,7 @@ def _pairs(text: str) -> dict[str, str]:
     """A register as "parameter=ph,address=0x10,type=f32,order=DCBA,range=0..14,example=7.1".
 
     >>> _pairs("parameter=ph,address=0x10,range=0..14")
-    {'table': 'holding', 'type': 'u16', 'parameter': 'ph', 'address': '0x10', 'range': '0..14'}
+    {'table': 'holding', 'type': 'u16', 'parameter': 'ph', 'address': '0x10', 'range': '0..14', 'unit': ''}
     """
     row = {"table": "holding", "type": "u16"}
     for pair in text.split(","):
