@@ -75,8 +75,8 @@ DIALOGUES = {
 }
 RECALLS = {"2013": "raw", "2031": "day", "2041": "equipment_hours", "2051": "minute", "2052": "noise", "2061": "hour"}
 RECALLS["2062"] = "check"
-# Of 2005 alone, whose text was not read: alarms the station has none of, addresses and times no platform is to move,
-# equipment it does not switch.
+# Of 2005 alone, whose text was not read: alarms in a form nobody has shown us, addresses and times no platform is to
+# move, equipment it does not switch.
 REFUSED = {"1001", "1021", "1022", "1031", "1032", "1042", "2071", "3013", "3014"}
 UP = {  # what goes up of the station's own accord, or in an answer, and where that is tested
     "1001": "test_provisioning_tells_the_hardware_and_takes_the_mn",
