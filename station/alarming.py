@@ -27,6 +27,8 @@ from station.alarm import (
     step,
     words,
 )
+from station.city import KIND as CITY
+from station.city import latest
 from station.clock import EPOCH, period_start
 from station.limits import City
 from station.model import Average, Kind, Record, Report, WrongArgument, dataclass, did_you_mean, field, replace
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from station.config import Config
     from station.periods import Periods
 
-KIND, ACKNOWLEDGED, REVISED, CITY = "alarm", "alarm_ack", "alarm_revised", "city"
+KIND, ACKNOWLEDGED, REVISED = "alarm", "alarm_ack", "alarm_revised"
 KEPT = 200  # periods of an alarm that a later version can still revise
 LOOK_BACK = timedelta(days=62)  # for the state an alarm had before the periods of today
 STALE_PERIODS, STALE_GRACE = 2, timedelta(minutes=10)
@@ -120,11 +122,10 @@ class Sources:
 
     def city(self, start: datetime) -> City | None:
         """The city's air in the hour of *start*, where anybody told."""
-        hour = period_start(Kind.HOUR, start, self.zone)
-        found = self._store.records(CITY, hour, hour + timedelta(milliseconds=1))
-        if not found:
+        found = latest(self._store, period_start(Kind.HOUR, start, self.zone))
+        if found is None:
             return None
-        body = max(found, key=lambda record: record.id).body
+        body = found.body
         return City(pm10=body["pm10"], aqi=body["aqi"], primary=tuple(body["primary"]))
 
 

@@ -22,6 +22,7 @@ import click
 from station import cli_sniff, cli_solve, i18n  # noqa: F401 - the first two add to the group bus
 from station.cli_alarms import alarms
 from station.cli_bus import bus as bus_tools
+from station.cli_city import city
 from station.cli_collector import collector
 from station.cli_decode import decode
 from station.cli_dustfall import dustfall
@@ -487,6 +488,7 @@ for command in (
     decode,
     dustfall,
     alarms,
+    city,
     marks,
     replay,
     profile,

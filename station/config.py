@@ -34,6 +34,7 @@ RULES = {
 }
 # Tables of which most configurations have none; what they are made of is loaded with the first.
 ALARM = "station.alarm:AlarmSettings"
+CITY = "station.city:CitySettings"
 LEGAL_DAYS = 1827  # raw records at least 5 years (State Council Order 820, Art. 21-26 as digested)
 
 
@@ -172,6 +173,7 @@ class Config:
     input: tuple[Any, ...] = field(default=(), metadata={"pick": _pick_kind(INPUTS)})
     output: tuple[Any, ...] = field(default=(), metadata={"pick": _pick_kind(OUTPUTS)})
     rule: tuple[Any, ...] = field(default=(), metadata={"pick": _pick_kind(RULES)})
+    city: Any = field(default=None, metadata={"pick": _only(CITY)})
     alarm: tuple[Any, ...] = field(default=(), metadata={"pick": _only(ALARM)})
 
     @property
@@ -415,6 +417,11 @@ def _cross_faults(
         from station import wiring  # only who has pins pays for it
 
         yield from wiring.faults(config, owners, names)
+    if config.city is not None:
+        from station import city
+
+        if (said := city.faults(config.city)) is not None:
+            yield Fault("city.url", said)
     if config.watched:
         from station import alarm  # only who has alarms pays for it
 

@@ -40,6 +40,7 @@ from uplink.base import Backoff, Context, Uplink, UplinkSettings
 
 if TYPE_CHECKING:
     from station.alarming import Alarms
+    from station.city import CityFeed
     from station.collecting import Collectors
     from station.linkage import Linkage
     from station.site import Site
@@ -136,6 +137,9 @@ class Engine:
         self._site = self._site_watched()
         self._register()
         self.linkage = None if pins is None else self._linkage(pins)
+        self.city = self._city_feed()
+        helpers = (self.linkage, self.city)
+        self.helpers: tuple[Linkage | CityFeed, ...] = tuple(one for one in helpers if one is not None)
 
     # -- making the parts
 
@@ -322,6 +326,14 @@ class Engine:
 
         return Alarms(self.config, self.store, self.periods, self._zone, self.keep, self.note)
 
+    def _city_feed(self) -> CityFeed | None:
+        """The thread that pulls the city's air, where there is an address to pull it from."""
+        if self.config.city is None or not self.config.city.url:
+            return None
+        from station.city import PATIENCE, CityFeed
+
+        return CityFeed(self, self.config.city, self.watchdog.heart("city", PATIENCE).beat)
+
     def _realtime_after(self, moment: datetime) -> dict[str, datetime]:
         """When each platform's next real-time data are due."""
         return {name: floor_to(moment, n) + timedelta(seconds=n) for name, n in self.realtime.items()}
@@ -372,8 +384,8 @@ class Engine:
 
     def start(self) -> None:
         """Start the threads; the station is ready when it measures, whether or not a platform is there."""
-        if self.linkage is not None:
-            self.linkage.start()
+        for helper in self.helpers:
+            helper.start()
         for poller in self.pollers:
             poller.start()
         notify("READY=1")
@@ -457,8 +469,7 @@ class Engine:
     def tick(self) -> None:
         """Do what is due; raise what a thread could not handle."""
         self._heart.beat()
-        owned = () if self.linkage is None else (self.linkage,)
-        for failed in [thread.failed for thread in (*self.pollers, *self.senders, *owned)]:
+        for failed in [thread.failed for thread in (*self.pollers, *self.senders, *self.helpers)]:
             if failed is not None:
                 raise failed
         if self.linkage is not None and self._linkage_heart.silent_seconds > LINKAGE_SECONDS:
@@ -842,16 +853,16 @@ class Engine:
         """Stop the threads and commit what they brought."""
         notify("STOPPING=1")
         self.stop.set()
-        owned = () if self.linkage is None else (self.linkage,)
-        for one in owned:
-            one.finish()  # first of all: what runs goes off
-            one.wake()
+        if self.linkage is not None:
+            self.linkage.finish()  # first of all: what runs goes off
+        for helper in self.helpers:
+            helper.wake()
         for poller in self.pollers:
             poller.wake()
         for sender in self.senders:
             sender.outbox.ring()
         deadline = self.clock.monotonic() + STOP_SECONDS
-        for thread in (*self.pollers, *self.senders, *owned):
+        for thread in (*self.pollers, *self.senders, *self.helpers):
             if thread.is_alive():
                 thread.join(timeout=max(0.1, deadline - self.clock.monotonic()))
         for poller in self.pollers:

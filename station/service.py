@@ -183,6 +183,21 @@ def verbs(engine: Engine) -> dict[str, Any]:
             return {"name": made.device, **made.body}
         return engine.alarms.states()
 
+    def city(request: Mapping[str, Any]) -> Any:
+        """Keep hours of the city's air that a person entered, committed when this returns."""
+        from station.city import by_hand
+
+        with one_entry:
+            rows, who = request.get("rows") or [], str(request.get("person") or "")
+            made = by_hand(engine.store, rows, who, engine.loaded.zone, engine.clock.now())
+            for record in made:
+                engine.keep(record, urgent=True)
+            if made:
+                engine.note("city_by_hand", urgent=True, hours=len(made), first=made[0].at, user=who)
+            if not engine.committed():
+                raise StoreError(engine.store_error or "the station did not commit in time; see station city list")
+        return {"kept": len(made)}
+
     def collector(request: Mapping[str, Any]) -> Any:
         """What the collectors say; with name, decision and by, a person's decision about one, committed first."""
         if engine.collectors is None:
@@ -222,6 +237,7 @@ def verbs(engine: Engine) -> dict[str, Any]:
 
     return {
         "alarms": alarms,
+        "city": city,
         "collector": collector,
         "dustfall": enter,
         "marks": set_mark,

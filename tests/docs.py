@@ -23,6 +23,7 @@ from drivers.stream import StreamSettings
 from station import i18n
 from station.config import (
     ALARM,
+    CITY,
     RULES,
     BusConfig,
     CollectorSettings,
@@ -51,7 +52,7 @@ LINKS = {
     "`[[uplink]]` 的键见 [uplink/hj212/README.md](uplink/hj212/README.md)。",
 }
 FILES = (*LINKS, "drivers/README.md", "hardware/README.md", "station/README.md")
-WATCHED = {"alarm": ALARM}  # tables that station/README.md documents
+WATCHED = {"alarm": ALARM, "city": CITY}  # tables that station/README.md documents
 WIRED = {"input": INPUTS, "output": OUTPUTS, "rule": RULES}  # the kinds each table may be of
 REQUIRED = {"en": "required", "zh": "必填"}
 CHINESE = {
@@ -221,7 +222,8 @@ def own_keys(driver: str, settings: type[DeviceSettings]) -> Iterator[str]:
 
 def table_keys(table: str, settings: type[Any]) -> Iterator[str]:
     """The keys of one kind of table."""
-    yield f"| key of `[[{table}]]` | default | meaning |"
+    brackets = "[city]" if table == "city" else f"[[{table}]]"
+    yield f"| key of `{brackets}` | default | meaning |"
     yield "| --- | --- | --- |"
     yield from _key_rows(fields(settings))
 

@@ -112,6 +112,7 @@ MADE = {
         "checked",
         "approved",
     ],
+    "city.": ["time", "pm10", "aqi", "primary", "source"],
     "alarms.": ["name", "point", "value", "limit", "state", "why", "since"],
     "alarm_state.": [str(state) for state in State],
     "alarm_why.": [str(cause) for cause in Cause],
