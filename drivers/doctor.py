@@ -9,6 +9,7 @@ from drivers.statistics import BUCKETS_MS
 from station.model import dataclass, field
 
 ENOUGH = 20  # requests before a share is spoken of
+SILENT = 4  # requests without any reply; who is silent is asked ever more rarely
 NOISE = 0.01  # of the replies broken: wiring
 BROKEN = 0.5  # of the replies broken: not wiring, settings
 LOST = 0.02  # of the requests unanswered while the rest is answered
@@ -41,6 +42,10 @@ ADVICE = {
     "echo": "the adapter hears itself; that is dropped and does no harm",
     "latency": "the adapter holds bytes back; that slows the line and breaks nothing",
 }
+
+
+# What another master's traffic looks like from here; it says nothing of cables and instruments.
+BY_ANOTHER_MASTER = {"flood", "duplicate", "other_unit", "termination", "branch", "bias", "late", "slow", "gap"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +97,17 @@ def summed(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 def advice(health: Health) -> list[Advice]:
     """What to do about the line, the worst first; nothing where it is sound or was hardly asked yet."""
     units = {unit: _Unit(unit, counts) for unit, counts in health.units.items()}
-    asked = [unit for unit in units.values() if unit.requests >= ENOUGH]
+    asked = [unit for unit in units.values() if unit.requests >= ENOUGH or unit.is_silent]
     found = [*_about_line(health, asked), *_about_units(health, asked)]
+    if health.foreign >= MASTERS:
+        found = [one for one in found if one.key not in BY_ANOTHER_MASTER]
     order = list(ADVICE)
     return sorted(found, key=lambda one: (order.index(one.key), one.units))
 
 
 def asked_enough(health: Health) -> bool:
     """Whether there is enough to judge by."""
-    return any(counts.get("requests", 0) >= ENOUGH for counts in health.units.values())
+    return any(_Unit(0, counts).is_silent or counts.get("requests", 0) >= ENOUGH for counts in health.units.values())
 
 
 class _Unit:
@@ -132,6 +139,11 @@ class _Unit:
         return count / of if of else 0.0
 
     @property
+    def is_silent(self) -> bool:
+        """Whether it was asked often enough to say that it does not answer."""
+        return self.requests == self.timeouts >= SILENT
+
+    @property
     def broken_share(self) -> float:
         return self.share(self.broken, self.replies)
 
@@ -153,14 +165,14 @@ def _about_line(health: Health, asked: Sequence[_Unit]) -> Iterator[Advice]:
         yield Advice("echo", (), {"echoes": echoes, "requests": requests})
     if stray / requests >= FLOOD_BYTES:
         yield Advice("flood", (), {"bytes": stray, "requests": requests})
-    elif stray / requests >= STRAY_BYTES and health.foreign < MASTERS and not sum(u["unasked"] for u in asked):
+    elif stray / requests >= STRAY_BYTES and not sum(u["unasked"] + u["late"] + u["wrong_unit"] for u in asked):
         yield Advice("bias", (), {"bytes": stray, "requests": requests})
     noisy = [unit for unit in asked if NOISE <= unit.broken_share < BROKEN]
     if len(noisy) > 1 or (noisy and len(asked) == 1):
         broken, replies = sum(u.broken for u in noisy), sum(u.replies for u in noisy)
         figures = {"broken": broken, "replies": replies, "percent": _percent(broken, replies)}
         yield Advice("termination", tuple(unit.unit_id for unit in noisy), figures)
-    if all(unit.timeouts == unit.requests for unit in asked):
+    if all(unit.is_silent for unit in asked):
         yield Advice("all_silent", tuple(unit.unit_id for unit in asked), {"requests": requests})
 
 
@@ -169,7 +181,7 @@ def _about_units(health: Health, asked: Sequence[_Unit]) -> Iterator[Advice]:
     quiet = [unit for unit in asked if unit.broken_share < NOISE]
     for unit in asked:
         here = (unit.unit_id,)
-        if unit.timeouts == unit.requests:
+        if unit.is_silent:
             if others_answer:
                 yield Advice("dead", here, {"requests": unit.requests})
             continue  # of somebody who never answered nothing else is known
