@@ -38,6 +38,9 @@ PAGE_SIZE = 1024  # measured with the whole flow: tests/bench/bench_store.py pri
 PURGE_CHUNK = 5000
 MOST_SEEN = 1024  # identities of commands kept for each platform
 LONGEST_WALK = 50_000  # messages looked through for one of a kind: more than lie between two days' reports
+LATE_HOURS = 3  # a reading stored so many hours behind its own is listed apart, so that the others have a last id
+NO_CEILING = 1 << 62
+LATEST_FEW = 8  # of a series: the newest by time is among the last few stored, late ones included
 SEQUENCE_BITS = 40  # a message's id is platform << 40 | sequence, so one platform's ids are contiguous
 
 # One statement a line of thought; integers throughout, since a reading has 30 bytes to live in.
@@ -71,6 +74,7 @@ CREATE TABLE setting(id INTEGER PRIMARY KEY, platform TEXT NOT NULL, key TEXT NO
 CREATE TABLE seen(id INTEGER PRIMARY KEY, platform TEXT NOT NULL, point TEXT NOT NULL, verb TEXT NOT NULL,
   subject TEXT NOT NULL, identity TEXT NOT NULL, issued_ms INTEGER, at_ms INTEGER NOT NULL);
 CREATE TABLE tick(hour INTEGER PRIMARY KEY, reading INTEGER NOT NULL, average INTEGER NOT NULL);
+CREATE TABLE late(at_ms INTEGER NOT NULL, reading INTEGER NOT NULL, PRIMARY KEY(at_ms, reading)) WITHOUT ROWID;
 CREATE TABLE event(id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, code TEXT NOT NULL, arguments TEXT NOT NULL);
 CREATE TABLE record(id INTEGER PRIMARY KEY, kind TEXT NOT NULL, at_ms INTEGER NOT NULL, point TEXT NOT NULL,
   device TEXT NOT NULL, body TEXT NOT NULL);
@@ -80,6 +84,10 @@ CREATE INDEX record_kind ON record(kind, at_ms);
 Query = Callable[[str, Sequence[Any]], Sequence[Any]]
 
 NOTHING_RARE: tuple[Any, ...] = (0, 0, None, None)  # of an average: parts, indicative, load, converted
+# The points that have averages, found by steps through the index: a query by kind alone would walk through all of it.
+POINTS = """(WITH RECURSIVE p(point) AS (SELECT min(point) FROM average UNION ALL
+  SELECT (SELECT min(point) FROM average WHERE point > p.point) FROM p WHERE p.point IS NOT NULL)
+  SELECT point FROM p WHERE point IS NOT NULL)"""
 READING = "INSERT INTO reading(series, at_ms, raw, value, mark) VALUES (?, ?, ?, ?, ?)"
 
 
@@ -298,18 +306,22 @@ class Store:
     def add_readings(self, readings: Iterable[Reading], series: Mapping[tuple[str, str], Series]) -> None:
         """Inside a transaction: append *readings*; *series* names each (device, parameter)."""
         ids = {key: self._series[one] for key, one in series.items()}
+        rows = [
+            (
+                ids[r.device, r.parameter],
+                to_ms(r.time),
+                r.raw,
+                None if r.value == r.raw else r.value,
+                pack_mark(r.mark, r.reason),
+            )
+            for r in readings
+        ]
+        first, hour = self.newest("reading") + 1, int(self._one("SELECT max(hour) FROM tick") or 0)
+        self._connection.executemany(READING, rows)
+        late_before = (hour - LATE_HOURS + 1) * 3_600_000
         self._connection.executemany(
-            READING,
-            [
-                (
-                    ids[r.device, r.parameter],
-                    to_ms(r.time),
-                    r.raw,
-                    None if r.value == r.raw else r.value,
-                    pack_mark(r.mark, r.reason),
-                )
-                for r in readings
-            ],
+            "INSERT INTO late(at_ms, reading) VALUES (?, ?)",
+            [(row[1], number) for number, row in enumerate(rows, first) if row[1] < late_before],
         )
 
     def add_missed(self, misses: Iterable[Miss]) -> None:
@@ -367,11 +379,26 @@ class Store:
 
     def readings(self, start: datetime, end: datetime, after_id: int = 0) -> list[Reading]:
         """Readings with start <= time < end among those with id > *after_id*, in the order stored."""
-        rows = self.query(
-            "SELECT series, at_ms, raw, value, mark FROM reading WHERE id > ? AND at_ms >= ? AND at_ms < ? ORDER BY id",
-            (after_id, to_ms(start), to_ms(end)),
-        )
-        return [self._reading(*row) for row in rows]
+        rows = self._dated("series, at_ms, raw, value, mark", start, end, after_id)
+        return [self._reading(*row[1:]) for row in rows]
+
+    def _dated(
+        self, columns: str, start: datetime, end: datetime, after_id: int, chosen: str = "", *more: Any
+    ) -> list[Any]:
+        """Id and *columns* of readings with start <= time < end and id > *after_id*, by id, where *chosen* holds.
+
+        Up to the ceiling all of them lie among their neighbours in time; behind it only those listed as late do.
+        """
+        first, last = to_ms(start), to_ms(end)
+        ceiling = self.reading_ceiling(end)
+        wanted = f"SELECT id, {columns} FROM reading WHERE at_ms >= ? AND at_ms < ? {chosen}"
+        rows = self.query(f"{wanted} AND id > ? AND id <= ? ORDER BY id", (first, last, *more, after_id, ceiling))
+        if ceiling < NO_CEILING:
+            late = "id IN (SELECT reading FROM late WHERE at_ms >= ? AND at_ms < ? AND reading > ?)"
+            rows += self.query(
+                f"{wanted} AND {late} ORDER BY id", (first, last, *more, first, last, max(after_id, ceiling))
+            )
+        return rows
 
     def readings_by_id(self, first: int, last: int) -> list[Reading]:
         """Readings first..last, both included."""
@@ -379,13 +406,15 @@ class Store:
         return [self._reading(*row) for row in rows]
 
     def last_value(self, device: str, parameter: str, before: datetime, look_back: int = 20000) -> float | None:
-        """The newest normal value of a series before a moment, among the last *look_back* readings."""
+        """The newest normal value of a series before a moment, not farther back than *look_back* readings of all."""
+        ceiling = min(self.reading_ceiling(before), self.newest("reading"))
+        floor = min(self.reading_floor(before), ceiling) - look_back
         rows = self.query(
-            "SELECT coalesce(value, raw) FROM reading WHERE id > ? AND at_ms < ? AND mark & 7 = 0"
-            " AND series IN (SELECT id FROM series WHERE device = ? AND parameter = ?) ORDER BY id DESC LIMIT 1",
-            (self.newest("reading") - look_back, to_ms(before), device, parameter),
+            "SELECT at_ms, coalesce(value, raw) FROM reading WHERE id > ? AND id <= ? AND at_ms < ? AND mark & 7 = 0"
+            " AND series IN (SELECT id FROM series WHERE device = ? AND parameter = ?) ORDER BY id DESC LIMIT ?",
+            (floor, ceiling, to_ms(before), device, parameter, LATEST_FEW),
         )
-        return rows[0][0] if rows else None
+        return max(rows, key=lambda row: row[0])[1] if rows else None
 
     def last_time(self, device: str, since: datetime) -> datetime | None:
         """The time of the newest value of *device* among what was stored after *since*."""
@@ -400,13 +429,9 @@ class Store:
         self, point: str, parameter: str, start: datetime, end: datetime, after_id: int = 0
     ) -> list[tuple[datetime, float]]:
         """Times and normal values of *parameter* at *point*, start <= time < end, of readings with id > *after_id*."""
-        rows = self.query(
-            "SELECT at_ms, coalesce(value, raw) FROM reading"
-            " WHERE id > ? AND at_ms >= ? AND at_ms < ? AND mark & 7 = 0"
-            " AND series IN (SELECT id FROM series WHERE point = ? AND parameter = ?) ORDER BY id",
-            (after_id, to_ms(start), to_ms(end), point, parameter),
-        )
-        return [(from_ms(at), value) for at, value in rows if value is not None]
+        mine = "AND mark & 7 = 0 AND series IN (SELECT id FROM series WHERE point = ? AND parameter = ?)"
+        rows = self._dated("at_ms, coalesce(value, raw)", start, end, after_id, mine, point, parameter)
+        return [(from_ms(at), value) for _, at, value in rows if value is not None]
 
     def last_reading(self, device: str, parameter: str, look_back: int = 500_000) -> Reading | None:
         """The newest normal reading of a series, among the last *look_back* of all."""
@@ -452,6 +477,12 @@ class Store:
         )
         return int(row or 0)
 
+    def reading_ceiling(self, moment: datetime) -> int:
+        """An id above which no reading is dated before *moment*, but those that `late` lists."""
+        hour = to_ms(moment) // 3_600_000 + LATE_HOURS
+        row = self._one("SELECT reading FROM tick WHERE hour >= ? ORDER BY hour LIMIT 1", (hour,))
+        return NO_CEILING if row is None else int(row)
+
     # -- averages
 
     def add_average(self, report: Report) -> None:
@@ -463,11 +494,11 @@ class Store:
 
     def averages(self, kind: Kind, start: datetime, end: datetime, point: str | None = None) -> list[Report]:
         """The newest version of each period with start <= its start < end, oldest first."""
-        chosen = "AND point = ?" if point is not None else ""
+        where = f"point IN {POINTS}" if point is None else "point = ?"
         rows = self.query(
-            f"SELECT point, start_ms, max(version), body FROM average WHERE kind = ? AND start_ms >= ? AND start_ms < ?"
-            f" {chosen} GROUP BY point, start_ms ORDER BY start_ms, point",
-            (int(kind), to_ms(start), to_ms(end), *([point] if point is not None else [])),
+            f"SELECT point, start_ms, max(version), body FROM average WHERE {where} AND kind = ?"
+            " AND start_ms >= ? AND start_ms < ? GROUP BY point, start_ms ORDER BY start_ms, point",
+            (*([] if point is None else [point]), int(kind), to_ms(start), to_ms(end)),
         )
         return [Report(kind, r[0], from_ms(r[1]), unpack_averages(r[3]), r[2]) for r in rows]
 
@@ -483,7 +514,9 @@ class Store:
 
     def oldest_period(self, kind: Kind) -> datetime | None:
         """Start of the oldest period of *kind* that is kept."""
-        at = self._one("SELECT min(start_ms) FROM average WHERE kind = ?", (int(kind),))
+        first = "(SELECT min(start_ms) FROM average WHERE point = p.point AND kind = ?)"
+        sql = f"SELECT min(first) FROM (SELECT {first} AS first FROM {POINTS} AS p)"
+        at = self._one(sql, (int(kind),))
         return None if at is None else from_ms(at)
 
     def oldest_reading(self) -> datetime | None:
@@ -647,6 +680,8 @@ class Store:
                 last, count = number, count + 1
             if last is not None:
                 db.execute(f"DELETE FROM {table} WHERE id >= ? AND id <= ? AND {column} < ?", (rows[0][0], last, limit))
+            if table == "reading":
+                db.execute("DELETE FROM late WHERE at_ms < ?", (limit,))
         return count
 
 

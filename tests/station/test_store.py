@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -244,3 +245,81 @@ def test_a_record_is_kept_as_it_was_made_and_found_by_kind_point_and_device(stor
     assert [r.body for r in store.records("exposure", START, later(121), point="yard")] == [{"jar": 4}]
     assert [r.device for r in store.records("line", START, later(61), device="dust")] == ["dust"]
     assert store.records("line", START, later(61), device="meter") == []
+
+
+def dated(at: datetime, value: float) -> Reading:
+    return reading((at - START).total_seconds(), value)
+
+
+def test_readings_are_found_by_their_time_whenever_they_were_stored(store: Store) -> None:
+    """Late by days, dated ahead of a clock that was set back, under hours noted in any order: none is overlooked."""
+    chance, given, now = random.Random(4), [], START
+    for _ in range(200):
+        now += timedelta(minutes=chance.choice((1, 20, 90, 400, -300, -2000)))
+        batch = [
+            dated(now - timedelta(hours=chance.choice((0, 0, 0, 1, 2, 3, 5, 49))), float(len(given) + n))
+            for n in range(3)
+        ]
+        given += batch
+        with store.transaction():
+            store.tick(int(now.timestamp()) // 3600)
+            store.add_readings(batch, SERIES)
+    met = 0
+    for _ in range(100):
+        start = chance.choice(given).time - timedelta(minutes=chance.choice((0, 1, 59)))
+        end = start + timedelta(minutes=chance.choice((1, 60, 1440)))
+        found = store.readings(start, end)
+        assert found == [r for r in given if start <= r.time < end]
+        met += len(found)
+        assert store.normal_values("site", "pm25", start, end) == [(r.time, r.value) for r in found]
+    assert met > 100
+
+
+def test_what_is_asked_of_an_old_hour_is_answered_from_its_own_rows(store: Store) -> None:
+    """Behind it years of readings may lie: a minute that is closed again must not walk through them."""
+    for hour in range(10):
+        at = START + timedelta(hours=hour)
+        with store.transaction():
+            store.tick(int(at.timestamp()) // 3600)
+            store.add_readings([dated(at, float(n)) for n in range(5)], SERIES)
+    assert store.reading_ceiling(START + timedelta(hours=2)) == 25
+    with store.transaction():
+        store.add_readings([dated(START, 99.0)], SERIES)
+    assert [r.value for r in store.readings(START, START + timedelta(hours=1))] == [0.0, 1.0, 2.0, 3.0, 4.0, 99.0]
+
+
+def test_a_counter_is_held_against_what_it_was_then_however_long_ago(store: Store) -> None:
+    """The last value ahead of an old moment, with 36,000 readings behind it, 24,000 of them near; and a late one."""
+    for hour in range(7):
+        at = START + timedelta(hours=hour)
+        with store.transaction():
+            store.tick(int(at.timestamp()) // 3600)
+            store.add_readings(
+                [dated(at + timedelta(seconds=n / 10), hour * 10_000.0 + n) for n in range(6000)], SERIES
+            )
+    assert store.last_value("dust", "pm25", START + timedelta(minutes=30)) == 5999.0
+    with store.transaction():
+        store.add_readings([dated(START + timedelta(hours=6, seconds=1), 1.0)], SERIES)
+    assert store.last_value("dust", "pm25", START + timedelta(hours=8)) == 65_999.0
+
+
+def test_no_question_about_averages_walks_through_all_of_them(store: Store) -> None:
+    """One of any point is found by its index; the oldest of several points is the oldest of all."""
+    made = [
+        Report(Kind.MINUTE, point, START + timedelta(minutes=n), (Average("pm25", 1.0),))
+        for n, point in enumerate(("yard", "gate", "site"))
+    ]
+    assert store.averages(Kind.MINUTE, START, START + timedelta(hours=1)) == []
+    assert store.oldest_period(Kind.MINUTE) is None
+    asked: list[str] = []
+    with store.transaction() as db:
+        for report in made:
+            store.add_average(report)
+    db.set_trace_callback(asked.append)
+    assert [r.point for r in store.averages(Kind.MINUTE, START, START + timedelta(hours=1))] == ["yard", "gate", "site"]
+    assert store.oldest_period(Kind.MINUTE) == START
+    assert store.oldest_period(Kind.HOUR) is None
+    db.set_trace_callback(None)
+    plans = [row[3] for sql in asked for row in store.query(f"EXPLAIN QUERY PLAN {sql}")]
+    assert [plan for plan in plans if plan.startswith("SCAN average")] == []
+    assert any(plan.startswith("SEARCH average") for plan in plans)
