@@ -83,7 +83,7 @@ class ModbusDevice:
     def __init__(
         self, settings: ModbusSettings, bus: Bus, folders: Sequence[Path], now: Callable[[], datetime]
     ) -> None:
-        profile = load(settings.profile, folders).chosen(settings.variant)
+        profile = load(settings.profile, folders, frames=False).chosen(settings.variant)
         _usable(settings, profile)
         self._begin(settings, profile, bus, now)
         self._clean_seconds = 60 * (settings.clean_minutes or 0)

@@ -336,25 +336,29 @@ class Sized(Protocol):
     def reply_bytes(self) -> int: ...
 
 
-def load(name: str, folders: Sequence[Path] = ()) -> Profile:
-    """The profile *name*, from the first of *folders* that has it, else the one that ships."""
+def load(name: str, folders: Sequence[Path] = (), *, frames: bool = True) -> Profile:
+    """The profile *name*, from the first of *folders* that has it, else the one that ships.
+
+    Without *frames* the example frames of one that ships are left out: they are a third of its text, they come last,
+    and only tests and tools look at them.
+    """
     searched = [*folders, SHIPPED]
     for folder in searched:
         path = folder / f"{name}.toml"
         if Path(name).name == name and os.path.isfile(path):  # noqa: PTH113 (is_file raises: name too long)
-            return read(path)
+            return read(path, frames=frames or folder is not SHIPPED)
     known = {p.stem for folder in searched for p in folder.glob("*.toml")}
     places = ", ".join(str(folder) for folder in searched)
     raise ProfileError(f"no profile {name!r}{did_you_mean(name, sorted(known))} (searched {places})")
 
 
-def read(path: Path) -> Profile:
-    """The profile in the file at *path*."""
+def read(path: Path, *, frames: bool = True) -> Profile:
+    """The profile in the file at *path*, without its example *frames* if they are not wanted."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ProfileError(f"{path}: cannot be read: {error}") from error
-    return parse(text, path.stem, str(path))
+    return parse(text if frames else text.partition("\n[[frame]]")[0], path.stem, str(path))
 
 
 def parse(text: str, name: str, source: str = "") -> Profile:

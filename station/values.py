@@ -2,7 +2,7 @@
 
 The standard decorator writes and compiles up to nine methods for a class, 0.7 ms each class on Python 3.11, and
 loads `inspect` for it; a station needs some fifty classes before it is ready.  Here the methods are shared, and
-__init__, which is worth compiling, is compiled when the first instance is made.
+__init__, which is worth compiling, is compiled for classes that have more than a few instances.
 
 `station.model` hands these out under the standard's names; a type checker is shown the standard's own.
 What is left out: order, unsafe_hash, weakref_slot, InitVar, and classes without slots.  Annotations are texts
@@ -27,6 +27,7 @@ class _Missing:
 
 
 MISSING: Any = _Missing()
+UNCOMPILED = 3  # instances of a class that are filled field by field
 FIELDS = "__station_fields__"  # not the standard's name: its functions would take ours for theirs
 
 
@@ -139,14 +140,52 @@ def _set_state(self: Any, state: list[Any]) -> None:
 
 
 def _init_on_demand(cls: Any, every: tuple[Field, ...], frozen: bool) -> Callable[..., None]:
-    """An __init__ that puts the compiled one in its place when it is first called."""
+    """An __init__ that fills the first instances field by field, then puts a compiled one in its place.
+
+    A class of settings has one instance or two, and compiling costs as much as twenty.
+    """
+    made = 0
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        nonlocal made
+        made += 1
+        if made <= UNCOMPILED and _filled(self, every, args, kwargs):
+            return
         if cls.__init__ is __init__:
             cls.__init__ = _compiled_init(cls, every, frozen)
         cls.__init__(self, *args, **kwargs)
 
     return __init__
+
+
+def _filled(self: Any, every: tuple[Field, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Set the fields as the compiled __init__ would; false, with nothing set, where that one would object."""
+    names = [one.name for one in every if one.init and not one.kw_only]
+    given = {**dict(zip(names, args, strict=False)), **kwargs}
+    if len(args) > len(names) or len(given) < len(args) + len(kwargs):
+        return False
+    values: list[tuple[str, Any]] = []
+    for one in every:
+        if one.init and one.name in given:
+            value = given.pop(one.name)
+            if value is MISSING:
+                return False
+        elif one.default_factory is not MISSING:
+            value = one.default_factory()
+        elif one.default is not MISSING:
+            value = one.default
+        elif one.init:
+            return False
+        else:
+            continue  # __post_init__ sets it
+        values.append((one.name, value))
+    if given:
+        return False
+    for name, value in values:
+        object.__setattr__(self, name, value)
+    if hasattr(self, "__post_init__"):
+        self.__post_init__()
+    return True
 
 
 def _compiled_init(cls: Any, every: tuple[Field, ...], frozen: bool) -> Callable[..., None]:

@@ -4,14 +4,15 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from drivers.base import ProfileError
 from drivers.line import Line
-from drivers.profile import SHIPPED, load, parse
+from drivers.profile import SHIPPED, load, parse, read
 from drivers.registers import Register
-from station.model import Mark
+from station.model import Mark, replace
 from station.parameters import catalogue
 from tests.drivers.fakes import THERMOMETER, thermometer
 
@@ -239,3 +240,12 @@ def test_a_shipped_profile_of_one_source_or_of_memory_is_a_template(name):
 def test_only_a_step_of_a_poll_may_be_optional():
     row = "[[action]]\nverb = 'clean'\n[[action.step]]\ndo = 'read'\naddress = 1\noptional = true\n"
     assert faults(THERMOMETER + row) == ["action[0].step[0].optional: only a step of a poll may be"]
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.toml")), ids=lambda path: path.stem)
+def test_the_frames_of_a_profile_that_ships_come_last(path: Path) -> None:
+    """So that a start can leave them out, and nothing else."""
+    whole, short = read(path), load(path.stem, frames=False)
+    assert whole.frames
+    assert short.frames == ()
+    assert repr(replace(whole, frames=())) == repr(short)  # "nan" as a no-value word equals nothing
