@@ -363,6 +363,7 @@ class Bus:
             self.close()
             raise
         except (OSError, termios.error) as error:
+            self._owe(unit_id, request, timeout)
             raise self._lost(error) from error
         return payload
 

@@ -704,3 +704,24 @@ def test_an_exception_that_may_be_an_older_requests_leaves_the_reply_to_this_one
         got = b"\0\7"
     assert got == b"\0\7"
     assert bus.statistics[3].late == 1
+
+
+def test_a_reply_that_was_due_when_the_port_was_lost_is_not_the_first_value_after_it():
+    profile = parse(fakes.THERMOMETER.replace("gap_ms = 0", "gap_ms = 0\nbridge_gaps = false"), "replugged")
+    lost = FakePort(FakeTime(), lambda sent: [])
+    back = FakePort(lost.time, lambda sent: [(0.4, frame(3, 4, 2, 0, 7))])
+    back.put(frame(3, 4, 2, 0, 9), 0.3)
+    ports = [lost, back]
+
+    def unplugged(size: int = 1) -> bytes:
+        raise OSError(errno.EIO, "unplugged")
+
+    lost.read = unplugged
+    bus = Bus(fakes.settings(gap_ms=0), lambda _: ports.pop(0), lost.time.monotonic, lost.time.sleep)
+    with pytest.raises(PortLost):
+        bus.read(3, Request("input", 9, 1, ()), profile)
+    try:
+        got = bus.read(3, Request("input", 7, 1, ()), profile)
+    except DriverError:
+        got = b"\0\7"
+    assert got == b"\0\7"
