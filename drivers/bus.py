@@ -213,7 +213,10 @@ class Bus:
 
     def sleep(self, seconds: float) -> None:
         """Let *seconds* pass; nobody else speaks on the line meanwhile."""
-        self._sleep(seconds)
+        end = self.monotonic() + seconds
+        while (left := end - self.monotonic()) > 0:
+            self.beat()
+            self._sleep(min(left, LONGEST_QUIET))
 
     def excuse(self, unit_id: int) -> None:
         """The last time-out of *unit_id* was none: it slept, and the first request of such an instrument is lost."""

@@ -31,10 +31,10 @@ from station.model import Mark, Reason, Sample, dataclass, did_you_mean, field, 
 log = logging.getLogger(__name__)
 
 SILENT_POLLS = 2  # one reply may get lost; an instrument that was switched off misses the second try too
-LONGEST_NAP = 0.5  # seconds a read keeps the line for a wait; a longer one is left to the other instruments
+LONGEST_NAP = 0.5  # seconds a read keeps the line for its waits; longer ones are left to the other instruments
 LAST_MODBUS_ID = 247
 LONGEST_WIPER_MINUTES = 1440  # a probe set to wipe less often was told to leave it to the station
-STALE_SECONDS = 60.0  # reads so old do not enter a mean with new ones
+STALE_SECONDS = 60.0  # reads so old do not enter a mean with new ones, nor is a measurement so overdue gone on with
 
 T = TypeVar("T")
 Cycle = Generator[float, None, list[Sample]]  # yields the seconds it waits, returns what it read
@@ -139,13 +139,17 @@ class ModbusDevice:
         self.held = tuple(p for p in self.parameters if self._held_until.get(p, 0.0) > now)
         if len(self.held) == len(self.parameters):
             return []
+        if self._pending_at is not None and now > self._pending_at + STALE_SECONDS:
+            self._cycle = None  # the line was lost meanwhile
         cycle, self._cycle, self._pending_at = self._cycle or self._poll(), None, None
+        napped = 0.0
         while True:
             try:
                 pause = next(cycle)
             except StopIteration as done:
                 return self._averaged(done.value)
-            if pause > LONGEST_NAP:
+            napped += pause
+            if napped > LONGEST_NAP:
                 self._cycle, self._pending_at = cycle, self._bus.monotonic() + pause
                 return []
             self._bus.sleep(pause)

@@ -725,3 +725,14 @@ def test_a_reply_that_was_due_when_the_port_was_lost_is_not_the_first_value_afte
     except DriverError:
         got = b"\0\7"
     assert got == b"\0\7"
+
+
+def test_a_wait_within_an_action_shows_the_thread_alive():
+    bus, port = line((0.02, REPLY))
+    shown: list[float] = []
+    bus.beat = lambda: shown.append(port.time.now)
+    began = port.time.now
+    bus.sleep(60.0)
+    assert port.time.now - began == pytest.approx(60)
+    moments = [began, *shown, port.time.now]
+    assert max(b - a for a, b in itertools.pairwise(moments)) <= 30

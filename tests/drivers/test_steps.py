@@ -320,6 +320,25 @@ def test_a_state_that_does_not_come_in_time_is_said_and_the_instrument_is_stoppe
     assert bus.sent[-1][-1] == 4
 
 
+def test_a_state_that_is_asked_for_often_does_not_keep_the_line_from_the_others(monkeypatch):
+    """However short the pauses, a read gives the line back after half a second of them."""
+    often = PARTICLES.replace("every_seconds = 1\n", "every_seconds = 0.5\n").replace("seconds = 5\n", "seconds = 3600\n")
+    device, bus = rig(often.replace("example = 2500", "example = 600000"), monkeypatch)
+    began = bus.time.now
+    assert device.read() == []
+    assert bus.time.now - began <= 0.5
+    assert device.pending_seconds == 0.5
+
+
+def test_a_measurement_that_was_begun_before_the_line_was_lost_for_long_is_begun_anew(monkeypatch):
+    device, bus = rig(PARTICLES, monkeypatch)
+    assert device.read() == []
+    bus.time.now += 7200  # the port is gone, and comes back
+    bus.sent.clear()
+    assert [s.value for s in until_values(device, bus)] == [41]
+    assert [body[-1] for body in bus.sent] == [2, 4]
+
+
 LOCKED = """
 title = "load cell"
 baudrate = 9600
