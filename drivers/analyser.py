@@ -127,7 +127,9 @@ class Analyser(ModbusDevice):
         )
         self._last: datetime | None = None  # what the result delivered last is dated to
         self._began: datetime | None = None  # when the station had it begin last
-        self._was_ready, self._was_odd = False, b""
+        # A flag that stands at the start says nothing: its result is of a time nobody knows, or delivered already.
+        self._was_ready, self._was_odd = True, b""
+        self._looked_at: object = None  # the time of the result that was judged last, as it stands there
         self._told = bus.monotonic()  # when there was a sample last
         self._start_at = bus.monotonic()
 
@@ -137,13 +139,16 @@ class Analyser(ModbusDevice):
 
     def read(self) -> list[Sample]:
         """A result that is new, or the mark of why none can come; nothing at most polls."""
-        found: Found = {}
-        for request in self._requests:
-            found |= raws_in(request, self._asked(request))
-        raw = {name: found[id(place)] for name, place in self._beside.items()}
+        found, raw = self._look()
         self._heard(None)
         self._see(raw)
         self._begin_a_cycle()
+        if len(self._requests) > 1 and self._is_new(raw):
+            # It may have come between two reads, its time in the later one: by now its value is there as well.
+            time = raw.get("result_time")
+            found, raw = self._look()
+            if raw.get("result_time") != time:
+                return []
         samples = self._result(found, raw) or self._excuse()
         if samples:
             self._told = self._bus.monotonic()
@@ -151,11 +156,8 @@ class Analyser(ModbusDevice):
 
     def act(self, verb: str, arguments: Mapping[str, str]) -> Mapping[str, str]:
         """Do *verb*; an analyser at work is not told to do something else."""
-        found: Found = {}
         if "state" in self._beside:
-            for request in self._requests:
-                found |= raws_in(request, self._asked(request))
-            self._see({name: found[id(place)] for name, place in self._beside.items()})
+            self._see(self._look()[1])
             if self.state not in FREE:
                 raise DeviceBusy(f"{self.name}: is {self.state}, and takes no command")
         done = super().act(verb, arguments)
@@ -164,6 +166,21 @@ class Analyser(ModbusDevice):
         return done
 
     # -- what it says
+
+    def _look(self) -> tuple[Found, dict[str, int]]:
+        """All its registers, and those beside the results by their name in PLACES."""
+        found: Found = {}
+        for request in self._requests:
+            found |= raws_in(request, self._asked(request))
+        return found, {name: found[id(place)] for name, place in self._beside.items()}
+
+    def _is_ready(self, raw: Mapping[str, int]) -> bool:
+        return "ready" not in raw or raw["ready"] & self._keys.ready_mask == self._keys.ready_value
+
+    def _is_new(self, raw: Mapping[str, int]) -> bool:
+        """Whether there may be a result that was not judged yet."""
+        new = raw["result_time"] != self._looked_at if "result_time" in raw else not self._was_ready
+        return self._is_ready(raw) and new
 
     def _see(self, raw: Mapping[str, int]) -> None:
         """Keep its state and alarms in words, and log them when they change."""
@@ -179,11 +196,11 @@ class Analyser(ModbusDevice):
 
     def _result(self, found: Found, raw: Mapping[str, int]) -> list[Sample]:
         """The samples of a result that was not delivered yet, dated to its sampling."""
-        ready = "ready" not in raw or raw["ready"] & self._keys.ready_mask == self._keys.ready_value
-        fresh = ready and not (self._was_ready and "result_time" not in raw)
-        self._was_ready = ready
+        ready, dated = self._is_ready(raw), "result_time" in raw
+        fresh = ready and (dated or not self._was_ready)
+        self._was_ready, self._looked_at = ready, raw.get("result_time")
         time = self._sampled(raw) if fresh else None
-        if time is None or (self._last is not None and time <= self._last):
+        if time is None or (dated and self._last is not None and time <= self._last):
             return []
         self._last = time
         samples, _ = judged(self._registers(), found, time)

@@ -417,7 +417,6 @@ class Bus:
             statistics.crc_errors += 1
         return BadReply(f"{where}: {frame.hex(' ').upper()} is not the reply to {request.text}")
 
-
     def _owe(self, unit_id: int, request: Request | Write | Raw, timeout: float) -> None:
         """Remember that the reply to *request* may still come, and keep the line quiet as long as it is likely to."""
         assert self._wire is not None

@@ -113,6 +113,41 @@ def test_a_flag_alone_tells_a_new_result_which_is_dated_to_the_command_that_bega
     assert [(s.time - NOON).total_seconds() // 60 for _, s in found] == [0, 60]
 
 
+def test_a_flag_that_stands_already_at_a_start_tells_no_new_result():
+    """Nobody knows when that result was had, and the run before may have delivered it."""
+    rig = Rig(keys(result_time=None, ready=PlaceSettings(address=3), start_minutes=60.0))
+    (_, first), *_ = rig.poll(50)
+    again = rig.driver()
+    again.resume(first.time)
+    again._start_at = rig.time.now + 70 * MINUTE
+    assert again.read() == []
+    assert again.read() == []
+
+
+def test_a_result_that_comes_between_two_reads_is_not_taken_for_the_one_before():
+    """Time and value stand in two tables, and so in two reads: the new time must not bring the old value."""
+    rig = Rig(
+        keys(
+            results={"ammonia_nitrogen": PlaceSettings(address=10, type="f32", order="CDAB", range=(0.0, 50.0))},
+            result_time=PlaceSettings(address=20, table="input", type="time_words"),
+        )
+    )
+    rig.poll(46)
+    rig.unit.values = {"ammonia_nitrogen": 7.5}
+
+    def answer(request: bytes) -> list[tuple[float, bytes]]:
+        """A result that is due within the minute is there between the two reads of a poll."""
+        if request[1] == 4 and rig.unit._errand is not None:
+            _, since, lasts = rig.unit._errand
+            if 0 < since + lasts - rig.time.now / MINUTE < 1:
+                rig.time.now = (since + lasts) * MINUTE + 0.001
+        return rig.answer(request)
+
+    rig.port.answer = answer
+    found = [sample for _, sample in rig.poll(70)]
+    assert [s.value for s in found] == [7.5]
+
+
 def test_a_time_that_is_none_dates_nothing(caplog):
     rig = Rig()
     rig.poll(45)

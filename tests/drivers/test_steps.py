@@ -322,8 +322,10 @@ def test_a_state_that_does_not_come_in_time_is_said_and_the_instrument_is_stoppe
 
 def test_a_state_that_is_asked_for_often_does_not_keep_the_line_from_the_others(monkeypatch):
     """However short the pauses, a read gives the line back after half a second of them."""
-    often = PARTICLES.replace("every_seconds = 1\n", "every_seconds = 0.5\n").replace("seconds = 5\n", "seconds = 3600\n")
-    device, bus = rig(often.replace("example = 2500", "example = 600000"), monkeypatch)
+    often = PARTICLES.replace("every_seconds = 1\n", "every_seconds = 0.5\n")
+    for before, after in (("seconds = 5\n", "seconds = 3600\n"), ("example = 2500", "example = 600000")):
+        often = often.replace(before, after)
+    device, bus = rig(often, monkeypatch)
     began = bus.time.now
     assert device.read() == []
     assert bus.time.now - began <= 0.5
