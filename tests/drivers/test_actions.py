@@ -47,7 +47,7 @@ def rig(
 
     port = FakePort(time, answer)
     bus: Bus = bus_with(port, time)
-    monkeypatch.setattr("drivers.modbus.load", lambda name, folders: profile)
+    monkeypatch.setattr("drivers.modbus.load", lambda name, folders, **_: profile)
     settings = ModbusSettings(name="probe", point="p", profile=profile.name, unit_id=profile.unit_id)
     return ModbusDevice(settings, bus, (), lambda: NOON), port, unit
 

@@ -36,7 +36,7 @@ def rig(
 ) -> tuple[ModbusDevice, DirectBus]:
     """The profile *text* as an emulated unit on a bus without a line, both with one clock that only sleeping moves."""
     profile = change(parse(text, "mine"))
-    monkeypatch.setattr("drivers.modbus.load", lambda name, folders: profile)
+    monkeypatch.setattr("drivers.modbus.load", lambda name, folders, **_: profile)
     bus = DirectBus(EmulatedUnit(profile, 1))
     bus.unit._monotonic = bus.time.monotonic
     settings = ModbusSettings(name="it", point="p", profile="mine", unit_id=1, **keys)
@@ -465,7 +465,7 @@ def test_an_instrument_that_stays_silent_is_woken_once_and_then_missed(monkeypat
 
 def test_a_lost_first_request_is_no_time_out_of_the_unit(monkeypatch):
     profile = parse(SLEEPER, "mine")
-    monkeypatch.setattr("drivers.modbus.load", lambda name, folders: profile)
+    monkeypatch.setattr("drivers.modbus.load", lambda name, folders, **_: profile)
     time = FakeTime()
     unit = EmulatedUnit(profile, monotonic=time.monotonic)
 
@@ -611,7 +611,7 @@ def test_a_raw_reply_with_a_wrong_crc_is_refused():
 def test_an_emulated_line_serves_codes_of_the_makers_own(text, monkeypatch):
     """The whole way: action, raw exchange, pseudo-terminal, emulated unit."""
     profile: Profile = parse(text, "mine")
-    monkeypatch.setattr("drivers.modbus.load", lambda name, folders: profile)
+    monkeypatch.setattr("drivers.modbus.load", lambda name, folders, **_: profile)
     unit = EmulatedUnit(profile)
     with EmulatedBus(115200, 10, [unit], pace=False) as line:
         bus = Bus(BusSettings(name="b", port=line.path, baudrate=115200, gap_ms=0))
@@ -691,7 +691,7 @@ def test_a_template_wants_to_be_confirmed(monkeypatch):
 
 def test_an_address_above_247_is_only_that_of_all_instruments_of_a_kind(monkeypatch):
     profile = parse("general_address = 250\n" + THERMOMETER, "mine")
-    monkeypatch.setattr("drivers.modbus.load", lambda name, folders: profile)
+    monkeypatch.setattr("drivers.modbus.load", lambda name, folders, **_: profile)
     bus = DirectBus(EmulatedUnit(profile, 250))
     settings = ModbusSettings(name="it", point="p", profile="mine", unit_id=250)
     assert len(ModbusDevice(settings, bus, (), lambda: NOON).read()) == 2
