@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -52,6 +53,8 @@ class Value:
     unit: str = ""
     mark: str = Mark.N.name
     reason: str = ""
+    width: int = 1  # registers it takes
+    raw: float | None = None  # the number that stands there
 
     def as_dict(self) -> dict[str, Any]:
         """The value for programs."""
@@ -100,22 +103,27 @@ def meaning(
     faults = tuple(_frame_faults(request, response, unit_id, high_first=profile.crc_high_first))
     if faults:
         return Meaning(faults)
-    layouts = _layouts(profile, variant)
-    likely = [(name, chosen) for name, chosen, conditions in layouts if _may_be(conditions, request, response)]
-    likely = likely or [(name, chosen) for name, chosen, _ in layouts]
-    found = {name: _content(chosen, request, response, time) for name, chosen in likely}
+    if variant is not None or profile.default_variant is not None or not profile.variants:
+        found = _content(profile.chosen(variant), request, response, time)
+        if found.ok or variant is not None or not profile.variants:
+            return found
+    return _unnamed(profile, request, response, time)
+
+
+def _unnamed(profile: Profile, request: bytes, response: bytes, time: datetime) -> Meaning:
+    """What *response* says where nobody named a variant of *profile*, or its default one does not know it."""
+    likely = [one for one in profile.variants if _may_be(one.conditions, request, response)] or profile.variants
+    found = {one.name: _content(profile.chosen(one.name), request, response, time) for one in likely}
     fitting = {name: one for name, one in found.items() if one.ok} or found
     fitting = {name: one for name, one in fitting.items() if not _doubtful(one)} or fitting
     if len(fitting) == 1 or not all(one.ok for one in fitting.values()):
         return next(iter(fitting.values()))
-    return _agreed(fitting, int.from_bytes(request[2:4], "big"), response[3:-2])
+    return _agreed(fitting, int.from_bytes(request[2:4], "big"), _registers(request, response))
 
 
-def _layouts(profile: Profile, variant: str | None) -> list[tuple[str, Profile, tuple[Condition, ...]]]:
-    """The layouts in question, each with what its registers read when it is the right one."""
-    if variant is not None or profile.default_variant is not None or not profile.variants:
-        return [(variant or "", profile.chosen(variant), ())]
-    return [(one.name, profile.chosen(one.name), one.conditions) for one in profile.variants]
+def _registers(request: bytes, response: bytes) -> bytes:
+    """The register bytes of an exchange: what a write sent, what a read brought."""
+    return {6: request[4:6], 16: request[7:-2]}.get(request[1], response[3:-2])
 
 
 def _may_be(conditions: Sequence[Condition], request: bytes, response: bytes) -> bool:
@@ -134,14 +142,26 @@ def _may_be(conditions: Sequence[Condition], request: bytes, response: bytes) ->
 def _agreed(found: Mapping[str, Meaning], first: int, data: bytes) -> Meaning:
     """What the layouts in *found* have in common, and the bare registers where they differ."""
     claims: dict[str | int, set[Value]] = {}
+    names: dict[int, set[str | None]] = {}
     for value in (value for one in found.values() for value in one.values):
         claims.setdefault(value.parameter or value.register, set()).add(value)
-    agreed = [next(iter(values)) for values in claims.values() if len(values) == 1]
-    disputed = {value.register for values in claims.values() if len(values) > 1 for value in values}
-    words = struct.unpack(f">{len(data) // 2}H", data[: len(data) // 2 * 2])
-    bare = [Value(None, at, words[at - first], mark="") for at in disputed if 0 <= at - first < len(words)]
+        names.setdefault(value.register, set()).add(value.parameter)
+    disputed = {v for values in claims.values() if len(values) > 1 for v in values}
+    disputed |= {v for values in claims.values() for v in values if len(names[v.register]) > 1}
+    agreed = [v for values in claims.values() for v in values if v not in disputed]
+    bare = [one for value in disputed for one in _undecided(value, disputed, first, data)]
+    bare = list({one.register: one for one in bare}.values())
     values = tuple(sorted([*agreed, *bare], key=lambda value: value.register))
     return Meaning((), values, tuple(found) if bare else ())
+
+
+def _undecided(value: Value, disputed: set[Value], first: int, data: bytes) -> list[Value]:
+    """The register of *value* as the number all layouts see there, or word by word where they see different ones."""
+    numbers = {(other.raw, other.width) for other in disputed if other.register == value.register}
+    if len(numbers) == 1 and value.raw is not None:
+        return [Value(None, value.register, value.raw, mark="", width=value.width)]
+    at = 2 * (value.register - first)
+    return list(_bare(value.register, data[max(0, at) : at + 2 * value.width]))
 
 
 def _doubtful(one: Meaning) -> bool:
@@ -204,8 +224,7 @@ def _content(profile: Profile, request: bytes, response: bytes, time: datetime) 
     if function in TABLE:
         return _read(profile, TABLE[function], address, response[3:-2], time)
     if function in (6, 16):
-        data = request[4:6] if function == 6 else request[7:-2]
-        return Meaning((), _read(profile, "holding", address, data, time).values)
+        return Meaning((), _read(profile, "holding", address, _registers(request, response), time).values)
     return Meaning((Fault("function-not-in-profile", {"function": function}),))
 
 
@@ -255,13 +274,18 @@ def _values(profile: Profile, request: Request, data: bytes, time: datetime) -> 
     for place in request.places:
         raw = found[id(place)]
         if isinstance(place, Register) and not place.is_number:
-            yield Value(place.parameter, place.address, _text(place, raw), place.unit)
+            yield Value(place.parameter, place.address, _text(place, raw), place.unit, width=place.width)
         elif isinstance(place, Register) and place.parameter in missing:
-            yield Value(place.parameter, place.address, None, place.unit, Mark.D.name, Reason.NO_VALUE.name)
+            yield Value(
+                place.parameter, place.address, None, place.unit, Mark.D.name, Reason.NO_VALUE.name, place.width
+            )
         elif isinstance(place, Register) and place.parameter in samples:
             sample = samples[place.parameter]
             reason = sample.reason.name if sample.reason else ""
-            yield Value(place.parameter, place.address, sample.value, place.unit, sample.mark.name, reason)
+            mark = sample.mark.name
+            number = place.number(raw)
+            sure = number if math.isfinite(number) else None
+            yield Value(place.parameter, place.address, sample.value, place.unit, mark, reason, place.width, sure)
         elif place.address not in said:  # a value without what it is computed with, a status, a word for steps
             said.add(place.address)
             yield _word(place, raw, [one for one in conditions if one.address == place.address])

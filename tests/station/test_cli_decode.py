@@ -431,3 +431,63 @@ def test_an_instruments_answer_means_what_the_driver_takes_it_for(path: Path) ->
             assert {k: v for k, v in said.items() if k not in absent} == {
                 k: v for k, v in taken.items() if k not in absent
             }
+
+
+LAYOUTS = """
+title = "several"
+baudrate = 9600
+unit_id = 1
+default_variant = "level"
+[[register]]
+parameter = "water_temperature"
+table = "holding"
+address = 2
+type = "i16"
+scale = 0.1
+unit = "°C"
+example = 20.0
+[[variant]]
+name = "level"
+[[variant.register]]
+parameter = "water_level"
+table = "holding"
+address = 8
+type = "f32"
+unit = "m"
+example = 1.5
+[[variant]]
+name = "old"
+[[variant.register]]
+parameter = "water_level"
+table = "holding"
+address = 0
+type = "f32"
+unit = "m"
+example = 1.5
+[[variant]]
+name = "pressure"
+[[variant.register]]
+parameter = "air_pressure"
+table = "holding"
+address = 0
+type = "f32"
+unit = "kPa"
+example = 101.3
+"""
+
+
+def test_what_the_default_layout_does_not_know_another_may() -> None:
+    """Two layouts take the same number for different things: it stays bare, what they share does not."""
+    profile = parse(LAYOUTS, "several")
+    request = sealed(bytes.fromhex("01 03 00 00 00 02"))
+    found = meaning(profile, request, sealed(bytes.fromhex("01 03 04 3F C0 00 00")), NOW)
+    assert [(value.register, value.value, value.mark) for value in found.values] == [(0, 1.5, "")]
+    assert found.layouts == ("old", "pressure")
+    request = sealed(bytes.fromhex("01 03 00 00 00 03"))
+    found = meaning(profile, request, sealed(bytes.fromhex("01 03 06 3F C0 00 00 00 C8")), NOW)
+    assert [(value.parameter, value.value) for value in found.values] == [("water_temperature", 20.0)]  # the default's
+    named = meaning(profile, request, sealed(bytes.fromhex("01 03 06 3F C0 00 00 00 C8")), NOW, variant="old")
+    assert [(value.parameter, value.value) for value in named.values] == [
+        ("water_level", 1.5),
+        ("water_temperature", 20.0),
+    ]
