@@ -290,6 +290,12 @@ def offset_of(settings: AlarmSettings) -> bool:
     )
 
 
+def counts_of(settings: AlarmSettings) -> bool:
+    """Whether a day may have some exceedances."""
+    rows = [row for row in limits() if row.standard == settings.standard and row.parameter == settings.parameter]
+    return bool(settings.allowed_per_day) or any(row.per_day for row in rows)
+
+
 # -- the largest mean over eight hours
 
 
@@ -337,7 +343,7 @@ def faults(config: Config, owners: Mapping[tuple[str, str], str]) -> Iterator[Fa
             hint = did_you_mean(one.parameter, catalogue())
             yield Fault(f"{place}.parameter", f'"{one.parameter}" is not in the catalogue{hint}')
         else:
-            yield from _unmeasured(f"{place}.parameter", one.point, one.parameter, owners)
+            yield from unmeasured(f"{place}.parameter", one.point, one.parameter, owners)
         yield from _limit_faults(place, one)
         yield from _level_faults(place, one)
 
@@ -359,7 +365,8 @@ _MADE_OF = {  # what is derived, and from what
 }
 
 
-def _unmeasured(place: str, point: str, parameter: str, owners: Mapping[tuple[str, str], str]) -> Iterator[Fault]:
+def unmeasured(place: str, point: str, parameter: str, owners: Mapping[tuple[str, str], str]) -> Iterator[Fault]:
+    """A fault where nothing measures *parameter* at *point*, nor what it is made of."""
     here = [known for where, known in owners if where == point]
     if not {parameter, *_MADE_OF.get(parameter, ())} & set(here):
         yield Fault(place, f'nothing measures {parameter} at point "{point}"{did_you_mean(parameter, here)}')

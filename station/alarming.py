@@ -20,6 +20,7 @@ from station.alarm import (
     Seen,
     Standing,
     State,
+    counts_of,
     daily_max_8h,
     limits_on,
     needs_temperature,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 KIND, ACKNOWLEDGED, REVISED = "alarm", "alarm_ack", "alarm_revised"
 KEPT = 200  # periods of an alarm that a later version can still revise
 LOOK_BACK = timedelta(days=62)  # for the state an alarm had before the periods of today
+QUARTER = timedelta(minutes=15)
 STALE_PERIODS, STALE_GRACE = 2, timedelta(minutes=10)
 CODES = {
     State.NORMAL: "alarm_over",
@@ -66,6 +68,8 @@ class Rule(Protocol):
     length: timedelta
     reach: timedelta  # how long after a report its periods still look at it
     look_back: int  # periods that a start has to look at again
+    period: str  # by which name sources know it
+    terms: Mapping[str, Any]  # what else events and screens say of it
 
     def seen(self, sources: Sources, start: datetime) -> Seen:
         """What the period from *start* on comes to."""
@@ -138,6 +142,9 @@ class LimitRule:
         self.settings = settings
         self.name, self.point, self.parameter = settings.name, settings.point, settings.parameter
         self.points: Sequence[str] = (settings.point,)
+        self.period = settings.period
+        self.terms: Mapping[str, Any] = {}
+        self.counts = counts_of(settings)
         self.kind, self.length = KIND_OF.get(settings.period, Kind.HOUR), LENGTHS[settings.period]
         self.eight = settings.period == "8h-max"
         self.reach = timedelta(days=1) if self.eight else timedelta(0)
@@ -230,9 +237,11 @@ class Alarms:
         self._proposed: dict[str, Watch] = {}
 
     def _restored(self, rule: Rule, told: Told, upto: datetime) -> Watch:
-        """*rule* as the stored periods leave it: those of the day, for its counts, or as many as it looks back."""
+        """*rule* as the stored periods leave it: those of the day, or, where these are many, as many as it needs."""
         following = self._aligned(rule, upto)
-        first = min(period_start(Kind.DAY, following, self._zone), following - rule.look_back * rule.length)
+        first = following - rule.look_back * rule.length
+        if rule.length >= QUARTER or getattr(rule, "counts", False):
+            first = min(first, period_start(Kind.DAY, following, self._zone))
         first = max(first, following - KEPT * rule.length)
         before = self._store.records(KIND, first - LOOK_BACK, first, device=rule.name)
         level = State(before[-1].body["level"]) if before else State.NORMAL
@@ -280,7 +289,7 @@ class Alarms:
         rule, start = watch.rule, watch.following
         start = max(start, self._aligned(rule, upto) - KEPT * rule.length)
         while start + rule.length <= upto:
-            if any(self._sources.report(point, _period(rule), start) for point in rule.points):
+            if any(self._sources.report(point, rule.period, start) for point in rule.points):
                 watch = watch.with_next(rule.seen(self._sources, start))
             start += rule.length
         return replace(watch, following=start)
@@ -380,12 +389,13 @@ class Alarms:
 
 def rules(config: Config) -> list[Rule]:
     """Everything *config* has watched."""
-    return [LimitRule(one) for one in config.alarm]
+    found: list[Rule] = [LimitRule(one) for one in config.alarm]
+    if config.pair or config.dry_flow:
+        from station.working import DryFlowRule, PairRule  # only who watches working conditions pays for it
 
-
-def _period(rule: Rule) -> str:
-    """By which name sources know the periods of *rule*."""
-    return next(name for name, length in LENGTHS.items() if length == rule.length)
+        found += [PairRule(one) for one in config.pair]
+        found += [DryFlowRule(one) for one in config.dry_flow]
+    return found
 
 
 def described(rule: Rule, standing: Standing) -> dict[str, Any]:
@@ -395,7 +405,7 @@ def described(rule: Rule, standing: Standing) -> dict[str, Any]:
     return {
         "point": rule.point,
         "parameter": rule.parameter,
-        "period": getattr(getattr(rule, "settings", None), "period", _period(rule)),
+        "period": rule.period,
         "start": seen.start.isoformat() if seen else None,
         "value": seen.value if seen else None,
         "beside": seen.beside if seen else None,
@@ -403,6 +413,7 @@ def described(rule: Rule, standing: Standing) -> dict[str, Any]:
         "count": max(standing.counts, default=0),
         "in_a_row": standing.run,
         "city": None if city is None else {"pm10": city.pm10, "aqi": city.aqi, "primary": list(city.primary)},
+        **rule.terms,
         **words(standing.limit),
     }
 

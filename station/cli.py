@@ -28,6 +28,8 @@ from station.cli_decode import decode
 from station.cli_dustfall import dustfall
 from station.cli_hj212 import frame
 from station.cli_marks import marks
+from station.cli_order import load as permits
+from station.cli_order import order
 from station.cli_output import emulate_pin, output
 from station.cli_profile import profile
 from station.cli_replay import replay
@@ -489,6 +491,8 @@ for command in (
     dustfall,
     alarms,
     city,
+    order,
+    permits,
     marks,
     replay,
     profile,

@@ -35,6 +35,9 @@ RULES = {
 # Tables of which most configurations have none; what they are made of is loaded with the first.
 ALARM = "station.alarm:AlarmSettings"
 CITY = "station.city:CitySettings"
+PAIR = "station.working:PairSettings"
+DRY_FLOW = "station.working:DryFlowSettings"
+PERMIT = "station.working:PermitSettings"
 LEGAL_DAYS = 1827  # raw records at least 5 years (State Council Order 820, Art. 21-26 as digested)
 
 
@@ -175,6 +178,9 @@ class Config:
     rule: tuple[Any, ...] = field(default=(), metadata={"pick": _pick_kind(RULES)})
     city: Any = field(default=None, metadata={"pick": _only(CITY)})
     alarm: tuple[Any, ...] = field(default=(), metadata={"pick": _only(ALARM)})
+    pair: tuple[Any, ...] = field(default=(), metadata={"pick": _only(PAIR)})
+    dry_flow: tuple[Any, ...] = field(default=(), metadata={"pick": _only(DRY_FLOW)})
+    permit: tuple[Any, ...] = field(default=(), metadata={"pick": _only(PERMIT)})
 
     @property
     def wired(self) -> bool:
@@ -189,7 +195,7 @@ class Config:
     @property
     def alarms(self) -> tuple[Any, ...]:
         """Everything that has the states of an alarm."""
-        return (*self.alarm,)
+        return (*self.alarm, *self.pair, *self.dry_flow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -427,6 +433,10 @@ def _cross_faults(
 
         yield from alarm.named_twice(config)
         yield from alarm.faults(config, owners)
+    if config.pair or config.dry_flow or config.permit:
+        from station import working
+
+        yield from working.faults(config, owners)
 
 
 def _crowded(place: str, bus: BusConfig) -> Iterator[Fault]:

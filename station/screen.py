@@ -210,6 +210,8 @@ def show_alarms(rows: Sequence[Mapping[str, Any]], zone: tzinfo | None) -> None:
         if row["acknowledged"]:
             why += "; " + t("alarms.seen_by", user=row["acknowledged"]["user"])
         value = f"{_name(row['parameter'])} {number(row['value'], row['parameter'])} {row['unit']}".rstrip()
+        if row["beside"] is not None:
+            value += f" / {row['beside']:g}"
         state = t(f"alarm_state.{row['state']}")
         table.add_row(row["name"], row["point"], value, _limit(row), state, why, since, style=STATES[row["state"]])
     console().print(table)

@@ -10,13 +10,13 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
 from typing import IO, TYPE_CHECKING, Any
 
 from station import marks, status
-from station.clock import SystemClock
+from station.clock import EPOCH, SystemClock
 from station.config import Loaded, load
 from station.control import ControlServer, Verb
 from station.engine import Engine
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 EX_SOFTWARE, EX_INTERRUPTED = 70, 130
+FOREVER = datetime.max.replace(tzinfo=UTC)
 LONGEST_ORDER = 30 * 86400  # seconds a person's word about an output may hold
 
 
@@ -198,6 +199,25 @@ def verbs(engine: Engine) -> dict[str, Any]:
                 raise StoreError(engine.store_error or "the station did not commit in time; see station city list")
         return {"kept": len(made)}
 
+    ordered = 0  # orders named so far, also those that wait for a commit
+
+    def order(request: Mapping[str, Any]) -> Any:
+        """Keep an entry about a dispatch order, committed when this returns."""
+        nonlocal ordered
+        from station import orders
+
+        with one_entry:
+            points = {point.code: point for point in engine.config.point}
+            book = orders.Orders(engine.store.records(orders.KIND, EPOCH, FOREVER))
+            number = max(ordered, len(book)) + 1
+            made = orders.enter(book, request.get("fields") or {}, points, engine.clock.now(), number)
+            ordered = number if made.body["do"] == "add" else ordered
+            engine.keep(made, urgent=True)
+            engine.note("order", urgent=True, **made.body)
+            if not engine.committed():
+                raise StoreError(engine.store_error or "the station did not commit in time; see station order list")
+        return dict(made.body)
+
     def collector(request: Mapping[str, Any]) -> Any:
         """What the collectors say; with name, decision and by, a person's decision about one, committed first."""
         if engine.collectors is None:
@@ -239,6 +259,7 @@ def verbs(engine: Engine) -> dict[str, Any]:
         "alarms": alarms,
         "city": city,
         "collector": collector,
+        "order": order,
         "dustfall": enter,
         "marks": set_mark,
         "status": lambda request: status.live(engine),

@@ -24,6 +24,9 @@ from station import i18n
 from station.config import (
     ALARM,
     CITY,
+    DRY_FLOW,
+    PAIR,
+    PERMIT,
     RULES,
     BusConfig,
     CollectorSettings,
@@ -52,7 +55,13 @@ LINKS = {
     "`[[uplink]]` 的键见 [uplink/hj212/README.md](uplink/hj212/README.md)。",
 }
 FILES = (*LINKS, "drivers/README.md", "hardware/README.md", "station/README.md")
-WATCHED = {"alarm": ALARM, "city": CITY}  # tables that station/README.md documents
+WATCHED = {
+    "alarm": ALARM,
+    "city": CITY,
+    "pair": PAIR,
+    "dry_flow": DRY_FLOW,
+    "permit": PERMIT,
+}  # tables that station/README.md documents
 WIRED = {"input": INPUTS, "output": OUTPUTS, "rule": RULES}  # the kinds each table may be of
 REQUIRED = {"en": "required", "zh": "必填"}
 CHINESE = {

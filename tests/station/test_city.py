@@ -247,7 +247,7 @@ def test_hours_are_entered_and_listed_without_a_station(rig: Rig, tmp_path: Path
     rig.run(5)
     rig.engine.store.close()
     config = rig.folder / "station.toml"
-    (tmp_path / "air.csv").write_text(CSV.replace("2026-04-01", "2026-03-01"), encoding="utf-8")
+    (tmp_path / "air.csv").write_text(CSV.replace("2026-04-01", "2024-03-01"), encoding="utf-8")
 
     def said(*words: str, lang: str = "en") -> str:
         done = station("city", *words, "--config", config, "--lang", lang)
@@ -255,15 +255,15 @@ def test_hours_are_entered_and_listed_without_a_station(rig: Rig, tmp_path: Path
         return done.out
 
     assert said("load", str(tmp_path / "air.csv"), "--user", "王芳") == "2 hour(s) kept\n"
-    one = ("--time", "2026-03-01T12:00", "--pm10", "77", "--user", "王芳")
+    one = ("--time", "2024-03-01T12:00", "--pm10", "77", "--user", "王芳")
     assert said("set", *one, lang="zh") == "已记录 1 个小时\n"
-    spell = ("--from", "2026-03-01", "--to", "2026-03-02")
+    spell = ("--from", "2024-03-01", "--to", "2024-03-02")
     rows = json.loads(said("list", *spell, "--json"))["hours"]
     assert [(row["time"][11:16], row["pm10"], row["aqi"]) for row in rows] == [
         ("10:00", 85, 118), ("11:00", None, 250), ("12:00", 77, None),
     ]  # fmt: skip
     assert "by hand, 王芳" in said("list", *spell)
     assert "人工录入,王芳" in said("list", *spell, lang="zh")
-    wrong = station("city", "set", "--time", "2026-03-01T12:00", "--pm10", "-3", "--user", "x", "--config", config)
+    wrong = station("city", "set", "--time", "2024-03-01T12:00", "--pm10", "-3", "--user", "x", "--config", config)
     assert (wrong.code, wrong.err) == (2, "pm10: -3 is not between 0 and 10000\n")
     rig.engine = rig.start()

@@ -23,8 +23,10 @@ from station.cli_profile import ASKED, ASKED_FIRST, COLUMNS
 from station.config import resolve
 from station.i18n import LANGUAGES, t, texts
 from station.model import Mark, Reason
+from station.orders import WHYS as ORDER_WHYS
 from station.parameters import catalogue
 from station.rules import Why
+from station.working import WHYS as LOAD_WHYS
 from tests.station.commands import configure, station
 
 SOURCE = Path(i18n.__file__).parent
@@ -113,6 +115,12 @@ MADE = {
         "approved",
     ],
     "city.": ["time", "pm10", "aqi", "primary", "source"],
+    "order.": ["name", "time", "percent", "point", "used", "allowed", "verdict"],
+    "ordered.": ["add", "end", "withdraw"],
+    "order_verdict.": ["complies", "exceeds", "undetermined"],
+    "order_why.": list(ORDER_WHYS),
+    "load.": ["name", "point", "used", "days", "until"],
+    "load_why.": list(LOAD_WHYS),
     "alarms.": ["name", "point", "value", "limit", "state", "why", "since"],
     "alarm_state.": [str(state) for state in State],
     "alarm_why.": [str(cause) for cause in Cause],
