@@ -81,6 +81,7 @@ class _Input:
     contact: Any
     active: bool = False
     since: datetime | None = None  # when it last changed
+    stands_since: float = NEVER  # the same on the clock that never steps
     turned: tuple[float, datetime] | None = None  # monotonic and wall time of a change that has not stood yet
 
 
@@ -285,7 +286,7 @@ class Linkage(Thread):
         if now - began < item.settings.bounce_seconds:
             return
         lasted = (at - item.since).total_seconds() if item.since and not active else None
-        item.active, item.since, item.turned = active, at, None
+        item.active, item.since, item.stands_since, item.turned = active, at, began, None
         settings = item.settings
         code = settings.codes[0 if active else 1]
         said = {} if lasted is None else {"lasted_seconds": round(lasted, 1)}
@@ -439,7 +440,7 @@ class Linkage(Thread):
     def _sampler_says(self, one: _Output, rule: SampleRule) -> list[Why]:
         found = [Why.FAULT] if rule.fault and self._inputs[rule.fault].active else []
         found += [Why.BOTTLE_FULL] if rule.full and self._inputs[rule.full].active else []
-        found += [Why.FILLING] if one.pulse is not None else []
+        found += [Why.FILLING] if one.pulse is not None or one.past.on else []
         return found + ([Why.NO_BOTTLE] if one.bottle >= rule.bottles else [])
 
     def _subject(self, one: _Output) -> dict[str, Any]:
@@ -516,7 +517,8 @@ class Linkage(Thread):
         rule, pulse = one.sampler, one.pulse
         if rule is None or pulse is None:
             return
-        acknowledged = bool(rule.acknowledge) and self._inputs[rule.acknowledge].active
+        contact = self._inputs.get(rule.acknowledge)
+        acknowledged = contact is not None and contact.active and contact.stands_since >= pulse["began"]
         if rule.acknowledge and not acknowledged:
             if now - pulse["began"] >= rule.acknowledge_seconds:
                 one.pulse = None

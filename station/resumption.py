@@ -41,7 +41,8 @@ def earlier(store: Store, output: str, day: datetime, now: datetime) -> Earlier:
         if state == "on":
             began, armed = record.at, False
         elif began is not None:
-            used += _within(began, record.at, day)
+            ran_for = record.body.get("ran_seconds")  # measured: the clock may have been set within the run
+            used += _within(began if ran_for is None else record.at - timedelta(seconds=ran_for), record.at, day)
             began = None
     if began is not None:
         end = max(began, min(now, store.newest_time() or now))

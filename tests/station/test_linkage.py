@@ -516,6 +516,24 @@ def test_a_run_that_a_crash_cut_short_counts_and_is_said(rig: PinRig) -> None:
     assert len(rig.said("output_cut")) == 1
 
 
+@pytest.mark.parametrize("step", [-7200, 7200])
+def test_run_time_is_counted_right_after_a_restart_though_the_clock_was_set_within_a_run(
+    rig: PinRig, step: float
+) -> None:
+    rig.run(6)
+    rig.instrument.show(pm10=200.0)
+    rig.run(5)
+    rig.clock.step(step)
+    rig.instrument.show(pm10=50.0)
+    rig.run(60)
+    assert not rig.on("cannon")
+    used = rig.linkage.live()["outputs"][0]["used_today_seconds"]
+    assert used >= 60
+    rig.engine.shut_down()
+    rig.engine = rig.start()
+    assert rig.linkage.live()["outputs"][0]["used_today_seconds"] == used
+
+
 def test_a_new_day_has_its_own_run_time(make: Callable[..., PinRig]) -> None:
     """The station's day, not that of UTC."""
     rig = make(
@@ -793,6 +811,30 @@ def test_a_person_may_take_a_sample(rig: PinRig) -> None:
     acknowledge(rig)
     (kept,) = rig.records("kept_sample")
     assert (kept.body["why"], kept.body["vase"]) == ("by_hand", 1)
+
+
+def test_a_sampler_in_its_pulse_takes_no_second_order_for_a_bottle_it_would_not_fill(
+    make: Callable[..., PinRig],
+) -> None:
+    rig = make(('acknowledge = "filled"\n', ""))
+    rig.run(1)
+    rig.linkage.order("on", "sampler", None, "inspection", "Li")
+    rig.run(0.2, 0.1)
+    with pytest.raises(OutputRefused, match=r"sampler: stays off \(filling\)"):
+        rig.linkage.order("on", "sampler", None, "inspection", "Li")
+    rig.run(2, 0.1)
+    assert [r.body["vase"] for r in rig.records("kept_sample")] == [1]
+    assert not rig.on("sampler")
+
+
+def test_an_acknowledgement_that_stood_before_the_pulse_is_none(rig: PinRig) -> None:
+    """A contact that sticks would else count bottles nobody filled."""
+    rig.wire("filled", False)
+    rig.run(6)
+    over(rig)
+    rig.run(30)
+    assert rig.records("kept_sample") == []
+    assert len(rig.said("sample_failed")) == 1
 
 
 def ask(rig: PinRig, **arguments: str) -> Any:
