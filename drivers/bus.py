@@ -449,6 +449,7 @@ class _Wire:
         self.frame = b""  # the last thing that came: a reply, or what was taken for none
         self.request = b""  # the last one sent
         self._counted = False  # the reply's length is what its own first byte says
+        self._echoes = self._echoed = False  # the adapter handed the last request back; it did so with this one
         self.crc: Callable[[bytes], bytes] = crc16
         self._timeout = self.sent_at = 0.0
         self._quiet_since = monotonic()
@@ -633,7 +634,7 @@ class _Wire:
         Echoes and sound frames that answer something else are dropped, and the wait goes on.
         """
         deadline = self.sent_at + self._timeout
-        patience = self._timeout
+        patience, self._echoed = self._timeout, False
         while patience > 0:
             frame = self._first_bytes(patience)
             if frame and frame in (self.request[: len(frame)], self.request[1 : len(frame) + 1]):
@@ -649,6 +650,7 @@ class _Wire:
                 self.frame = frame = self._sought(frame, size)
                 return frame
             if self._answers(frame, size):
+                self._echoes = self._echoed
                 return frame
             self._statistics.wrong_unit += frame[0] != self.request[0]
             if self._made_out(frame, self._monotonic()):
@@ -670,23 +672,29 @@ class _Wire:
         """*frame* and what followed it, or without our own request if that came back from the adapter.
 
         Some adapters lose a byte of it, at its beginning or its end, while they turn from sending to receiving.
+        A reply that is the request over again comes second where the adapter is known to echo.
         """
-        request = self.request
+        request, whole_reply = self.request, self._echoed or not self._echoes
         if frame != request[: len(frame)]:  # then it is request[1:], or this had not been called
             frame = self._take(frame, len(request) - 1)
             if frame != request[1:]:
                 return frame
-            self._statistics.echoes += 1
+            self._note_echo()
             return b""
         frame = self._take(frame, min(size, REQUEST_BYTES))
-        if len(frame) == size and self._answers(frame, size) and self.crc(frame[:-2]) == frame[-2:]:
+        sound = len(frame) == size and self.crc(frame[:-2]) == frame[-2:]
+        if sound and self._answers(frame, size) and (whole_reply or frame != request):
             return frame
         frame = self._take(frame, len(request))
         if frame[:-1] != request[:-1] and frame != request[:-1]:
             return frame
-        self._statistics.echoes += 1
+        self._note_echo()
         kept = frame[len(request) - 1 :]
         return b"" if kept == request[-1:] else self._take(kept, OVERHEAD_BYTES) if kept else b""
+
+    def _note_echo(self) -> None:
+        self._statistics.echoes += 1
+        self._echoes = self._echoed = True
 
     def _rest(self, frame: bytes, size: int) -> bytes:
         """The whole frame that begins with *frame*, by the length it states itself."""
@@ -767,7 +775,7 @@ def _wider(request: Request, profile: Profile) -> list[Request]:
         count, wanted = stop - first, set(range(first, stop))
         if count > min(request.count + WIDEST, profile.max_registers) or count in found:
             continue
-        if wanted & holes or not (profile.bridge_gaps or wanted <= mapped):
+        if wanted & holes or not (profile.bridge_gaps or wanted <= mapped) or (profile.pairs and (first | stop) & 1):
             continue
         if any(p.address < first < p.end or p.address < stop < p.end for p in places):
             continue

@@ -331,13 +331,13 @@ class Register(Place):
             if len(numbers) < len(operands):
                 return Sample(self.parameter, time, None, Mark.D, Reason.NOT_A_NUMBER)
             value = self.value(raw, numbers)
+        if not math.isfinite(value):
+            return Sample(self.parameter, time, None, Mark.D, Reason.NOT_A_NUMBER)
         low, high = self.range
         if value > high:
             return Sample(self.parameter, time, value, Mark.T, Reason.ABOVE_RANGE)
         if value < low:
             return Sample(self.parameter, time, value, Mark.D, Reason.BELOW_RANGE)
-        if not math.isfinite(value):
-            return Sample(self.parameter, time, None, Mark.D, Reason.NOT_A_NUMBER)
         return Sample(self.parameter, time, value)
 
 

@@ -4,6 +4,7 @@ import errno
 import itertools
 import logging
 import re
+import struct
 import termios
 from contextlib import nullcontext
 
@@ -17,7 +18,7 @@ from drivers.base import BadReply, BusSettings, DeviceBusy, DeviceException, Dri
 from drivers.bus import Bus
 from drivers.line import crc16
 from drivers.port import Speed, open_port
-from drivers.profile import Profile, parse
+from drivers.profile import Profile, Write, parse
 from drivers.registers import Request, decode
 from station.model import replace
 from tests.drivers import fakes
@@ -736,3 +737,56 @@ def test_a_wait_within_an_action_shows_the_thread_alive():
     assert port.time.now - began == pytest.approx(60)
     moments = [began, *shown, port.time.now]
     assert max(b - a for a, b in itertools.pairwise(moments)) <= 30
+
+
+def echoing(*replies: bytes) -> tuple[Bus, FakePort]:
+    """A bus whose adapter hands every request back, before the unit's *replies* in turn."""
+    due = list(replies)
+    port = FakePort(FakeTime(), lambda sent: [(0.0, sent), *([(0.03, reply)] if (reply := due.pop(0)) else [])])
+    return bus_with(port, port.time), port
+
+
+WRITTEN = frame(3, 6, 0, 5, 0, 1)
+
+
+def test_an_echo_is_no_word_of_a_unit_that_did_not_do_what_was_written():
+    """The reply to one register is the request over again: an adapter known to echo has to bring it twice."""
+    bus, _ = echoing(REPLY, b"")
+    assert read(bus) == [21.5, 56.3]
+    with pytest.raises(NoReply, match="no reply to writing 1 registers from 5"):
+        bus.write(3, Write(address=5, function=6, values=(1,)), PROFILE)
+
+
+def test_a_write_over_an_adapter_that_echoes_is_done_when_the_unit_says_so():
+    bus, _ = echoing(REPLY, WRITTEN, REPLY)
+    assert read(bus) == [21.5, 56.3]
+    bus.write(3, Write(address=5, function=6, values=(1,)), PROFILE)
+    assert read(bus) == [21.5, 56.3]
+    assert bus.statistics[3].echoes == 3
+
+
+def test_an_adapter_that_stopped_to_echo_is_believed_again():
+    bus, port = echoing(REPLY, REPLY, WRITTEN)
+    assert read(bus) == [21.5, 56.3]
+    port.answer = lambda sent: [(0.03, WRITTEN if sent == WRITTEN else REPLY)]
+    assert read(bus) == [21.5, 56.3]
+    bus.write(3, Write(address=5, function=6, values=(1,)), PROFILE)
+
+
+def test_a_meter_that_keeps_values_whole_is_read_along_by_whole_values_only():
+    text = fakes.THERMOMETER.replace("gap_ms = 0", "gap_ms = 0\npairs = true").replace("address = 1", "address = 4")
+    text = text.replace("address = 2", "address = 6")
+    profile = parse(text, "pairs")
+    asked: list[tuple[int, int]] = []
+
+    def answer(sent: bytes) -> list[tuple[float, bytes]]:
+        asked.append(struct.unpack(">HH", sent[2:6]))
+        return []
+
+    port = FakePort(FakeTime(), answer)
+    bus = bus_with(port, port.time)
+    for _ in range(2):
+        with pytest.raises(DriverError):
+            bus.read(3, Request("input", 4, 2, ()), profile)
+    assert len(asked) > 1
+    assert (4, 3) not in asked

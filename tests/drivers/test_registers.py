@@ -405,3 +405,11 @@ def test_whatever_bytes_come_no_value_outside_its_range_is_unmarked(case, data, 
         assert limits[0] <= sample.value <= limits[1]
     else:
         assert sample.reason is not Reason.NONE
+
+
+def test_a_value_too_large_to_be_a_number_is_none():
+    register = Register(
+        parameter="turbidity", table="holding", address=0, type="f64", scale=1000, unit="NTU", range=(0, 4000)
+    )
+    (sample,) = decode(Request("holding", 0, 4, (register,)), struct.pack(">d", 1e308), NOON)
+    assert (sample.value, sample.mark, sample.reason) == (None, Mark.D, Reason.NOT_A_NUMBER)
