@@ -38,8 +38,9 @@ class Tap:
     [('in', b'answer')]
     """
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
+    def __init__(self, monotonic: Callable[[], float], idle: Callable[[], None] = lambda: None) -> None:
         self._monotonic, self._until = monotonic, float("-inf")
+        self._idle = idle  # told, in the thread of whoever notes, that nobody looks any more
         self._seen: deque[Seen] = deque(maxlen=MOST_SEEN)
         self._count = 0
         self._last = float("-inf")  # when the newest bytes came
@@ -54,6 +55,7 @@ class Tap:
         now = self._monotonic()
         if now > self._until:
             self._seen.clear()
+            self._idle()
             return
         newest = self._seen[-1] if self._seen else None
         self._last = now

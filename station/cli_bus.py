@@ -676,7 +676,7 @@ def _measured(loaded: Loaded, name: str) -> dict[str, Any]:
 
     settings = next(one for one in loaded.config.bus if one.name == name)
     line = Alone(settings, settings.device)
-    modbus = [one for one in settings.device if hasattr(one, "unit_id")]
+    modbus = [one for one in settings.device if hasattr(one, "unit_id") and hasattr(one, "profile")]
     devices = [make_device(one, line.bus, loaded.profile_folders) for one in modbus]
     try:
         for _ in range(POLLS):

@@ -104,7 +104,7 @@ def frames(engine: Engine, request: Mapping[str, Any]) -> list[dict[str, Any]]:
     poller, bus = _found(engine, request)
     tap: Tap | None = bus.tap
     if tap is None or not tap.wanted:
-        tap = tap or Tap(bus.monotonic)
+        tap = Tap(bus.monotonic, idle=lambda: bus.watch(None))
         tap.look(0)
         _lent(poller, lambda: bus.watch(tap), 0.0)
     now = engine.clock.now().timestamp() - bus.monotonic()
@@ -119,9 +119,10 @@ def refuse_protected(
 ) -> None:
     """Raise Protected where *question* writes what the profile of a configured instrument protects."""
     for settings in devices:
-        if getattr(settings, "unit_id", None) != question.unit_id or override:
+        name = getattr(settings, "profile", None)
+        if name is None or getattr(settings, "unit_id", None) != question.unit_id or override:
             continue
-        profile: Profile = load(settings.profile, folders).chosen(settings.variant)  # type: ignore[attr-defined]
+        profile: Profile = load(name, folders).chosen(getattr(settings, "variant", None))
         write = written(question)
         if write is not None and profile.protects(write):
             raise Protected(

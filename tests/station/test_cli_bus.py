@@ -468,6 +468,20 @@ def test_a_write_without_a_running_station_is_remembered_too(run: Here, tmp_path
     assert [json.loads(text)["reason"] for (text,) in rows] == ["new probe"]
 
 
+def test_an_instrument_without_a_profile_protects_nothing_and_stops_nothing() -> None:
+    """An analyser has its addresses in station.toml."""
+    from drivers.analyser import AnalyserSettings
+    from drivers.asking import Ask
+    from station import lend
+
+    fields = {"name": "cod", "driver": "analyser", "point": "p", "unit_id": 17}
+    settings = object.__new__(AnalyserSettings)
+    for key, value in fields.items():
+        object.__setattr__(settings, key, value)
+    lend.refuse_protected([settings], [], Ask(17, 6, b"\0\5\0\1"), None)
+    assert not hasattr(settings, "profile")
+
+
 def test_the_station_itself_refuses_what_a_tool_should_have(tmp_path: Path) -> None:
     """A write that comes as a question, a question that is none, a bus that is not there."""
     from station import lend
@@ -649,6 +663,28 @@ def test_doctor_of_a_stopped_station_judges_by_the_hours_it_kept(run: Here, tmp_
     assert (done.code, advice["advice"], advice["units"]) == (1, "termination", [1])
     assert advice["figures"] == {"broken": 72, "replies": 1440, "percent": 5.0}
     assert "these are the hours it kept since" in run("bus", "doctor").err
+
+
+def test_the_tap_comes_off_when_nobody_looks(tmp_path: Path) -> None:
+    """The port is bare again with the first byte after the last look's time."""
+    from drivers.base import BusSettings
+    from drivers.bus import Bus
+    from drivers.registers import Request
+    from drivers.tap import LOOK_SECONDS, Tap
+
+    unit, profile, now = EmulatedUnit(parse(MYSTERY, "mystery")), parse(MYSTERY, "mystery"), [0.0]
+    with EmulatedBus(9600, 10, [unit], pace=False, link=tmp_path / "port"):
+        bus = Bus(BusSettings(name="line", port=str(tmp_path / "port")))
+        tap = Tap(lambda: now[0], idle=lambda: bus.watch(None))
+        tap.look(0)
+        bus.watch(tap)
+        bus.read(17, Request("holding", 5, 1, ()), profile)
+        assert [(seen.way, seen.data) for seen in tap.look(0)][:1] == [("out", read_request(17, "holding", 5, 1))]
+        now[0] += LOOK_SECONDS + 1
+        assert bus.read(17, Request("holding", 5, 1, ()), profile) == b"\x02\xc8"
+        assert bus.tap is None
+        assert bus.read(17, Request("holding", 5, 1, ()), profile) == b"\x02\xc8"
+        bus.close()
 
 
 def test_frames_of_the_tap_are_told_apart_behind_an_echo() -> None:
