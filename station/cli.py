@@ -33,6 +33,7 @@ from station.cli_order import order
 from station.cli_output import emulate_pin, output
 from station.cli_profile import profile
 from station.cli_replay import replay
+from station.cli_report import report
 from station.cli_uplink import gaps, provision, resend, uplink
 from station.i18n import t
 from station.model import ConfigError, StationError, StoreError, WrongArgument
@@ -498,6 +499,7 @@ for command in (
     profile,
     collector,
     output,
+    report,
 ):
     cli.add_command(command)
 emulate.add_command(emulate_pin)

@@ -234,8 +234,13 @@ def platforms(store: Store) -> list[str]:
     return [name for (name,) in store.query("SELECT name FROM platform ORDER BY id", ())]
 
 
-def completeness(store: Store, platform: str, start: datetime, end: datetime, now: datetime, zone: tzinfo) -> list[Row]:
-    """What *platform* was due from *start* to before *end*, by point and kind; days begin in *zone*."""
+def completeness(
+    store: Store, platform: str, start: datetime, end: datetime, now: datetime, zone: tzinfo, *, marks: bool = True
+) -> list[Row]:
+    """What *platform* was due from *start* to before *end*, by point and kind; days begin in *zone*.
+
+    Without *marks* the averages behind it are not read: a month has a great many of minutes.
+    """
     account = _Account(store, platform, start, end, now, zone)
     counts: dict[tuple[str, Kind], Counter[Any]] = {}
     for stretch in account.stretches:
@@ -248,7 +253,8 @@ def completeness(store: Store, platform: str, start: datetime, end: datetime, no
         Row(
             platform, point, kind, sum(some[fate] for fate in Fate), sum(some[fate] for fate in Fate if fate),
             some["sent"], some[Fate.ANSWERED], some[Fate.UNCONFIRMED], some[Fate.REFUSED], some[Fate.PARKED],
-            some[Fate.DROPPED], some[Fate.OWED], *_valid(store, point, kind, account.start, account.end),
+            some[Fate.DROPPED], some[Fate.OWED],
+            *(_valid(store, point, kind, account.start, account.end) if marks else (0, 0)),
         )
         for (point, kind), some in counts.items()
     ]  # fmt: skip

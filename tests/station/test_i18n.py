@@ -17,22 +17,28 @@ from drivers import INPUTS
 from drivers.captured import FAULTS
 from drivers.doctor import ADVICE
 from drivers.loopback import VERDICTS
-from station import i18n, screen
+from station import i18n, report, screen
 from station.alarm import Cause, State
+from station.aqi import LEVELS
+from station.average import USES
 from station.cli_profile import ASKED, ASKED_FIRST, COLUMNS
 from station.config import resolve
 from station.i18n import LANGUAGES, t, texts
 from station.model import Mark, Reason
 from station.orders import WHYS as ORDER_WHYS
 from station.parameters import catalogue
+from station.report_beside import EVENTS
 from station.rules import Why
 from station.working import WHYS as LOAD_WHYS
 from tests.station.commands import configure, station
 
 SOURCE = Path(i18n.__file__).parent
+PAGE = (SOURCE / "report_page.py").read_text(encoding="utf-8")
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 # Texts that are the same in both languages: nothing but placeholders and signs.
-WORDLESS = {"status.unknown", "status.error", "emulate.record", "emulate.step"}
+WORDLESS = {"status.unknown", "status.error", "emulate.record", "emulate.step"} | {
+    *("report.and", "report.colon", "report.semicolon", "report_column.aqi", "report_column.dustfall"),
+}
 # Keys that are put together while the program runs, and what they are put together from.
 MADE = {
     "age.": ["seconds", "minutes", "hours"],
@@ -130,6 +136,24 @@ MADE = {
     "demo.": ["readings", "records", "sent", "acknowledged", "resupplied", "duplicates", "lost"],
     "profile_ask.": ASKED_FIRST + ASKED,
     "profile_column.": COLUMNS,
+    "report.": [
+        *re.findall(r'_h\(\d, "(\w+)"', PAGE),
+        *("charts_day", "charts_month"),
+        *("north", "east", "south", "west", "water_class", "aqi_title"),
+    ],
+    "report_column.": [
+        word
+        for columns in re.findall(r"(?:_table\(\s*|columns = )(\([^()]*?\))", PAGE)
+        for word in ast.literal_eval(columns)
+    ],
+    "report_title.": ["day", "month"],
+    "report_check.": ["value", "standard"],
+    "report_made.": report.MADE_OF,
+    "report_why.": report.WHYS,
+    "report_use.": list(USES),
+    "report_level.": list(LEVELS),
+    "report_event.": list(EVENTS),
+    "report_method.": [key.removeprefix("report_method.") for key in texts("en") if key.startswith("report_method.")],
 }
 
 

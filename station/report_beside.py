@@ -1,0 +1,273 @@
+"""What stands beside the figures of a report: hand marks, checks, alarms, platforms, dust-fall, silences, indices."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta, tzinfo
+from typing import TYPE_CHECKING, Any
+
+from station import ledger
+from station.clock import from_ms, to_ms
+from station.fieldbook import BEGINNING, END, dustfall_book
+from station.marks import KIND as HAND
+from station.marks import HandMarks
+from station.model import Kind, Reason, Report
+from station.store import Store
+
+if TYPE_CHECKING:
+    from station.config import Loaded, PointSettings
+    from station.report import Span
+
+# Events a reader of figures has to know of; each has a text report_event.CODE.
+EVENTS = (
+    "start", "stop", "clock_step", "store_back", "instrument_swapped", "setting_overruled", "link_down",
+    "platform_refuses", "message_parked", "pin_lost", "pin_back", "pins_are_mock", "bus_written", "bus_raw",
+    "counting_resumed", "sample_kept", "sample_failed",
+)  # fmt: skip
+MOST_EVENTS = 200
+ONE_SILENCE = timedelta(minutes=5)  # misses nearer to one another are one
+NEVER_SHOWN = ("password", "key")
+
+
+def _iso(moment: datetime, zone: tzinfo) -> str:
+    return moment.astimezone(zone).isoformat(timespec="seconds")
+
+
+def hand_marks(store: Store, span: Span, points: set[str], zone: tzinfo) -> list[dict[str, Any]]:
+    """Marks that people set over some of *span*, those withdrawn included."""
+    return [
+        {
+            "name": one.name,
+            "point": one.point,
+            "parameter": one.parameter,
+            "mark": one.mark.name,
+            "from": _iso(one.first, zone),
+            "to": _iso(one.last, zone) if one.last else None,
+            "user": one.user,
+            "reason": one.reason,
+            "withdrawn": one.withdrawn,
+        }
+        for one in HandMarks(store.records(HAND, BEGINNING, END))
+        if one.point in points and one.first < span.end and (one.last is None or one.last > span.start)
+    ]
+
+
+def checks(store: Store, span: Span, points: set[str], zone: tzinfo) -> list[dict[str, Any]]:
+    """Zero, span and other checks of the period."""
+    return [
+        {"at": _iso(one.at, zone), "point": one.point, "device": one.device, **one.body}
+        for one in store.records("check", span.start, span.end)
+        if one.point in points or not one.point
+    ]
+
+
+def alarms(store: Store, span: Span, points: set[str], zone: tzinfo) -> list[dict[str, Any]]:
+    """Every change of state that an alarm told, with who has seen it, whenever that was."""
+    from station.alarming import ACKNOWLEDGED, KIND
+
+    seen = {(one.device, one.body["episode"]): one.body["user"] for one in store.records(ACKNOWLEDGED, BEGINNING, END)}
+    return [
+        {**one.body, "at": _iso(one.at, zone), "point": one.point, "name": one.device}
+        | {"seen_by": seen.get((one.device, one.body["episode"]), "") if one.body["episode"] else ""}
+        for one in store.records(KIND, span.start, span.end)
+        if one.point in points or not one.point
+    ]
+
+
+def platforms(store: Store, span: Span, points: set[str], zone: tzinfo) -> list[dict[str, Any]]:
+    """What each platform was due and answered, by point and kind; a month rolled up before as it was then."""
+    found = []
+    for platform in ledger.platforms(store):
+        rows = ledger.kept(store, platform, span.title) if span.word == "month" else []
+        rows = rows or ledger.completeness(store, platform, span.start, span.end, span.now, zone, marks=False)
+        found += [_capture(row) for row in rows if row.point in points and row.expected]
+    return found
+
+
+def _capture(row: ledger.Row) -> dict[str, Any]:
+    return {
+        "platform": row.platform,
+        "point": row.point,
+        "kind": row.kind.name.lower(),
+        "expected": row.expected,
+        "answered": row.answered,
+        "unconfirmed": row.unconfirmed,
+        "owed": row.owed,
+        "refused": row.refused + row.parked,
+        "dropped": row.dropped,
+        "missing": row.expected - row.stored,
+        "capture_rate": row.capture_rate,
+    }
+
+
+def dustfall(store: Store, loaded: Loaded, span: Span, points: set[str]) -> dict[str, Any] | None:
+    """A month's dust-fall by hand, where jars were out."""
+    if span.word != "month":
+        return None
+    from station.dustfall_sheet import summary
+
+    found = summary(dustfall_book(store), span.title, loaded)
+    if points != {one.code for one in loaded.config.point}:  # the township's mean is of all points, or of none
+        found |= {"points": [one for one in found["points"] if one["point"] in points], "mean": None}
+    return found if found["points"] else None
+
+
+def silences(store: Store, span: Span, zone: tzinfo) -> list[dict[str, Any]]:
+    """When the station itself was off, or its clock was set forward: nothing was measured."""
+    start, end = to_ms(span.start), to_ms(span.end)
+    return [
+        {
+            "from": _iso(from_ms(since), zone),
+            "to": _iso(from_ms(until), zone),
+            "minutes": round((until - since) / 60000, 1),
+            "why": why,
+        }
+        for since, until, why in ledger.silences(store)
+        if since < end and until > start
+    ]
+
+
+def missed(store: Store, loaded: Loaded, span: Span, points: set[str]) -> list[dict[str, Any]]:
+    """Spells in which an instrument did not answer or its port was lost, the longest first."""
+    here = {
+        device.name
+        for bus in loaded.config.bus
+        for device in bus.device
+        if {device.point, *device.points.values()} & points
+    }
+    rows = store.query(
+        "SELECT device, reason, first_ms, last_ms, count FROM missed WHERE last_ms >= ? AND first_ms < ? ORDER BY id",
+        (to_ms(span.start), to_ms(span.end)),
+    )
+    open_: dict[tuple[str, int], list[int]] = {}
+    done: list[tuple[str, int, list[int]]] = []
+    for device, reason, first, last, count in rows:
+        # An instrument that is probed at longer intervals is silent for the reason it was before.
+        if device not in here or Reason(reason) in (Reason.BACKING_OFF, Reason.NONE):
+            continue
+        spell = open_.get((device, reason))
+        if spell is not None and first - spell[1] <= ONE_SILENCE // timedelta(milliseconds=1):
+            spell[1], spell[2] = max(spell[1], last), spell[2] + count
+            continue
+        open_[device, reason] = spell = [first, last, count]
+        done.append((device, reason, spell))
+    done.sort(key=lambda one: one[2][0] - one[2][1])
+    return [
+        {
+            "device": device,
+            "reason": Reason(reason).name.lower(),
+            "from": _iso(from_ms(first), loaded.zone),
+            "to": _iso(from_ms(last), loaded.zone),
+            "minutes": round((last - first) / 60000, 1),
+            "polls": count,
+        }
+        for device, reason, (first, last, count) in done
+    ]
+
+
+def events(store: Store, span: Span, zone: tzinfo) -> dict[str, Any]:
+    """Events that matter to the figures, the first MOST_EVENTS of them, and how many of each kind."""
+    wanted = ", ".join("?" * len(EVENTS))
+    rows = store.query(
+        f"SELECT at_ms, code, arguments FROM event WHERE at_ms >= ? AND at_ms < ? AND code IN ({wanted})"
+        " ORDER BY at_ms, id",
+        (to_ms(span.start), to_ms(span.end), *EVENTS),
+    )
+    counts: dict[str, int] = {}
+    for _, code, _ in rows:
+        counts[code] = counts.get(code, 0) + 1
+    listed = [
+        {"at": _iso(from_ms(at), zone), "code": code, "arguments": dict(_shown(json.loads(arguments)))}
+        for at, code, arguments in rows[:MOST_EVENTS]
+    ]
+    return {"counts": counts, "listed": listed}
+
+
+def _shown(arguments: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in arguments.items():
+        if not any(word in name for word in NEVER_SHOWN):
+            yield name, value
+
+
+# -- what the values make of the place
+
+
+TO_MICROGRAMS = {"so2": 1000.0, "no2": 1000.0, "o3": 1000.0, "co": 1.0, "pm10": 1.0, "pm25": 1.0}
+OZONE_LIMIT = 160.0  # µg/m³, class 2
+
+
+def index(
+    point: PointSettings, span: Span, rows: Sequence[Mapping[str, Any]], hours: Sequence[Report], zone: tzinfo
+) -> dict[str, Any] | None:
+    """The class of surface water, or a day's air quality index, with what it is made of or why there is none."""
+    means = {row["parameter"]: row["value"] for row in rows if row["is_valid"] is not False}
+    if point.st == "21":
+        from station.water import water_class
+
+        found = water_class(means)
+        return {
+            "index": "water_class",
+            "grade": found.grade,
+            "deciding": list(found.deciding),
+            "each": dict(found.each or {}),
+            "official": span.word == "month" and span.over,
+        }
+    if point.st == "22":
+        return _air(span, rows, hours, zone)
+    return None
+
+
+def _air(span: Span, rows: Sequence[Mapping[str, Any]], hours: Sequence[Report], zone: tzinfo) -> dict[str, Any]:
+    """AQI of a day; of a month one a day."""
+    from station.aqi import DAILY
+
+    measured = [row["parameter"] for row in rows if row["parameter"] in DAILY]
+    absent = [parameter for parameter in DAILY if parameter not in measured]
+    if absent:
+        return {"index": "aqi", "days": [], "absent": absent}
+    days: dict[str, dict[str, float | None]] = {}
+    if span.word == "day":
+        days[span.title] = {row["parameter"]: row["value"] if row["is_valid"] else None for row in rows}
+    else:
+        for row in rows:
+            for dot in row["series"]:
+                days.setdefault(dot["start"][:10], {})[row["parameter"]] = dot["value"] if dot["is_valid"] else None
+    ozone = _ozone(hours, zone)
+    return {"index": "aqi", "absent": [], "days": [_day(day, days[day], ozone.get(day)) for day in sorted(days)]}
+
+
+def _day(day: str, means: Mapping[str, float | None], ozone: float | None) -> dict[str, Any]:
+    from station.aqi import DAILY, aqi
+
+    values = {p: v * factor for p, factor in TO_MICROGRAMS.items() if p != "o3" and (v := means.get(p)) is not None}
+    concentrations = {p: values.get(p) for p in DAILY} | {"o3": ozone}
+    found = aqi(concentrations, datetime.fromisoformat(day).date())
+    return {
+        "day": day,
+        "aqi": found.index,
+        "level": found.level,
+        "primary": list(found.primary),
+        "indices": dict(found.indices),
+        "without": [p for p in DAILY if p not in found.indices],
+    }
+
+
+def _ozone(hours: Sequence[Report], zone: tzinfo) -> dict[str, float]:
+    """By day the largest running 8-hour mean of ozone in µg/m³ that lies inside it, where there were enough."""
+    from station.alarm import daily_max_8h
+    from station.average import USES
+
+    values: dict[datetime, float] = {}
+    for report in hours:
+        for one in report.averages:
+            valid = one.parameter == "o3" and one.mean is not None
+            if valid and USES["air"].valid(one, Kind.HOUR, min(60, one.expected)):
+                values[report.start.astimezone(zone)] = (one.mean or 0.0) * TO_MICROGRAMS["o3"]
+    found: dict[str, float] = {}
+    for day in {f"{at:%Y-%m-%d}" for at in values}:
+        midnight = datetime.fromisoformat(day).replace(tzinfo=zone)
+        largest = daily_max_8h([values.get(midnight + timedelta(hours=n)) for n in range(24)], OZONE_LIMIT)
+        if largest.holds and largest.value is not None:
+            found[day] = largest.value
+    return found
