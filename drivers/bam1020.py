@@ -64,7 +64,7 @@ class BamSettings(DeviceSettings):
 
 
 class Bam1020:
-    """A BAM-1020 alone on *bus*; each hour's record is delivered once, dated to the start of its hour."""
+    """A BAM-1020 alone on *bus*; each hour's record is asked for twice and delivered once, dated to its start."""
 
     Settings = BamSettings
 
@@ -100,13 +100,17 @@ class Bam1020:
             if not self._header:
                 self._header = self._read_header()
             words = self._answer(self._settings.query, len(self._header))
+            row = dict(zip(self._header, words, strict=True))
+            time = self._time(row[self._settings.time_column.lower()])
+            if time == self._last:
+                return []
+            # A flipped bit makes another digit and nothing in the line would tell: it has to come the same twice.
+            again = self._answer(self._settings.query, len(self._header))
+            if again != words:
+                raise self._bad("asked twice, it says two things", [",".join(words), ",".join(again)])
         except DeviceError:
             self._header = []  # it may have been set up anew
             raise
-        row = dict(zip(self._header, words, strict=True))
-        time = self._time(row[self._settings.time_column.lower()])
-        if time == self._last:
-            return []
         samples = [self._sample(parameter, row, time) for parameter in self._settings.columns]
         self._last = time
         return samples
@@ -157,12 +161,12 @@ class Bam1020:
         """Start of the hour a record with time *text* is about."""
         try:
             stamp = datetime.strptime(text.strip('" '), self._settings.time_format).replace(tzinfo=self._zone)
-        except ValueError as error:
+            start = (stamp - HOUR if self._settings.stamp == "end" else stamp).astimezone(UTC)
+        except (ValueError, OverflowError) as error:
             raise self._bad(f"time_format {self._settings.time_format!r} does not fit", [text]) from error
-        start = stamp - HOUR if self._settings.stamp == "end" else stamp
         if start + HOUR > self._now() + FAST_CLOCK:
             raise self._bad("its hour is not over yet; set its clock, or timezone and stamp here", [text])
-        return start.astimezone(UTC)
+        return start
 
     def _sample(self, parameter: str, row: Mapping[str, str], time: datetime) -> Sample:
         text = row[self._settings.columns[parameter].lower()]

@@ -6,6 +6,7 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
@@ -318,10 +319,18 @@ class ModbusDevice:
         finally:
             self._asked_at = self._bus.monotonic()
 
+    def _wake(self) -> None:
+        """Have an instrument that sleeps lose a read and not a write, of which nobody could tell if it was done."""
+        idle = self._bus.monotonic() - self._asked_at
+        if 0 < self._profile.sleep_seconds <= idle and self._requests:
+            with suppress(DeviceException):
+                self._asked(self._requests[0])
+
     # -- an action
 
     def _act(self, action: Action) -> None:
         """Unlock where the profile wants it, write, compare, lock again whatever happened."""
+        self._wake()
         locked = bool(self._profile.unlock) and any(self._profile.protects(write) for write in action.writes)
         try:
             if locked:

@@ -6,6 +6,7 @@ which parameter.  What no document settles is said in its *source*; grades as in
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 
 from station.model import Mark, dataclass
@@ -161,7 +162,7 @@ def number(text: str) -> float:
     (25.1, 0.012)
     """
     text = text.strip()
-    if not text.lstrip("+-").replace(".", "", 1).isdecimal():
+    if not re.fullmatch(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)", text):
         raise NotARecord(f"{text!r} is no number")
     return float(text)
 

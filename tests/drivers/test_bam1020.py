@@ -40,8 +40,20 @@ def test_an_hour_s_record_is_dated_to_the_start_of_its_hour_in_the_catalogue_s_u
 def test_a_record_is_delivered_once():
     device, port = monitor()
     assert [len(device.read()) for _ in range(3)] == [3, 0, 0]
-    assert [asked for _, asked in port.written] == [b"\x1bQCH\r", *[b"\x1bQC\r"] * 3]
-    assert (device.statistics.requests, sum(device.statistics.latency), device.statistics.timeouts) == (4, 4, 0)
+    new = 2  # one is asked for twice, and one each is found to be known
+    assert [asked for _, asked in port.written] == [b"\x1bQCH\r", *[b"\x1bQC\r"] * (new + 2)]
+    assert (device.statistics.requests, sum(device.statistics.latency), device.statistics.timeouts) == (5, 5, 0)
+
+
+def test_a_digit_that_the_line_spoilt_makes_no_value_of_an_hour():
+    """The lines have no checksum, so a new record has to come the same twice."""
+    device, port = monitor()
+    lines = [HEADER, RECORD.replace(b"0.068", b"8.068"), RECORD, RECORD, RECORD]
+    port.answer = lambda asked: [(0.05, lines.pop(0))]
+    with pytest.raises(BadReply, match="asked twice, it says two things"):
+        device.read()
+    lines.insert(0, HEADER)
+    assert {s.parameter: s.value for s in device.read()}["pm10"] == 68.0
 
 
 def test_a_record_that_was_stored_before_the_station_was_started_is_not_delivered_again():

@@ -1,10 +1,14 @@
 """Records of stream instruments: captured bytes, and everything that is none."""
 
+import contextlib
+import math
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from drivers.records import FORMATS, MOST_HELD, NotARecord, Records, aqt530, es642, plantower, sbi, sics
+from drivers.records import FORMATS, MOST_HELD, NotARecord, Records, aqt530, es642, number, plantower, sbi, sics
 from station.model import Mark
 from station.parameters import catalogue
 
@@ -162,3 +166,16 @@ def test_every_format_delivers_in_the_catalogue_s_units(name):
         for parameter in [field.parameter] if field.parameter else form.variants:
             assert catalogue()[parameter].unit == field.unit
     assert form.grade in "ABCD"
+
+
+@given(st.from_regex(r"[+\-. ]{0,3}[0-9]{0,3}[+\-. ]{0,2}[0-9]{0,2}", fullmatch=True))
+def test_whatever_noise_makes_of_digits_and_signs_is_a_number_or_no_record(text):
+    """Anything else would end the bus's thread, and the station with it."""
+    with contextlib.suppress(NotARecord):
+        assert math.isfinite(number(text))
+
+
+def test_a_doubled_sign_is_no_record_of_a_balance():
+    records = Records(FORMATS["sbi-balance"])
+    assert records.feed(b"+-  1255.7 g  \r\n") == []
+    assert (records.bad, records.last_fault) == (1, "'+-1255.7' is no number")

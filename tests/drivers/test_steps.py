@@ -463,6 +463,17 @@ def test_an_instrument_that_stays_silent_is_woken_once_and_then_missed(monkeypat
     assert bus.asked == 2
 
 
+def test_an_instrument_is_woken_by_a_read_so_that_no_write_is_sent_twice(monkeypatch):
+    """Of a write without a reply nobody knows whether it was done; a calibration is not done twice for a nap."""
+    action = '[[action]]\nverb = "clean"\naddress = 9\nvalues = [1]\n'
+    device, bus = rig(SLEEPER + action, monkeypatch)
+    device.read()
+    bus.time.now += 60
+    device.act("clean", {})
+    assert bus.sent == [bytes.fromhex("01 10 00 09 00 01 02 00 01")]
+    assert bus.unit.acted == ["clean"]
+
+
 def test_a_lost_first_request_is_no_time_out_of_the_unit(monkeypatch):
     profile = parse(SLEEPER, "mine")
     monkeypatch.setattr("drivers.modbus.load", lambda name, folders, **_: profile)
