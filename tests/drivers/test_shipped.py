@@ -185,3 +185,13 @@ def test_a_station_of_every_shipped_instrument_is_configured_without_a_fault(tmp
     (tmp_path / "station.toml").write_text(text)
     config = load_config(tmp_path / "station.toml").config
     assert {d.name for bus in config.bus for d in bus.device} == {path.stem for path in SHIPPED.glob("*.toml")}
+
+
+@pytest.mark.parametrize(("profile", "variant"), LAYOUTS)
+def test_directions_and_shares_are_believed_within_their_circle_and_their_hundred(profile, variant):
+    """What a broken register may say beyond it would else be a value."""
+    for register in profile.chosen(variant).registers:
+        if register.parameter == "wind_direction":
+            assert register.range == (0, 360), register
+        if register.parameter == "flow_signal":
+            assert 0 <= register.range[0] < register.range[1] <= 100, register
