@@ -353,6 +353,22 @@ def test_a_record_nobody_answers_ends_the_recall_and_not_the_link(link, listener
         assert station.drained()
 
 
+def test_a_split_record_nobody_answers_ends_the_recall_once(link, listener):
+    """All its packets are overdue in the same turn: the first ends the recall, the others are gone with it."""
+    items = ";".join(f"w{n}-Min=10.0,w{n}-Avg=20.0,w{n}-Flag=N" for n in range(30001, 30031))
+    long = Message(1, Kind.MINUTE, "P1", datetime(2026, 3, 1, tzinfo=UTC), 1, f"DataTime=20260301080000;{items}")
+    with talking(link, listener, window=4, timeout_seconds=0.1, resends=1) as station:
+        done(listener, station, "2051", 4, [long])
+        listener.say("2051", BOUNDS)
+        answers = listener.frames(6)
+        assert [a.data for a in answers if a.cn[0] == "9"] == ["QnRtn=1", "ExeRtn=4"]
+        assert [a.pno for a in answers if a.cn == "2051"] == ["1", "2", "1", "2"]
+        station.commands.results = {"read_clock": Result(Outcome.DONE, {"time": NOON})}
+        listener.say("1011", qn="20260301081600002")
+        assert [a.cn for a in listener.frames(3)] == ["9011", "1011", "9012"]
+        assert station.errors == []
+
+
 def test_a_recall_that_is_refused_midway_or_breaks_is_closed(link, listener):
     from station.model import StoreError
 

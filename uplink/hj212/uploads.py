@@ -119,7 +119,8 @@ class Uploads:
         return exchange.frame
 
     def _overdue(self, now: float) -> Exchange | None:
-        for late in [exchange for exchange in self._flying if exchange.deadline <= now]:
+        # One at a time: what ends a recall takes its other packets off the list.
+        while late := next((exchange for exchange in self._flying if exchange.deadline <= now), None):
             given_up = self._dialect.ack == "none" or late.sends > self._terms.timing.resends
             if not given_up:
                 return late
@@ -127,8 +128,8 @@ class Uploads:
                 self._outbox.unanswered(late.delivery.message_id)
                 raise NotAcknowledged(f"{self._terms.place}: no answer to QN {late.qn} after {late.sends} tries")
             # Examples of 2017 answer a recall with Flag=4: who does not answer records is still there.
-            if late.delivery.recall:
-                self._end(late.delivery.recall, TIMED_OUT)
+            assert late.delivery.recall is not None
+            self._end(late.delivery.recall, TIMED_OUT)
         return None
 
     def _fresh(self) -> Exchange | None:
