@@ -24,7 +24,7 @@ from typing import Any
 
 from station.clock import from_ms, to_ms
 from station.model import Kind, Lane, Message, StoreError, dataclass, replace
-from station.store import SEQUENCE_BITS, Store, find_message, later_versions, message_of
+from station.store import SEQUENCE_BITS, Store, find_message, later_versions, message_of, rows_of
 
 log = logging.getLogger(__name__)
 
@@ -392,7 +392,7 @@ class PlatformOutbox:
         """Rows by the connection of the uplink's thread."""
         if self._reader is None:
             self._reader = self._make_reader()
-        return list(self._reader.execute(sql, parameters))
+        return rows_of(self._reader, self._store.where, sql, parameters)
 
     def _without(self, spans: Iterable[Span], number: int) -> Iterator[Span]:
         """*spans* without message *number*; of one cut in two, no part that has no message of its kinds."""
@@ -421,7 +421,7 @@ class PlatformOutbox:
         """Rows under our lock: never by the writer, whose lock a commit holds while it waits for ours."""
         if self._counter is None:
             self._counter = self._make_reader()
-        return list(self._counter.execute(sql, parameters))
+        return rows_of(self._counter, self._store.where, sql, parameters)
 
     def answered(self, ids: Iterable[int], *, confirmed: bool = True) -> None:
         """The platform has these, or TCP says that it got their bytes (*confirmed* false)."""

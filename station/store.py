@@ -153,6 +153,14 @@ def _advice(path: Path, error: Exception) -> str:
     return f"{path}: {said}"
 
 
+def rows_of(connection: Any, where: str, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+    """Rows of a SELECT by any connection to the database at *where*; StoreError where they cannot be had."""
+    try:
+        return list(connection.execute(sql, parameters))
+    except sqlite3.Error as error:
+        raise StoreError(_advice(Path(where), error)) from error
+
+
 def check_folder(folder: Path) -> None:
     """Raise StoreError unless *folder* exists (it is made if need be) and can be written."""
     probe = folder / ".write-test"
@@ -223,8 +231,8 @@ class Store:
                 self._connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
     def _one(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
-        row = self._connection.execute(sql, parameters).fetchone()
-        return None if row is None else row[0]
+        rows = rows_of(self._connection, self.where, sql, parameters)
+        return rows[0][0] if rows else None
 
     @contextmanager
     def transaction(self) -> Iterator[Any]:
@@ -253,7 +261,7 @@ class Store:
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         """Rows of a SELECT, read under this process's lock."""
         with self._lock:
-            return list(self._connection.execute(sql, parameters))
+            return rows_of(self._connection, self.where, sql, parameters)
 
     def close(self) -> None:
         """Check the log in and let go of the file."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -70,6 +71,27 @@ def test_nothing_is_seen_before_its_commit(rig: Rig) -> None:
         assert rig.outbox.next(Lane.LIVE, 8) == []
     rig.outbox.committed()
     assert sequence(rig.outbox.next(Lane.LIVE, 8)) == [1]
+
+
+def test_a_file_that_cannot_be_read_is_the_stores_fault_and_waited_for(rig: Rig) -> None:
+    """The sender backs off at a StoreError; what SQLite itself raises would end the station."""
+
+    class Failing:
+        def execute(self, sql: str, parameters: object = ()) -> object:
+            raise sqlite3.OperationalError("disk I/O error")
+
+        def close(self) -> None:
+            pass
+
+    rig.commit(Kind.MINUTE)
+    rig.outbox._make_reader = Failing
+    rig.outbox.connected()
+    with pytest.raises(StoreError, match=r"station\.db: disk I/O error"):
+        rig.outbox.next(Lane.HISTORY, 8)
+    kept, rig.store._connection = rig.store._connection, Failing()  # type: ignore[assignment]
+    with pytest.raises(StoreError, match=r"station\.db: disk I/O error"):
+        rig.store.query("SELECT 1")
+    rig.store._connection = kept
 
 
 def test_what_waited_is_history_and_what_comes_is_live(rig: Rig) -> None:
