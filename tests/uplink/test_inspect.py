@@ -54,6 +54,8 @@ def test_every_sample_is_judged_as_marked(sample):
         "empty-pw": "bad-pw",
         "no-mn": "no-mn",
         "2005-flag3": "packet-numbers",
+        "mn-not-hex": "mn-not-hex",
+        "mn-underscore": "mn-not-hex",
     }
     assert {expected[tag] for tag in sample["tags"] if tag in expected} <= set(found.faults)
 
@@ -81,8 +83,62 @@ def test_a_sound_frame_is_taken_apart():
     assert found.data == [{"code": "a34004", "parameter": "pm25", "values": {"Rtd": "35.0", "Flag": "N"}}]
     assert found.text == GOOD[6:-6].decode()
     shown = found.as_dict()
-    assert shown["text"] == found.text.replace("PW=123456", "PW=***")
-    assert shown["fields"] == FIELDS | {"PW": "***"}
+    assert shown["text"] == GOOD[6:-6].decode()
+    assert shown["fields"] == FIELDS
+    (row,) = shown["data"]
+    assert row == {
+        "code": "a34004",
+        "parameter": "pm25",
+        "Rtd": "35.0",
+        "Flag": "N",
+        "values": {"Rtd": "35.0", "Flag": "N"},
+    }
+
+
+def framed(segment):
+    return b"##%04d%b%04X\r\n" % (len(segment), segment, crc(segment))
+
+
+@pytest.mark.parametrize(
+    ("segment", "faults"),
+    [
+        (GOOD[6:-6].replace(b";CN=", b"; CN="), ["stray-spaces"]),
+        (GOOD[6:-6].replace(b"Rtd=", b"Rtd= "), ["stray-spaces"]),
+        (GOOD[6:-6].replace(b"CP=&&", b"CP= && "), ["stray-spaces"]),
+        (build(FIELDS, "DataTime=20260301081500;i21001-Info=// a; b //")[6:-6], []),
+        (build(FIELDS, "DataTime=20260301081500;SB1-RS=1;i12001-Info=0")[6:-6], []),
+        (GOOD[6:-6].replace(b"Flag=5;", b"Flag=5;PNUM=2;"), ["packet-numbers"]),
+        (GOOD[6:-6].replace(b"Flag=5;", b"Flag=7;PNUM=2;PNO=3;"), ["packet-numbers"]),
+        (GOOD[6:-6].replace(b"Flag=5;", b"Flag=7;PNUM=2;PNO=2;"), []),
+        (GOOD[6:-6].replace(b"Flag=5", b"Flag=1"), []),
+        (GOOD[6:-6].replace(b"Flag=5", b"Flag=1").replace(b"MN=0A", b"MN=ZZ"), ["mn-not-hex"]),
+        (GOOD[6:-6].replace(b"Flag=5", b"Flag=1").replace(b"MN=0A1B2C3D4E", b"MN="), []),
+        (GOOD[6:-6].replace(b"&&DataTime", b"&&" + b"pH-Rtd=7;" * 110 + b"DataTime"), ["wrong-length", "long-cp"]),
+        (GOOD[6:-6].removesuffix(b"&&"), ["structure"]),
+        (GOOD[6:-6].replace(b"&&DataTime", b"DataTime"), ["structure"]),
+    ],
+)
+def test_each_deviation_has_its_name(segment, faults):
+    found = only(framed(segment))
+    assert [fault for fault in found.faults if fault != "unknown-code"] == faults
+    assert found.ok == FAILURES.keys().isdisjoint(faults)
+
+
+def test_check_digits_in_lower_case_are_taken_and_said():
+    wire = framed(GOOD[6:-6].replace(b"35.0", b"5.0"))
+    lower = wire[:-6] + wire[-6:].lower()
+    assert lower != wire
+    assert (only(lower).ok, only(lower).faults) == (True, ["lower-case-crc"])
+
+
+def test_filler_that_looks_like_headers_makes_no_frames():
+    """One frame that declares 1025 bytes and has them: above the limit, and that once."""
+    segment = b"#" * 900 + b"ST=32;CN=2011;PW=123456;MN=LD130133000015;CP=&&DataTime=20160824003817;011-Rtd=231.0&&"
+    segment = segment.rjust(1025, b"#")
+    for check in (b"%04X" % crc(segment), b"4980"):
+        (found,) = inspect(b"##1025" + segment + check + b"\r\n" + GOOD[:0])
+        assert (found.ok, found.faults[0]) == (False, "wrong-length")
+        assert found.parameters == {"DataTime": "20160824003817"}
 
 
 def test_a_log_with_text_escapes_and_broken_frames_gives_each():

@@ -141,12 +141,13 @@ def encode(segment: bytes, seal: Callable[[bytes], bytes] | None = None) -> byte
     """
     if len(segment) > SEGMENT_LIMIT:
         raise FrameTooLong(f"segment of {len(segment)} bytes, the limit is {SEGMENT_LIMIT}")
-    if (length := _cp_length(segment)) > CP_LIMIT:
+    if (length := cp_length(segment)) > CP_LIMIT:
         raise FrameTooLong(f"CP of {length} bytes, the limit is {CP_LIMIT}")
     return b"##%04d%b%04X\r\n" % (len(segment), seal(segment) if seal else segment, crc(segment))
 
 
-def _cp_length(segment: bytes) -> int:
+def cp_length(segment: bytes) -> int:
+    """Bytes of the CP field of *segment*, its name and = included."""
     at = 0 if segment.startswith(b"CP=") else segment.find(b";CP=") + 1
     return len(segment) - at if segment.startswith(b"CP=", at) else 0
 

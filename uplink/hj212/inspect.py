@@ -11,12 +11,14 @@ from typing import Any, NamedTuple
 
 from station.model import Parameter, asdict, dataclass, field
 from uplink.hj212.frame import (
+    CP_LIMIT,
     FIELDS,
     HEADER,
     SEGMENT_LIMIT,
     VERSION_SHIFT,
     Segment,
     StructureWrong,
+    cp_length,
     crc,
     crc_variant,
     encode,
@@ -25,7 +27,7 @@ from uplink.hj212.frame import (
 )
 from uplink.hj212.messages import deviations
 from uplink.hj212.sm4 import Envelope, cipher_of
-from uplink.hj212.tap import SECRETS, mask
+from uplink.hj212.tap import SECRETS
 
 FAILURES: Mapping[str, str] = {  # what makes a frame not ok
     "no-header": "no ## before the length",
@@ -39,20 +41,26 @@ FAILURES: Mapping[str, str] = {  # what makes a frame not ok
 REMARKS: Mapping[str, str] = {  # what a receiver can live with, besides the names in messages.CHECKS
     "no-tail": "no CR LF behind the check digits",
     "odd-tail": "a lone CR or LF behind the check digits",
+    "lower-case-crc": "check digits in lower case",
     "serial-station-prefix": "a station number of a serial relay before the length",
     "mn-not-hex": "MN is not 24 hexadecimal digits, as 2017 has it",
     "field-order": "fields not in the standard's order",
+    "stray-spaces": "spaces around a name, a value or &&",
+    "long-cp": "CP of more than 950 bytes",
     "unknown-code": "a factor that is not in the catalogue",
 }
 SPAN_LIMIT = 16 * 1024  # how far the end of a broken frame is looked for
 
 _NAME = rb"(?:QN|ST|CN|PW|MN|Flag|PNUM|PNO|CP)="
-_BEGIN = re.compile(rb"##(?=\d{4}|.{0,8}?" + _NAME + rb")|(?<![#0-9A-Za-z])(?=\d{4}" + _NAME + rb")", re.DOTALL)
+_BEGIN = re.compile(rb"##(?!#)(?=\d{4}|.{0,8}?" + _NAME + rb")|(?<![#0-9A-Za-z])(?=\d{4}" + _NAME + rb")", re.DOTALL)
 _RELAY = re.compile(rb"##\d{4}(?=\d{4}" + _NAME + rb")")
 _END = re.compile(rb"&&([0-9A-Fa-f]{4})(?![0-9A-Za-z=\-])")
 _DIGITS = re.compile(rb"\d{4}")
 _HEX = re.compile(rb"[0-9A-Fa-f]{4}")
 _MN = re.compile(r"[0-9A-F]{24}")
+_MN_OF_2005 = 14  # characters, of any kind; more than that is the MN of a later generation
+_NO_FACTOR = re.compile(r"i\d{5}|SB\d+")  # items of site information and equipment: tables of their own (2017, read)
+_SPACES = re.compile(r"(^|[;,=&])[ \t]+|[ \t]+($|[;,=&])")
 _TAILS = {b"\r\n": "", b"\\r\\n": "", b"\r": "odd-tail", b"\n": "odd-tail"}
 
 
@@ -72,9 +80,11 @@ class Inspection:
     text: str
 
     def as_dict(self) -> dict[str, Any]:
-        """The same as plain data, for JSON; passwords and keys are masked, as in everything people are shown."""
-        shown = asdict(self) | {"fields": masked(self.fields), "parameters": masked(self.parameters)}
-        return shown | {"text": mask(self.text)}
+        """The same as plain data, for JSON, which is for programs: nothing is masked, `text` is the plain segment.
+
+        A row of `data` has its values by their names, too.
+        """
+        return asdict(self) | {"data": [{**row["values"], **row} for row in self.data]}
 
 
 def masked(named: Mapping[str, str]) -> dict[str, str]:
@@ -139,7 +149,7 @@ def build(fields: Mapping[str, str], data: str = "", key: bytes | None = None) -
 
 
 def _cut(data: bytes, start: int, key: bytes | None, finding: _Finding) -> _Cut:
-    """The frame that begins at *start*: by its length if its check then holds, else by where it seems to end."""
+    """The frame that begins at *start*: by its length if check or line end are there, else by its apparent end."""
     begin = start
     if relay := _RELAY.match(data, start):
         finding.add("serial-station-prefix")
@@ -152,13 +162,13 @@ def _cut(data: bytes, start: int, key: bytes | None, finding: _Finding) -> _Cut:
     declared = int(digits[0]) if digits else None
     begin = digits.end() if digits else begin
     found = _by_length(data, begin, declared, key)
-    if found and _checks(found, key):
+    if found and (_checks(found, key) or data.startswith(b"\r\n", found.end)):
         return found
     return _by_end(data, begin, declared, finding) or found or _unfinished(data, begin, declared, finding)
 
 
 def _by_length(data: bytes, begin: int, declared: int | None, key: bytes | None) -> _Cut | None:
-    if declared is None or declared > SEGMENT_LIMIT:
+    if declared is None:
         return None
     printed = Envelope(lambda: [key] if key else []).surplus(data[begin - 6 : begin + 6 * SEGMENT_LIMIT])
     end = begin + declared + (printed or 0)
@@ -247,6 +257,8 @@ def _judge_length(cut: _Cut, plain: bytes, sealed: bool, finding: _Finding) -> N
 
 def _judge_check(cut: _Cut, plain: bytes, finding: _Finding) -> None:
     received = int(cut.check, 16)
+    if cut.check != cut.check.upper():
+        finding.add("lower-case-crc")
     if received == crc(plain):
         return
     variant = crc_variant(plain, received)
@@ -265,14 +277,23 @@ def _parsed(plain: bytes, finding: _Finding) -> Segment | None:
 def _judge_fields(segment: Segment, plain: bytes, catalogue: Mapping[str, Parameter], finding: _Finding) -> None:
     for check in deviations(segment):
         finding.add(check.name, check.text)
-    if (segment.flags or 0) >> VERSION_SHIFT and segment.mn and not _MN.fullmatch(segment.mn):
+    later = (segment.flags or 0) >> VERSION_SHIFT or len(segment.mn) > _MN_OF_2005
+    if later and segment.mn and not _MN.fullmatch(segment.mn):
         finding.add("mn-not-hex")
+    if (size := cp_length(plain)) > CP_LIMIT:
+        finding.add("long-cp", f"CP of {size} bytes")
     head = plain.decode("utf-8", "replace").partition(";CP=")[0]
     names = [part.partition("=")[0].strip() for part in head.split(";")]
     places = [FIELDS.index(name) for name in names if name in FIELDS]
     if places != sorted(places):
         finding.add("field-order")
-    strangers = [code for code in factors(segment.data) if code and catalogue and not _parameter(code, catalogue)]
+    # The text of a log, between // and //, may hold any.
+    sealed = {"no-key", "wrong-key"} & {*finding.faults}
+    text = head if sealed else re.sub(r"//.*?//", "//", plain.decode("utf-8", "replace"), flags=re.DOTALL)
+    if _SPACES.search(text):
+        finding.add("stray-spaces")
+    codes = [code for code in factors(segment.data) if code and not _NO_FACTOR.fullmatch(code)]
+    strangers = [code for code in codes if catalogue and not _parameter(code, catalogue)]
     if strangers:
         finding.add("unknown-code", f"not in the catalogue: {', '.join(strangers[:8])}")
 

@@ -559,8 +559,8 @@ CHECKS: Sequence[Check] = (
     Check("bad-flag", "Flag is no number of one byte", lambda s: not s.flag or s.flags is not None),
     Check(
         "packet-numbers",
-        "PNUM and PNO contradict Flag",
-        lambda s: bool((s.flags or 0) & SPLIT_BIT) == bool(s.pnum and s.pno),
+        "PNUM and PNO contradict Flag or each other",
+        lambda s: bool((s.flags or 0) & SPLIT_BIT) == bool(s.pnum or s.pno) and _numbered(s.pnum, s.pno),
     ),
     Check("bad-rf", "RF is not 1", lambda s: s.rf in ("", "1")),
     Check("unknown-field", "an unknown field", lambda s: not s.others),
@@ -575,6 +575,14 @@ CHECKS: Sequence[Check] = (
     Check("trailing-semicolon", "a semicolon before the last &&", lambda s: not s.data.endswith((";", ","))),
     Check("nameless-value", "a value without a name", lambda s: all(n and "=" in s.data for n, _ in pairs(s.data))),
 )
+
+
+def _numbered(pnum: str, pno: str) -> bool:
+    """Whether packet *pno* of *pnum* can be one, or neither is there."""
+    if not (pnum or pno):
+        return True
+    digits = all(re.fullmatch(r"[0-9]{1,4}", number) for number in (pnum, pno))
+    return digits and 1 <= int(pno) <= int(pnum)
 
 
 def deviations(segment: Segment) -> list[Check]:
