@@ -11,7 +11,8 @@ LOOK_SECONDS = 10.0  # without another look the tap closes
 MOST_FRAMES = 200
 
 SECRETS = ("PW", "NewPW", "NewSK")
-_SECRET = re.compile(rf"\b({'|'.join(SECRETS)})=[^;,&]*", re.ASCII)
+# A password may hold a comma or an &, and senders put spaces around =.  In the data area a comma ends a value.
+_SECRET = re.compile(r"\b(PW\s*=)[^;]*?(?=;|&&|$)|\b((?:NewPW|NewSK)\s*=).*?(?=[;,]|&&|$)", re.ASCII | re.DOTALL)
 
 
 def mask(text: str) -> str:
@@ -19,8 +20,10 @@ def mask(text: str) -> str:
 
     >>> mask("PW=123456;CP=&&NewPW=654321&&")
     'PW=***;CP=&&NewPW=***&&'
+    >>> mask("PW = a,b&c;CP=&&SKCreateTime=20260301120000,NewSK=a&b+0123456789ab;x=1&&")
+    'PW =***;CP=&&SKCreateTime=20260301120000,NewSK=***;x=1&&'
     """
-    return _SECRET.sub(r"\1=***", text)
+    return _SECRET.sub(r"\1\2***", text)
 
 
 class Seen(NamedTuple):
