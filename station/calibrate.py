@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from station.model import Reading, Sample
 
+KIND = "calibration"  # of the records of station/calibration.py; one that *changes* brings its coefficients
 Coefficients = tuple[float, float]  # slope, intercept
 IDENTITY: Coefficients = (1.0, 0.0)
 

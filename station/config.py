@@ -248,6 +248,15 @@ class Loaded:
         """The instruments of *bus*, speaking over *line*."""
         return [make_device(settings, line, self.profile_folders) for settings in bus.device]
 
+    def units(self, name: str) -> Mapping[str, str]:
+        """What the instrument *name* delivers, each parameter with its unit; nothing where there is none."""
+        for bus in self.config.bus:
+            for settings in bus.device:
+                if settings.name == name:
+                    line = Bus(bus)  # opened by its first exchange, so never
+                    return make_device(settings, line, self.profile_folders).units
+        return {}
+
     def pins(self) -> Any:
         """The board's own pins, opened now; raise NoPins where there are none."""
         return resolve("drivers.gpio:Pins").open()

@@ -12,13 +12,14 @@ import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from math import lcm
 from threading import Condition, Event, Lock
 from typing import TYPE_CHECKING, Any
 
 from drivers.base import Device
 from drivers.bus import Bus
-from station import marks
+from station import calibrate, marks
 from station.clock import EPOCH, Clock, boot_id, floor_to, from_ms, period_length, period_start, to_ms, trust
 from station.commands import ClockSetter, CommandDesk, Terms, overruled, with_configured
 from station.config import BusConfig, Loaded, resolve
@@ -115,6 +116,8 @@ class Engine:
         counted = () if pins is None else self._counted(pins)
         self.pollers = [self._poller(*bus) for bus in (*(self._buses() if buses is None else buses), *counted)]
         self.tasks: dict[str, Task] = {t.device.name: t for p in self.pollers for t in p.tasks}
+        for record in self._calibrations():
+            self._recalibrate(record)
         self.recorder.judge = self._suspicion().judge
         self.series = self._all_series()
         self._forget_overruled([s for s, _ in uplinks] if uplinks is not None else self.config.uplink)
@@ -271,13 +274,58 @@ class Engine:
         return replace(self._settings[platform], self.loaded.folder, which, text)
 
     def _all_series(self) -> dict[tuple[str, str], Series]:
-        series = {}
-        for name, task in self.tasks.items():
-            shaped_by = json.dumps(asdict(task.settings), default=dict, sort_keys=True)
-            digest = f"{zlib.crc32(shaped_by.encode()):08x}"
-            for parameter in task.device.units:
-                coefficients = task.coefficients(parameter)
-                series[name, parameter] = Series(name, task.point(parameter), parameter, coefficients, digest)
+        return {key: one for task in self.tasks.values() for key, one in self._series_of(task).items()}
+
+    def _series_of(self, task: Task) -> dict[tuple[str, str], Series]:
+        """What stands for the readings of *task*, with its settings and coefficients as they are now."""
+        shaped_by = json.dumps(asdict(task.settings), default=dict, sort_keys=True)
+        digest, name = f"{zlib.crc32(shaped_by.encode()):08x}", task.device.name
+        return {
+            (name, parameter): Series(name, task.point(parameter), parameter, task.coefficients(parameter), digest)
+            for parameter in task.device.units
+        }
+
+    # -- calibrations: the newest counts from its time on, whatever station.toml says
+
+    def _calibrations(self) -> list[Record]:
+        """The newest calibration of each series that changed the station's coefficients."""
+        if not self.store.kept(calibrate.KIND):
+            return []
+        found = self.store.newest_records(calibrate.KIND, "device", "$.parameter", "$.changes")
+        return [record for record in found if record.body.get("changes")]
+
+    def _recalibrate(self, record: Record) -> Task | None:
+        """Put the coefficients of *record* in force; None where its instrument is no more."""
+        task = self.tasks.get(record.device)
+        if task is None or record.body["parameter"] not in task.device.units:
+            return None
+        slope, intercept = record.body["coefficients"]
+        calibration = {**task.settings.calibration, record.body["parameter"]: (slope, intercept)}
+        task.settings = replace(task.settings, calibration=calibration)
+        return task
+
+    def _hand_over(self, records: Iterable[Record]) -> None:
+        """Committed calibrations go to the threads that own the instruments: between two polls, never within one."""
+        for record in records:
+            if record.kind != calibrate.KIND or not record.body.get("changes"):
+                continue
+            poller = next((p for p in self.pollers if any(t.device.name == record.device for t in p.tasks)), None)
+            if poller is not None:
+                poller.submit(partial(self._switch, record))
+
+    def _switch(self, record: Record) -> None:
+        """From the bus's own thread: the next reading is made with the coefficients of *record*."""
+        if (task := self._recalibrate(record)) is not None:
+            self.recorder.switch(self._series_of(task))
+
+    def _add_readings(self, batch: Batch) -> dict[tuple[str, str], Series]:
+        """Inside a transaction: each reading with what it was made with; the series in force behind them."""
+        series, start = self.series, 0
+        for switch in batch.switches:
+            self.store.add_readings(batch.readings[start : switch.position], series)
+            self.store.register(switch.series.values())
+            series, start = {**series, **switch.series}, switch.position
+        self.store.add_readings(batch.readings[start:], series)
         return series
 
     def _register(self) -> None:
@@ -436,9 +484,9 @@ class Engine:
         if urgent:
             self._wake.set()
 
-    def keep(self, record: Record, *, urgent: bool = False) -> None:
-        """Keep *record* with the next commit, an urgent one at once; from any thread."""
-        self.recorder.record(self._apart(record) if record.kind in TOLD else record, urgent=urgent)
+    def keep(self, *records: Record, urgent: bool = False) -> None:
+        """Keep *records* together with the next commit, urgent ones at once; from any thread."""
+        self.recorder.record(*(self._apart(one) if one.kind in TOLD else one for one in records), urgent=urgent)
         if urgent:
             self._wake.set()
 
@@ -537,7 +585,7 @@ class Engine:
         try:
             with self.store.transaction() as db:
                 self.store.tick(to_ms(now) // 3_600_000)
-                self.store.add_readings(batch.readings, self.series)
+                series = self._add_readings(batch)
                 if self._stepped:  # what was taken before the step keeps its offset
                     self.store.add_clock(self.clock.monotonic(), now, self.trust())
                 self.store.add_missed(batch.misses)
@@ -561,6 +609,7 @@ class Engine:
                 for sender in self.senders:
                     sender.outbox.write(db, last=last)
         except StoreError as error:
+            self._forget_series(batch)
             self.recorder.put_back(batch)
             self._refused(error)
             for change in changes:
@@ -570,6 +619,8 @@ class Engine:
             self.recorder.put_back(batch)  # for the commit of the shutdown that follows
             raise
         self._latest, self._young = latest, [r for r in candidates if r.time > ready]
+        self.series = series
+        self._hand_over(batch.records)
         self.periods.committed(closed, now, batch.readings)
         if self.alarms is not None:
             self.alarms.committed()
@@ -593,6 +644,11 @@ class Engine:
         for change in changes:
             change.done("")
         return True
+
+    def _forget_series(self, batch: Batch) -> None:
+        """The commit failed: series that it registered first have no number yet."""
+        known = set(self.series.values())
+        self.store.unregister(one for switch in batch.switches for one in switch.series.values() if one not in known)
 
     def _watch_limits(
         self, closed: Mapping[Kind, datetime], reports: Iterable[Report], records: Iterable[Record], now: datetime

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime, tzinfo
-from typing import Any
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import TYPE_CHECKING, Any
 
-from station import dustfall
+from station import calibration, dustfall, marks
+from station.calibrate import IDENTITY
+from station.calibrate import KIND as CALIBRATION
+from station.calibration import Place, Rule, Run
 from station.dustfall import Book
 from station.model import Record, WrongArgument, did_you_mean
 from station.store import Store
+
+if TYPE_CHECKING:
+    from station.config import Loaded
 
 BEGINNING, END = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 
@@ -91,3 +97,154 @@ def _void(book: Book, fields: Mapping[str, Any], points: list[str], now: datetim
 
 _Entry = Callable[[Book, Mapping[str, Any], list[str], datetime, tzinfo], Record]
 _ENTRIES: Mapping[str, _Entry] = {"start": _start, "stop": _stop, "weigh": _weigh, "blank": _blank, "void": _void}
+
+
+# -- calibrations
+
+
+def calibration_book(store: Store) -> calibration.Book:
+    """All calibrations in *store*."""
+    return calibration.read_book(store.records(CALIBRATION, BEGINNING, END))
+
+
+def place_of(loaded: Loaded, device: str, parameter: str) -> Place:
+    """What *parameter* of *device* is, as configured; raise WrongArgument where there is none."""
+    settings = {one.name: one for bus in loaded.config.bus for one in bus.device}
+    if device not in settings:
+        known = ", ".join(settings)
+        raise WrongArgument(f'there is no device "{device}"{did_you_mean(device, settings)}; known: {known}')
+    one, units = settings[device], loaded.units(device)
+    if parameter not in units:
+        raise WrongArgument(
+            f'{device} does not deliver "{parameter}"{did_you_mean(parameter, units)}; it does: {", ".join(units)}'
+        )
+    point = one.points.get(parameter, one.point)
+    low_high = one.range.get(parameter)
+    return Place(
+        device=device,
+        parameter=parameter,
+        point=point,
+        system=loaded.systems[point],
+        configured=one.calibration.get(parameter, IDENTITY),
+        full_scale=low_high[1] if low_high and low_high[1] > 0 else None,
+    )
+
+
+def enter_calibration(
+    store: Store, loaded: Loaded, fields: Mapping[str, Any], now: datetime, trust: str, number: int = 0
+) -> list[Record]:
+    """The records of an entry of *fields* ("do" and the arguments of calibration.py), the calibration's own first.
+
+    Beginning marks the values C, the *number*th mark by hand; an end ends that mark after a tail.  Raise
+    WrongArgument, in which case there is nothing to keep.
+    """
+    try:
+        return _CALIBRATIONS[fields["do"]](store, loaded, fields, now, trust, number)
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, WrongArgument):
+            raise
+        raise WrongArgument(f"not an entry of calibrations: {error}") from error
+
+
+def _texts(fields: Mapping[str, Any], *names: str) -> dict[str, str]:
+    return {name: str(fields.get(name) or "") for name in names}
+
+
+def _hand_marks(store: Store) -> marks.HandMarks:
+    return marks.HandMarks(store.records(marks.KIND, BEGINNING, END))
+
+
+def _begin_calibration(
+    store: Store, loaded: Loaded, fields: Mapping[str, Any], now: datetime, trust: str, number: int
+) -> list[Record]:
+    book = calibration_book(store)
+    place = place_of(loaded, str(fields["device"]), str(fields["parameter"]))
+    said, hand = _texts(fields, "user", "note", "override"), _hand_marks(store)
+    full_scale = fields.get("full_scale")
+    number = number or len(hand) + 1
+    made = calibration.begin(
+        book,
+        place,
+        str(fields["procedure"]),
+        [calibration.standard_of(one) for one in fields["standards"]],
+        now=now,
+        today=now.astimezone(loaded.zone).date(),
+        mark=f"M{number}",
+        full_scale=place.full_scale if full_scale is None else float(full_scale),
+        rule=Rule(**(fields.get("rule") or {})),
+        trust=trust,
+        **said,
+    )
+    marked = {
+        "do": "mark",
+        "point": place.point,
+        "parameter": place.parameter,
+        "mark": "C",
+        "user": made.body["user"],
+        "reason": f"calibration {made.body['name']}: {made.body['procedure']}",
+    }
+    points = {point.code: point for point in loaded.config.point}
+    return [made, marks.enter(hand, marked, points, now, number)]
+
+
+def _step_calibration(
+    store: Store, loaded: Loaded, fields: Mapping[str, Any], now: datetime, trust: str, number: int
+) -> list[Record]:
+    run = calibration_book(store).named(str(fields["name"]))
+    said = _texts(fields, "user", "override")
+    return [calibration.step(run, int(fields["index"]), fields["readings"], now=now, **said)]
+
+
+def _finish_calibration(
+    store: Store, loaded: Loaded, fields: Mapping[str, Any], now: datetime, trust: str, number: int
+) -> list[Record]:
+    book = calibration_book(store)
+    run = book.named(str(fields["name"]))
+    place = place_of(loaded, run.device, run.parameter)
+    said = _texts(fields, "user", "note", "override")
+    made = calibration.finish(book, run, place, now=now, trust=trust, **said)
+    return [made, *_unmark(store, run, fields, now, said["user"])]
+
+
+def _cancel_calibration(
+    store: Store, loaded: Loaded, fields: Mapping[str, Any], now: datetime, trust: str, number: int
+) -> list[Record]:
+    run = calibration_book(store).named(str(fields["name"]))
+    said = _texts(fields, "user", "reason")
+    return [calibration.cancel(run, now=now, **said), *_unmark(store, run, fields, now, said["user"])]
+
+
+def _revert_calibration(
+    store: Store, loaded: Loaded, fields: Mapping[str, Any], now: datetime, trust: str, number: int
+) -> list[Record]:
+    book = calibration_book(store)
+    return [calibration.revert(book, book.named(str(fields["name"])), now=now, **_texts(fields, "user", "reason"))]
+
+
+def _unmark(store: Store, run: Run, fields: Mapping[str, Any], now: datetime, user: str) -> list[Record]:
+    """The end of the mark that *run* has set, after a tail; nothing where a person has ended it."""
+    seconds = fields.get("tail_seconds")
+    tail = calibration.TAIL if seconds is None else timedelta(seconds=float(seconds))
+    if not timedelta() <= tail <= calibration.LONGEST_TAIL:
+        raise WrongArgument(f"a tail of {tail.total_seconds():g} s is not between 0 and 24 hours")
+    hand = _hand_marks(store)
+    if not any(one.name == run.mark and one.last is None and not one.withdrawn for one in hand):
+        return []
+    ended = {
+        "do": "end",
+        "name": run.mark,
+        "to": (now + tail).isoformat(),
+        "user": user,
+        "reason": f"end of {run.name}",
+    }
+    return [marks.enter(hand, ended, {}, now)]
+
+
+_CalibrationEntry = Callable[[Store, "Loaded", Mapping[str, Any], datetime, str, int], list[Record]]
+_CALIBRATIONS: Mapping[str, _CalibrationEntry] = {
+    "begin": _begin_calibration,
+    "step": _step_calibration,
+    "done": _finish_calibration,
+    "cancel": _cancel_calibration,
+    "revert": _revert_calibration,
+}

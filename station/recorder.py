@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from threading import Lock
 
 from station.model import Reading, Reason, Record, dataclass, field
-from station.store import Event, Miss
+from station.store import Event, Miss, Series
 
 MOST_PENDING = 50_000  # readings kept in memory while the disk refuses writes; older ones are dropped, counted
+
+
+@dataclass(slots=True)
+class Switch:
+    """From reading number *position* of its batch on, these series stand for what they were made with."""
+
+    position: int
+    series: Mapping[tuple[str, str], Series]
 
 
 @dataclass(slots=True)
@@ -20,6 +28,7 @@ class Batch:
     misses: list[Miss] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
+    switches: list[Switch] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -78,11 +87,16 @@ class Recorder:
             self._batch.events.append(Event(at, code, arguments))
             self.urgent = self.urgent or urgent
 
-    def record(self, record: Record, *, urgent: bool = False) -> None:
-        """Keep *record*; an *urgent* one is committed at once."""
+    def record(self, *records: Record, urgent: bool = False) -> None:
+        """Keep *records*, all with one commit; *urgent* ones are committed at once."""
         with self._lock:
-            self._batch.records.append(record)
+            self._batch.records += records
             self.urgent = self.urgent or urgent
+
+    def switch(self, series: Mapping[tuple[str, str], Series]) -> None:
+        """From the next reading on *series* are made with other coefficients; only from their bus's thread."""
+        with self._lock:
+            self._batch.switches.append(Switch(len(self._batch.readings), series))
 
     def state(self, device: str) -> DeviceState:
         """How *device* is doing; written by its bus thread alone."""
@@ -100,6 +114,9 @@ class Recorder:
     def put_back(self, batch: Batch) -> None:
         """The commit failed: keep *batch* in front of what came since."""
         with self._lock:
+            for later in self._batch.switches:
+                later.position += len(batch.readings)
+            batch.switches += self._batch.switches
             batch.readings += self._batch.readings
             batch.misses += self._batch.misses
             batch.events += self._batch.events
@@ -111,4 +128,6 @@ class Recorder:
         excess = len(self._batch.readings) - MOST_PENDING
         if excess > 0:
             del self._batch.readings[:excess]
+            for switch in self._batch.switches:
+                switch.position = max(0, switch.position - excess)
             self.dropped += excess

@@ -172,6 +172,28 @@ def verbs(engine: Engine) -> dict[str, Any]:
                 raise StoreError(engine.store_error or "the station did not commit in time; see station marks list")
         return dict(made.body)
 
+    def calibrate(request: Mapping[str, Any]) -> Any:
+        """Keep an entry of a calibration with its mark, committed when this returns; coefficients then hold at once."""
+        nonlocal issued
+        from station.fieldbook import enter_calibration
+
+        with one_entry:
+            fields, number = request.get("fields") or {}, max(issued, len(engine.periods.marks)) + 1
+            made = enter_calibration(engine.store, engine.loaded, fields, engine.clock.now(), engine.trust(), number)
+            body = made[0].body
+            issued = number if body["do"] == "begin" else issued
+            engine.keep(*made, urgent=True)
+            told = {key: body[key] for key in ("parameter", "procedure", "coefficients", "verdict") if key in body}
+            engine.note(
+                "calibration", urgent=True, do=body["do"], name=body["name"], device=made[0].device,
+                user=body["user"], **told,
+            )  # fmt: skip
+            if not engine.committed():
+                raise StoreError(
+                    engine.store_error or "the station did not commit in time; see station calibrations list"
+                )
+        return dict(body)
+
     def alarms(request: Mapping[str, Any]) -> Any:
         """How every alarm stands; with action ack and fields, a person's word about one, committed first."""
         if engine.alarms is None:
@@ -257,6 +279,7 @@ def verbs(engine: Engine) -> dict[str, Any]:
 
     return {
         "alarms": alarms,
+        "calibrate": calibrate,
         "city": city,
         "collector": collector,
         "order": order,

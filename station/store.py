@@ -309,6 +309,11 @@ class Store:
                 self._series[one] = number
                 self._names[number] = one
 
+    def unregister(self, series: Iterable[Series]) -> None:
+        """The transaction that registered *series* failed: their integers are void."""
+        for one in series:
+            self._names.pop(self._series.pop(one, 0), None)
+
     # -- readings
 
     def add_readings(self, readings: Iterable[Reading], series: Mapping[tuple[str, str], Series]) -> None:

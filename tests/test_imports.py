@@ -24,6 +24,7 @@ RULES = (
         "the shared words import nothing of ours but how value classes are made, and where faults stand",
     ),
     ("station/calibrate.py", MODEL, "pure modules know station.model alone"),
+    ("station/calibration.py", ("station.model", "station.calibrate"), "calibrations know station.model and calibrate"),
     ("station/qc.py", MODEL, "pure modules know station.model alone"),
     ("station/average.py", MODEL, "pure modules know station.model alone"),
     ("station/poller.py", ("station", "drivers.base"), "the poller knows drivers by drivers.base"),
