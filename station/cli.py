@@ -27,6 +27,7 @@ from station.cli_collector import collector
 from station.cli_decode import decode
 from station.cli_dustfall import dustfall
 from station.cli_hj212 import frame
+from station.cli_index import index
 from station.cli_marks import marks
 from station.cli_order import load as permits
 from station.cli_order import order
@@ -494,6 +495,7 @@ for command in (
     city,
     order,
     permits,
+    index,
     marks,
     replay,
     profile,

@@ -133,6 +133,14 @@ class PointSettings:
     reference_oxygen: float | None = setting(
         None, low=0, high=20, text="reference oxygen of flue gas, %: converted values beside the measured ones"
     )
+    water: str = setting(
+        "",
+        choices=("", "river", "lake", "rural"),
+        text="surface water: lakes have other classes, rural waters another guide",
+    )
+    depth_cm: float | None = setting(
+        None, low=1, high=10000, text="depth of the water, cm: transparency of shallow water is judged by it"
+    )
     longitude: float | None = setting(None, low=-180, high=180, text="degrees east")
     latitude: float | None = setting(None, low=-90, high=90, text="degrees north")
 
@@ -243,6 +251,16 @@ class Loaded:
     def systems(self) -> dict[str, str]:
         """HJ 212 system code of each measuring point."""
         return {point.code: point.st for point in self.config.point}
+
+    def paces(self) -> dict[tuple[str, str], float]:
+        """Seconds from one value of each (point, parameter) to the next; no line is opened for it."""
+        found: dict[tuple[str, str], float] = {}
+        for bus in self.config.bus:
+            for settings, device in zip(bus.device, self.devices(bus, Bus(bus)), strict=True):
+                for parameter in device.units:
+                    point = settings.points.get(parameter, settings.point)
+                    found[point, parameter] = max(settings.poll_seconds, getattr(device, "every_seconds", 0.0))
+        return found
 
     def devices(self, bus: BusConfig, line: Bus) -> list[Device]:
         """The instruments of *bus*, speaking over *line*."""

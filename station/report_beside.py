@@ -205,7 +205,7 @@ def index(
     if point.st == "21":
         from station.water import water_class
 
-        found = water_class(means)
+        found = water_class(means, lake=point.water == "lake")
         return {
             "index": "water_class",
             "grade": found.grade,

@@ -84,6 +84,8 @@ CHINESE = {
     "[[point]].st": "HJ 212 系统编码,如 21 地表水、22 环境空气、39 工地扬尘",
     "[[point]].use": "小时和日数据的有效性规则;留空则按 st",
     "[[point]].reference_oxygen": "烟气基准氧含量,%;在实测值旁给出折算值",
+    "[[point]].water": "地表水类型:湖库 lake 的分类不同,农村 rural 另有黑臭判定指南",
+    "[[point]].depth_cm": "水深,cm;浅水按水深判定透明度",
     "[[point]].longitude": "东经,度",
     "[[point]].latitude": "北纬,度",
     "[[collector]].name": "集尘缸的名称",

@@ -127,6 +127,8 @@ MADE = {
     "order_why.": list(ORDER_WHYS),
     "load.": ["name", "point", "used", "days", "until"],
     "load_why.": list(LOAD_WHYS),
+    "air_level.": list(LEVELS),
+    "odour.": ["none", "light", "severe"],
     "alarms.": ["name", "point", "value", "limit", "state", "why", "since"],
     "alarm_state.": [str(state) for state in State],
     "alarm_why.": [str(cause) for cause in Cause],
