@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
 from station.model import Record, WrongArgument, dataclass, did_you_mean, field, replace
 
 KIND = "dustfall"
+BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)  # nothing entered is older
 DETECTION_LIMIT = 0.3  # t/(km²·30d), HJ 1221-2021 clause 1
 DETERMINATION_LIMIT = 1.2  # lower limit of determination, the same
 CONSTANT_MG = Decimal("0.4")  # two weighings this near to each other, or farther, are no constant weight
@@ -157,6 +158,8 @@ def read_book(records: Iterable[Record]) -> Book:
 
 def _enter(book: Book, record: Record) -> None:
     body, name = record.body, str(record.body["name"])
+    if body["do"] in ("stop", "weigh") and name not in book.exposures:
+        return  # it went out longer ago than records are kept
     match body["do"]:
         case "start":
             book.exposures[name] = Exposure(
@@ -305,6 +308,8 @@ def _exposure(book: Book, name: str) -> Exposure:
 
 def _check_entry(at: datetime, user: str, now: datetime) -> None:
     _printable("the person's name (--user)", user)
+    if at < BEGINNING:
+        raise WrongArgument(f"{at.isoformat()} is not believed; the method is younger")
     if at > now + timedelta(minutes=1):
         raise WrongArgument(f"{at.isoformat()} is not over yet")
 

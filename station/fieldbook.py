@@ -17,7 +17,7 @@ from station.store import Store
 if TYPE_CHECKING:
     from station.config import Loaded
 
-BEGINNING, END = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+BEGINNING, END = dustfall.BEGINNING, datetime(2100, 1, 1, tzinfo=UTC)
 
 
 def dustfall_book(store: Store) -> Book:
@@ -44,7 +44,7 @@ def enter_dustfall(
     """
     try:
         made = _ENTRIES[fields["do"]](dustfall_book(store), fields, list(points), now, zone)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         if isinstance(error, WrongArgument):
             raise
         raise WrongArgument(f"not an entry of dust-fall: {error}") from error

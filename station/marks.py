@@ -8,7 +8,7 @@ what an instrument or the line said of it stays said.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from station.model import Mark, Record, WrongArgument, dataclass, did_you_mean, replace
@@ -16,6 +16,7 @@ from station.parameters import catalogue
 
 KIND = "mark"
 BY_HAND = ("M", "C", "D", "F", "S")  # T and B are what instruments and lines say
+HOUR, MOST_HOURS = 3600, 256  # seconds; hours whose marks are kept at hand
 LONGEST = timedelta(days=62)  # of a spell that is over: every minute of it is closed again
 
 
@@ -49,12 +50,17 @@ class HandMarks:
 
     def __init__(self, records: Iterable[Record] = ()) -> None:
         self._by_name: dict[str, HandMark] = {}
+        self._hours: dict[tuple[str, int], tuple[HandMark, ...]] = {}  # those that concern an hour at a point
         for record in sorted(records, key=lambda r: r.id):
             self.take(record)
 
     def take(self, record: Record) -> tuple[datetime, datetime | None]:
-        """Enter *record*; from when to when (None: on and on) effective marks may have changed.  Twice is as once."""
+        """Enter *record*; from when to when (None: on and on) effective marks may have changed.  Twice is as once.
+
+        What ends or withdraws a mark that is past its retention and gone changes nothing any more.
+        """
         body = record.body
+        self._hours.clear()
         if body["do"] == "mark":
             made = HandMark(
                 name=body["name"],
@@ -68,7 +74,9 @@ class HandMarks:
             )
             self._by_name[made.name] = made
             return made.first, made.last
-        before = self._by_name[body["name"]]
+        before = self._by_name.get(body["name"])
+        if before is None:
+            return record.at, record.at
         if body["do"] == "end":
             self._by_name[before.name] = replace(before, last=record.at)
             return min(record.at, before.last or record.at), before.last
@@ -81,6 +89,11 @@ class HandMarks:
     def __len__(self) -> int:
         return len(self._by_name)
 
+    @property
+    def next_number(self) -> int:
+        """The number of the next mark: names are never used twice, though the first ones may be gone."""
+        return 1 + max((int(name[1:]) for name in self._by_name), default=0)
+
     def named(self, name: str) -> HandMark:
         """The one called *name*; raise WrongArgument."""
         if name not in self._by_name:
@@ -89,7 +102,22 @@ class HandMarks:
 
     def at(self, point: str, parameter: str, moment: datetime) -> list[HandMark]:
         """Those that speak of *parameter* at *point* and *moment*."""
-        return [one for one in self._by_name.values() if one.covers(point, parameter, moment)]
+        return [one for one in self._near(point, moment) if one.covers(point, parameter, moment)]
+
+    def _near(self, point: str, moment: datetime) -> tuple[HandMark, ...]:
+        """Those that may speak of *moment*: a few, for values are asked in runs and marks gather over years."""
+        key = point, int(moment.timestamp() // HOUR)
+        found = self._hours.get(key)
+        if found is None:
+            if len(self._hours) >= MOST_HOURS:
+                self._hours.clear()
+            begin, end = (datetime.fromtimestamp((key[1] + n) * HOUR, UTC) for n in (0, 1))
+            found = self._hours[key] = tuple(
+                one
+                for one in list(self._by_name.values())
+                if one.point == point and one.first < end and (one.last is None or begin < one.last)
+            )
+        return found
 
     def mark(self, point: str, parameter: str, moment: datetime, mark: Mark) -> Mark:
         """The effective mark of a value that was stored with *mark*."""
@@ -115,7 +143,7 @@ def enter(
         raise WrongArgument("a mark by hand needs a reason (--reason)")
     who = {"user": user, "reason": reason, "entered": now.isoformat(timespec="seconds")}
     if do == "mark":
-        return _mark(fields, points, now, who, number or len(book) + 1)
+        return _mark(fields, points, now, who, number or book.next_number)
     if do in ("end", "withdraw"):
         return _end(book, fields, now, do, who)
     raise WrongArgument(f"{do!r} is no entry of marks")

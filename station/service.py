@@ -113,7 +113,7 @@ def verbs(engine: Engine) -> dict[str, Any]:
             raise WrongArgument(f"there is no such platform; known: {', '.join(engine.outboxes) or 'none'}")
         start, end = (_moment(request, name) for name in ("from", "to"))
         words = request.get("kinds") or PERIODIC
-        if not set(words) <= {*PERIODIC, *TOLD}:
+        if not isinstance(words, Sequence) or not all(word in (*PERIODIC, *TOLD) for word in words):
             raise WrongArgument(f"kinds are {', '.join((*PERIODIC, *TOLD))}")
         return {"queued": outbox.resend(start, end, [Kind[word.upper()] for word in words])}
 
@@ -125,7 +125,10 @@ def verbs(engine: Engine) -> dict[str, Any]:
         tap = getattr(sender.uplink, "tap", None)
         if tap is None:
             raise WrongArgument(f"{sender.outbox.name}: this protocol shows no frames")
-        return [seen._asdict() for seen in tap.look(int(request.get("after") or 0))]
+        after = request.get("after") or 0
+        if not isinstance(after, int):
+            raise WrongArgument("after is the number of a frame")
+        return [seen._asdict() for seen in tap.look(after)]
 
     def gaps(request: Mapping[str, Any]) -> Any:
         """What a platform does not have from .. to, as committed just now, and its completeness."""
@@ -148,7 +151,7 @@ def verbs(engine: Engine) -> dict[str, Any]:
         with one_entry:
             points = [point.code for point in engine.config.point]
             made = enter_dustfall(
-                engine.store, engine.keep, request.get("fields") or {}, points, engine.clock.now(), engine.loaded.zone
+                engine.store, engine.keep, _fields(request), points, engine.clock.now(), engine.loaded.zone
             )
             engine.note("dustfall", urgent=True, do=made.body["do"], name=made.body["name"], user=made.body["user"])
             if not engine.committed():
@@ -162,8 +165,8 @@ def verbs(engine: Engine) -> dict[str, Any]:
         nonlocal issued
         with one_entry:
             points = {point.code: point for point in engine.config.point}
-            book, fields = engine.periods.marks, request.get("fields") or {}
-            number = max(issued, len(book)) + 1
+            book, fields = engine.periods.marks, _fields(request)
+            number = max(issued + 1, book.next_number)
             made = marks.enter(book, fields, points, engine.clock.now(), number)
             issued = number if made.body["do"] == "mark" else issued
             engine.keep(made, urgent=True)
@@ -305,6 +308,14 @@ def _duration(request: Mapping[str, Any]) -> float | None:
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= LONGEST_ORDER:
         raise WrongArgument(f"an order holds for 1 to {LONGEST_ORDER} seconds; a lock without a time holds for good")
     return float(seconds)
+
+
+def _fields(request: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What an entry consists of, by name."""
+    fields = request.get("fields") or {}
+    if not isinstance(fields, Mapping):
+        raise WrongArgument("the fields of an entry are names with values")
+    return fields
 
 
 def _linkage(engine: Engine) -> Linkage:

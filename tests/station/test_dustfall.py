@@ -205,3 +205,16 @@ def test_weighings_less_than_four_tenths_of_a_milligram_apart_are_constant(noteb
     made = notebook.enter(dustfall.blank, "B4", [32.105, 32.1041, 32.1038], [32.2, 32.2003], at=MARCH)
     assert made.body["crucible_g"] == [32.105, 32.1041, 32.1038]
     assert round(notebook.book.blanks["B4"].residue, 6) == 0.0965
+
+
+def test_what_follows_an_exposure_that_is_past_its_retention_is_left_out(notebook: Notebook) -> None:
+    """Its first record goes first, by its time: the others are still read, and the book can be used."""
+    gone = notebook.whole(0.1, jar="J1")
+    kept = notebook.whole(0.1, jar="J2")
+    left = [r for r in notebook.records if not (r.body["do"] == "start" and r.body["name"] == gone)]
+    assert list(read_book(left).exposures) == [kept]
+
+
+def test_a_time_nobody_can_mean_is_refused(notebook: Notebook) -> None:
+    with pytest.raises(WrongArgument, match="1996-03-01T00:00:00\\+00:00 is not believed"):
+        notebook.start(at=datetime(1996, 3, 1, tzinfo=UTC))

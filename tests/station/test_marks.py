@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -90,6 +91,39 @@ def test_a_wrong_entry_is_one_sentence(fields: dict[str, Any], said: str) -> Non
     with pytest.raises(WrongArgument) as caught:
         Book().enter(**fields)
     assert said in str(caught.value)
+
+
+def test_what_ends_a_mark_that_is_past_its_retention_stops_no_start() -> None:
+    """The mark's own record goes first, by its time; names that were used are not used again."""
+    book = Book()
+    first = book.enter(**{"from": at(10).isoformat()})
+    book.enter(do="end", name=first, to=at(4000).isoformat())
+    second = book.enter(now=MIDNIGHT + timedelta(days=3))
+    kept = HandMarks(book.records[1:])
+    assert [one.name for one in kept] == [second]
+    made = enter(kept, {"do": "mark", "point": "site", "mark": "M", **WHO}, POINTS, MIDNIGHT + timedelta(days=4))
+    assert (first, second, made.body["name"]) == ("M1", "M2", "M3")
+
+
+def test_the_marks_of_years_are_found_as_if_all_of_them_were_looked_at() -> None:
+    """At the edges of hours, open ones, ended and withdrawn ones, and one entered when its hour was asked before."""
+    book, chance = Book(), random.Random(9)
+    marks = book.marks
+    for number in range(120):
+        first = at(chance.randrange(0, 3000))
+        last = None if number % 10 == 0 else first + timedelta(minutes=chance.choice((1, 30, 60, 600)))
+        parameter, mark = chance.choice(("", "pm10", "pm25")), chance.choice("MCDFS")
+        name = book.enter(mark=mark, parameter=parameter, **{"from": first.isoformat(),
+                          "to": last.isoformat() if last else None})  # fmt: skip
+        if number % 7 == 0:
+            book.enter(do="withdraw", name=name)
+        for record in book.records[len(book.records) - 1 - (number % 7 == 0) :]:
+            marks.take(record)
+        for _ in range(20):
+            moment = at(chance.choice((chance.randrange(0, 4000), chance.randrange(0, 66) * 60)))
+            plain = [one for one in marks if one.covers("site", "pm10", moment)]
+            assert marks.at("site", "pm10", moment) == plain
+            assert marks.mark("site", "pm10", moment, Mark.N) is max([Mark.N, *(one.mark for one in plain)])
 
 
 def set_mark(rig: Rig, **fields: Any) -> None:
@@ -215,6 +249,13 @@ def test_nonsense_on_the_socket_is_refused(running: Rig) -> None:
     ):
         with pytest.raises(ControlRefused):
             ask(running.loaded.control_socket, "marks", fields=fields)
+    for verb in ("marks", "dustfall"):
+        with pytest.raises(ControlRefused, match="the fields of an entry are names with values"):
+            ask(running.loaded.control_socket, verb, fields=["do", "mark"])
+    times = {"from": MIDNIGHT.isoformat(), "to": at(9).isoformat()}
+    for kinds in (7, [["hour"]], [{}], ["hours"]):
+        with pytest.raises(ControlRefused, match="kinds are realtime, "):
+            ask(running.loaded.control_socket, "resend", platform="district", kinds=kinds, **times)
     assert running.engine.store.records(KIND, MIDNIGHT - timedelta(days=9), MIDNIGHT + timedelta(days=9)) == []
 
 
