@@ -118,11 +118,13 @@ def converted(point: PointSettings, averages: Sequence[Average]) -> list[Average
     ]
 
 
-def rolled(averages: Sequence[Average], shorter: Sequence[Sequence[Average]]) -> list[Average]:
-    """*averages* of a longer period with the mean of what its parts came to at reference oxygen."""
+def rolled(
+    averages: Sequence[Average], shorter: Sequence[Sequence[Average]], valid: Callable[[Average], bool]
+) -> list[Average]:
+    """*averages* of a longer period with the mean of what its *valid* parts came to at reference oxygen."""
     parts: dict[str, list[float]] = {}
     for one in (a for period in shorter for a in period):
-        if one.converted is not None:
+        if one.converted is not None and valid(one):
             parts.setdefault(one.parameter, []).append(one.converted)
     return [
         replace(a, converted=math.fsum(parts[a.parameter]) / len(parts[a.parameter])) if a.parameter in parts else a

@@ -53,6 +53,7 @@ STEP_SECONDS = 2.0  # a wall clock that moves this far against the monotonic one
 RETRY_SECONDS = 10.0  # after a commit that failed
 STOP_SECONDS = 7.0  # all threads together; the last commit still has to fit into ten
 RESUMED = timedelta(days=2)  # how far back an instrument's last result is looked for at the start
+LATE_HOURS = "late_hours"  # hours that readings came too late for and that are not closed again yet
 PINS, LINKAGE_SECONDS = "pins", 10.0  # the line of the counted pins; the longest a turn of the outputs may take
 MARKS_DONE = "marks_done"  # up to which record marks set by hand are worked in
 STALE_POLLS = 2  # a slow instrument counts as silent after this many of its own intervals
@@ -100,7 +101,7 @@ class Engine:
         self._zone = loaded.zone
         self._latest: dict[tuple[str, str], Reading] = {}  # committed, by (point, parameter)
         self._reported: dict[str, datetime] = {}  # newest moment of the real-time data of each platform
-        self._marks_done = 0
+        self._progress = {MARKS_DONE: "0", LATE_HOURS: ""}  # how far closing again has come, as committed
         self._young: list[Reading] = []  # committed, but younger than what is reported yet
         self._dated: dict[tuple[str, str], deque[datetime]] = {}  # seconds taken by records that platforms are told
         self._dating = Lock()
@@ -598,6 +599,7 @@ class Engine:
                 messages += self._realtime(ready, latest, fired)
                 self._take_marks(batch.records)
                 late = self.periods.reopen(batch.readings)
+                progress = self._note_progress()
                 messages += [*self._revised(late), *self._longer(late)]
                 reports, closed = self.periods.close(ready)
                 messages += [*self._minutes(closed[Kind.MINUTE], minutes), *self._longer(reports)]
@@ -622,6 +624,7 @@ class Engine:
         self.series = series
         self._hand_over(batch.records)
         self.periods.committed(closed, now, batch.readings)
+        self._progress |= progress
         if self.alarms is not None:
             self.alarms.committed()
         self._next_realtime |= fired
@@ -660,23 +663,35 @@ class Engine:
             self.store.add_records(made)
 
     def _take_marks(self, records: Iterable[Record]) -> None:
-        """Inside a transaction: enter marks set by hand, and note once all that they changed is closed again."""
+        """Enter marks set by hand; what they change is closed again."""
         for record in records:
             if record.kind == marks.KIND:
                 self.periods.touch(*self.periods.marks.take(record))
-        newest = self.store.newest_record(marks.KIND) if len(self.periods.marks) else 0
-        if not self.periods.behind and self._marks_done != newest:
-            self.store.remember("", {MARKS_DONE: str(newest)}, self.clock.now(), "station")
-            self._marks_done = newest
+
+    def _note_progress(self) -> dict[str, str]:
+        """Inside a transaction: note what is left to be closed again, where that is news, for the next start."""
+        hours, marked = self.periods.left
+        progress = {}
+        noted = set(self._progress[LATE_HOURS].split())
+        left = {str(to_ms(hour)) for hour in hours}
+        if not left <= noted or (noted and not left and not marked):
+            progress[LATE_HOURS] = " ".join(sorted(left))
+        if not marked and len(self.periods.marks):
+            progress[MARKS_DONE] = str(self.store.newest_record(marks.KIND))
+        progress = {key: value for key, value in progress.items() if value != self._progress[key]}
+        self.store.remember("", progress, self.clock.now(), "station")
+        return progress
 
     def _load_marks(self) -> None:
-        """Marks set by hand; those that a crash kept from being worked in are worked in now."""
+        """Marks set by hand; those that a crash kept from being worked in are worked in now, as late readings are."""
         found = self.store.records(marks.KIND, EPOCH, datetime.max.replace(tzinfo=UTC))
-        self._marks_done = int(self.store.remembered("").get(MARKS_DONE, "0"))
+        noted = self.store.remembered("")
+        self._progress = {key: noted.get(key, value) for key, value in self._progress.items()}
         for record in sorted(found, key=lambda r: r.id):
             changed = self.periods.marks.take(record)
-            if record.id > self._marks_done:
+            if record.id > int(self._progress[MARKS_DONE]):
                 self.periods.touch(*changed)
+        self.periods.came_late(from_ms(int(hour)) for hour in self._progress[LATE_HOURS].split())
 
     def _remember(self, changes: Iterable[Change], since: datetime) -> dict[str, Terms]:
         """Inside a transaction: write settings and the schedules they make; the terms that become new."""

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 
 from station import average
 from station.average import Input, Use
-from station.clock import period_length, period_start
+from station.clock import EPOCH, period_length, period_start
 from station.config import PointSettings
 from station.marks import HandMarks
 from station.model import Average, Averaging, Kind, Mark, Reading, Report, replace
@@ -32,6 +32,7 @@ DISCHARGES = ("31", "32")  # flue gas, waste water: station/discharge.py
 CALM = 0.3  # m/s: below it a vane tells nothing; 0.2 to 0.3 in practice (medium)
 MOST_PERIODS = 120  # closed in one commit; after days without a disk the next commits close the rest
 EPOCH_END = datetime.max.replace(tzinfo=UTC)
+NEXT_VALUE = timedelta(hours=2)  # within which a counter's next value is looked for behind one that came late
 EMPTY_SPELL = timedelta(hours=2)  # a longer one is jumped over, not walked through
 
 
@@ -53,8 +54,9 @@ class Periods:
         self._references = {point.code: point.reference_oxygen for point in points}
         self._wind_mean = wind_mean
         self.marks = HandMarks()  # set by people, beside what instruments and lines say
-        self._late: set[datetime] = set()  # starts of minutes that are to be closed again
-        self._reopened: list[datetime] = []
+        self._late: set[datetime] = set()  # starts of minutes that readings came too late for
+        self._touched: list[tuple[datetime, datetime]] = []  # spells of minutes whose marks have changed
+        self._reopened: datetime | None = None  # up to where minutes are closed again in the commit under way
         self._paces = {
             (task.point(parameter), parameter): task.pace_seconds
             for task in tasks.values()
@@ -86,22 +88,35 @@ class Periods:
 
     def touch(self, first: datetime, last: datetime | None) -> None:
         """What is closed from *first* to before *last* is to be closed again: its marks have changed."""
-        minute = period_length(Kind.MINUTE)
-        start, end = period_start(Kind.MINUTE, first, self._zone), min(last or EPOCH_END, self.next[Kind.MINUTE])
         oldest = self._store.oldest_period(Kind.MINUTE)
-        start = max(start, oldest) if oldest else end
-        self._late.update(start + n * minute for n in range(max(0, -((start - end) // minute))))
+        end = min(last or EPOCH_END, self.next[Kind.MINUTE])
+        if oldest is not None and (start := max(period_start(Kind.MINUTE, first, self._zone), oldest)) < end:
+            self._touched.append((start, end))
+
+    def came_late(self, hours: Iterable[datetime]) -> None:
+        """Readings came too late for these *hours* before the start, which were not closed again yet."""
+        for hour in hours:
+            self.touch(hour, hour + period_length(Kind.HOUR))
 
     @property
     def behind(self) -> bool:
         """Whether minutes wait to be closed again."""
-        return bool(self._late)
+        return bool(self._late or self._touched)
+
+    @property
+    def left(self) -> tuple[list[datetime], bool]:
+        """What the commit under way leaves: hours that readings came too late for, and whether marks wait, too."""
+        done = self._reopened or EPOCH
+        late = {period_start(Kind.HOUR, start, self._zone) for start in self._late if start >= done}
+        return sorted(late), any(last > done for _, last in self._touched)
 
     def committed(self, upto: Mapping[Kind, datetime], now: datetime, readings: Iterable[Reading]) -> None:
         """After the commit that held *readings*: *upto* is closed."""
         self.next = {**self.next, **upto}
-        self._late.difference_update(self._reopened)
-        self._reopened = []
+        if (done := self._reopened) is not None:
+            self._late = {start for start in self._late if start >= done}
+            self._touched = [(max(first, done), last) for first, last in self._touched if last > done]
+            self._reopened = None
         youngest = max((r.time for r in readings), default=now)
         self._floors.append((max(now, youngest), self._store.newest("reading")))
 
@@ -125,20 +140,49 @@ class Periods:
 
         An hour's minutes at a time, and a day once all of its minutes are done: each gets one new version.
         """
-        minutes = {period_start(Kind.MINUTE, r.time, self._zone) for r in readings}
-        self._late.update(start for start in minutes if start < self.next[Kind.MINUTE])
-        if not self._late:
+        minute, self._reopened = period_length(Kind.MINUTE), None
+        self._late.update(self._too_late(readings))
+        earliest = min([*self._late, *(first for first, _ in self._touched)], default=None)
+        if earliest is None:
             return []
-        hour = period_start(Kind.HOUR, min(self._late), self._zone)
-        late = sorted(start for start in self._late if period_start(Kind.HOUR, start, self._zone) == hour)
+        hour = period_start(Kind.HOUR, earliest, self._zone)
+        end = self._reopened = hour + period_length(Kind.HOUR)
+        late = {start for start in self._late if start < end}
+        for first, last in self._touched:
+            late.update(start for n in range(60) if first <= (start := hour + n * minute) < last)
         day = period_start(Kind.DAY, hour, self._zone)
-        rest = any(period_start(Kind.DAY, start, self._zone) == day for start in self._late.difference(late))
-        self._reopened = late
+        tomorrow = day + period_length(Kind.DAY)
+        rest = any(end <= start < tomorrow for start in self._late)
+        rest = rest or any(first < tomorrow and last > end for first, last in self._touched)
         reports: list[Report] = []
-        for kind, starts in ((Kind.MINUTE, late), (Kind.HOUR, [hour]), (Kind.DAY, [] if rest else [day])):
+        for kind, starts in ((Kind.MINUTE, sorted(late)), (Kind.HOUR, [hour]), (Kind.DAY, [] if rest else [day])):
             for start in (s for s in starts if s < self.next[kind]):
                 reports += self._store_new(self._closed(kind, start))
         return reports
+
+    def _too_late(self, readings: Iterable[Reading]) -> set[datetime]:
+        """Closed minutes that *readings* belong to, and where a counter was read, the minute its next value is in:
+
+        what it rose since is less than was thought.
+        """
+        late: set[datetime] = set()
+        counters: dict[tuple[str, str], set[datetime]] = {}
+        for reading in readings:
+            start = period_start(Kind.MINUTE, reading.time, self._zone)
+            if start >= self.next[Kind.MINUTE]:
+                continue
+            late.add(start)
+            known = catalogue().get(reading.parameter)
+            if known is not None and known.averaging is Averaging.SUM:
+                counters.setdefault((reading.point, reading.parameter), set()).add(start)
+        for (point, parameter), starts in counters.items():
+            for start in starts:
+                after = start + period_length(Kind.MINUTE)
+                found = self._store.normal_values(point, parameter, after, after + NEXT_VALUE, self._floor(after))
+                following = period_start(Kind.MINUTE, min(at for at, _ in found), self._zone) if found else after
+                if following < self.next[Kind.MINUTE]:
+                    late.add(following)
+        return late
 
     def _store_new(self, reports: Iterable[Report]) -> list[Report]:
         """Append *reports* as first or next versions; what is stored already word for word is left out."""
@@ -221,7 +265,10 @@ class Periods:
 
         parts = [report.averages for report in shorter]
         averages = discharge.with_loads(point, kind, averages, length, parts)
-        return discharge.rolled(averages, parts) if parts else discharge.converted(point, averages)
+        if not parts:
+            return discharge.converted(point, averages)
+        below = BELOW.get(kind, Kind.MINUTE)
+        return discharge.rolled(averages, parts, lambda one: self._validity(point.code, one.parameter, below)(one))
 
     def _validity(self, point: str, parameter: str, kind: Kind) -> Callable[[Average], bool]:
         """Whether an average over a period of *kind* may enter a longer one."""
@@ -258,8 +305,9 @@ class Periods:
             normal = [v for at, v in levels if self.marks.mark(point, "noise", at, Mark.N) is Mark.N]
             values = noise.statistics(normal)
         else:
-            hours = {r.start: a.mean for r in shorter for a in r.averages if a.parameter == "noise_leq" and a.parts}
-            values = noise.by_halves({at: level for at, level in hours.items() if level is not None}, self._zone)
+            valid = self._validity(point, "noise_leq", Kind.HOUR)
+            hours = {r.start: a for r in shorter for a in r.averages if a.parameter == "noise_leq" and valid(a)}
+            values = noise.by_halves({at: a.mean for at, a in hours.items() if a.mean is not None}, self._zone)
         indicative = kind is Kind.HOUR or base.indicative
         return [
             replace(base, parameter=name, mean=value, minimum=None, maximum=None, indicative=indicative)
@@ -270,7 +318,8 @@ class Periods:
     def _due(self, below: Kind, length: timedelta, point: str, parameter: str) -> int:
         """How many periods of *below* in *length* have a value: not every one where the instrument is slower."""
         whole = length // period_length(below)
-        slow = self._paces.get((point, parameter), 0.0)
+        made_of = "noise" if parameter.startswith("noise_") else parameter  # where the meter has no such value itself
+        slow = self._paces.get((point, parameter), self._paces.get((point, made_of), 0.0))
         return min(whole, max(1, int(length.total_seconds() // slow))) if slow else whole
 
     def _minute(self, start: datetime) -> list[Report]:

@@ -133,6 +133,15 @@ def test_near_the_oxygen_of_air_nothing_is_converted(store: Store) -> None:
     assert value(hour, "nox").mean == 20.5
 
 
+def test_what_is_converted_is_what_is_measured(store: Store) -> None:
+    """Ten minutes at 19 % oxygen are no valid hour: the day's mean leaves them out, and so does the converted one."""
+    stack = Outfall(store, "31", 3.5)
+    stack.put(4200, 60, nox=lambda n: 40.0, gas_oxygen=lambda n: 6.0 if n < 3600 else 19.0)
+    (day,) = stack.close(24)[Kind.DAY]
+    nox = value(day, "nox")
+    assert (nox.mean, nox.parts, round(nox.converted or 0, 2)) == (40.0, 1, 46.67)
+
+
 @pytest.mark.parametrize(
     "average",
     [

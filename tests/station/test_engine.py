@@ -7,10 +7,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from pytest_mock import MockerFixture
 
 from drivers.base import DeviceException, PortLost
 from station.clock import to_ms
-from station.model import Kind, Lane, Mark, Reading, Reason, Report, Sample
+from station.model import Kind, Lane, Mark, Reading, Reason, Report, Sample, StoreError
 from station.status import orphans
 from station.store import connect
 from tests.station.conftest import CONFIG, START, Rig
@@ -88,7 +89,7 @@ def test_an_instrument_that_repeats_its_last_result_is_told_at_the_start_which_i
     resumed: list[datetime | None] = []
     rig.instrument.resume = resumed.append
     rig.restart()
-    rig.run(12)
+    rig.run(15)
     rig.engine.commit()
     rig.restart()
     assert resumed == [None, START + timedelta(seconds=10)]
@@ -137,7 +138,7 @@ def test_a_missed_poll_is_tried_again_at_once_and_counted(rig: Rig) -> None:
 
 def test_b_is_set_only_when_a_whole_interval_had_no_good_reply(rig: Rig) -> None:
     """A silent instrument is marked B after the 30 s of the real-time interval, not at the first miss."""
-    rig.run(12)
+    rig.run(15)
     rig.instrument.go_silent()
     rig.run(15)
     rig.engine.commit()
@@ -511,3 +512,45 @@ def test_a_renamed_platform_is_shown_with_what_it_is_owed(rig: Rig) -> None:
     assert (found["name"], found["owed"]) == ("district", owed)
     assert found["error"] == "not in the configuration; what it is owed is kept"
     assert orphans(rig.engine.store, ["district"], rig.clock.now()) == []
+
+
+def late_over_hours(rig: Rig) -> list[datetime]:
+    """A reading for one closed minute of each of three hours, all in one poll, as from an instrument's own memory."""
+    times = [MIDNIGHT + timedelta(hours=n, minutes=20, seconds=1) for n in range(3)]
+    readings = [Reading("dust", "site", "pm25", at, 935.0, 935.0) for at in times]
+    rig.engine.recorder.add(readings, rig.clock.monotonic())
+    return times
+
+
+def minute_versions(rig: Rig, times: list[datetime]) -> list[int]:
+    found = [rig.engine.store.average(Kind.MINUTE, "site", at.replace(second=0)) for at in times]
+    return [report.version for report in found if report]
+
+
+def test_late_readings_of_many_hours_are_all_worked_in_though_the_station_stops_between(rig: Rig) -> None:
+    """An hour a commit: what was left when the power went is closed again by the next start, once."""
+    rig.run(3 * 3600)
+    times = late_over_hours(rig)
+    rig.engine.commit()
+    assert minute_versions(rig, times) == [2, 1, 1]
+    rig.restart()
+    rig.run(5)
+    assert minute_versions(rig, times) == [2, 2, 2]
+    hours = rig.engine.store.averages(Kind.HOUR, MIDNIGHT, MIDNIGHT + timedelta(hours=3))
+    assert [(hour.version, max(a.maximum or 0 for a in hour.averages)) for hour in hours] == [(2, 935.0)] * 3
+    assert rig.engine.store.remembered("")["late_hours"] == ""
+    rig.restart()
+    rig.run(5)
+    assert minute_versions(rig, times) == [2, 2, 2]
+
+
+def test_a_disk_that_is_full_while_late_readings_are_worked_in_loses_none(rig: Rig, mocker: MockerFixture) -> None:
+    """The commit in the middle fails; the readings, the versions and what is left are as if it had not been tried."""
+    rig.run(3 * 3600)
+    times = late_over_hours(rig)
+    full = mocker.patch.object(rig.engine.store, "add_average", side_effect=StoreError("the disk is full"))
+    assert not rig.engine.commit()
+    assert minute_versions(rig, times) == [1, 1, 1]
+    mocker.stop(full)
+    rig.run(15)
+    assert minute_versions(rig, times) == [2, 2, 2]

@@ -198,3 +198,32 @@ def test_an_hour_starts_on_the_hour_of_the_stations_time() -> None:
     """Whatever the host's zone: periods are those of UTC+8."""
     assert period_start(Kind.DAY, datetime(2026, 3, 1, 15, 59, tzinfo=UTC), ZONE) == datetime(2026, 3, 1, tzinfo=ZONE)
     assert period_start(Kind.DAY, datetime(2026, 3, 1, 16, 0, tzinfo=UTC), ZONE) == datetime(2026, 3, 2, tzinfo=ZONE)
+
+
+def test_a_counters_late_value_is_not_counted_twice(store: Store) -> None:
+    """It rose 0.2 by 00:00:50, which was read late, and 0.4 by 00:01:10: the minute behind is closed again, too."""
+    bench = Bench(store)
+    values = {0: 10.0, 70: 10.4, 130: 10.4}
+    for seconds, total in values.items():
+        bench.put(MIDNIGHT + timedelta(seconds=seconds), 1, 1, rain=lambda n, total=total: total)
+    bench.close(MIDNIGHT + timedelta(minutes=3))
+    late = Reading("unit", "site", "rain", MIDNIGHT + timedelta(seconds=50), 10.2, 10.2)
+    with store.transaction():
+        store.add_readings([late], {("unit", "rain"): Series("unit", "site", "rain")})
+        bench.periods.reopen([late])
+    minutes = store.averages(Kind.MINUTE, MIDNIGHT, MIDNIGHT + timedelta(minutes=3))
+    assert [(r.version, value(r, "rain").mean) for r in minutes] == [(2, 0.2), (2, 0.2), (1, 0.0)]
+
+
+def test_an_hour_with_too_few_minutes_makes_no_level_of_the_day(store: Store) -> None:
+    """Five minutes of 90 dB are all there is of the hour from ten: neither Leq of the day nor Ld takes them."""
+    bench = Bench(store)
+    bench.put(MIDNIGHT, 36000, 60, noise=lambda n: 50.0)
+    bench.put(MIDNIGHT + timedelta(hours=10), 300, 10, noise=lambda n: 90.0)
+    bench.put(MIDNIGHT + timedelta(hours=11), 46800, 60, noise=lambda n: 50.0)
+    (day,) = bench.close(MIDNIGHT + timedelta(days=1))[Kind.DAY]
+    assert {name: round(value(day, name).mean or 0, 6) for name in ("noise_leq", "noise_ld", "noise_ln")} == {
+        "noise_leq": 50.0,
+        "noise_ld": 50.0,
+        "noise_ln": 50.0,
+    }
