@@ -59,6 +59,11 @@ MARKS_DONE = "marks_done"  # up to which record marks set by hand are worked in
 STALE_POLLS = 2  # a slow instrument counts as silent after this many of its own intervals
 
 
+def _behind_others(report: Report) -> Report:
+    """A late *report* as a later version: the first ones of a platform stand in the order of their periods."""
+    return replace(report, version=max(2, report.version))
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """Settings a platform made, to be in force from the next commit on; *done* is told what went wrong, or ""."""
@@ -600,7 +605,7 @@ class Engine:
                 self._take_marks(batch.records)
                 late = self.periods.reopen(batch.readings)
                 progress = self._note_progress()
-                messages += [*self._revised(late), *self._longer(late)]
+                messages += [*self._revised(late), *self._longer(late, late=True)]
                 reports, closed = self.periods.close(ready)
                 messages += [*self._minutes(closed[Kind.MINUTE], minutes), *self._longer(reports)]
                 messages += self._told([*batch.records, *self._equipment_hours(closed[Kind.DAY])])
@@ -858,26 +863,37 @@ class Engine:
         self.store.add_records(found)
         return found
 
-    def _longer(self, reports: Iterable[Report]) -> Iterable[tuple[int, Kind, str, datetime, int, str]]:
+    def _longer(
+        self, reports: Iterable[Report], *, late: bool = False
+    ) -> Iterable[tuple[int, Kind, str, datetime, int, str]]:
         """Hours, days and their later versions, for the platforms that take them."""
         for report in reports:
             if report.kind is not Kind.MINUTE:
                 for sender in self._serving(report.kind.name.lower()):
                     if report.version == 1 or self._settings[sender.outbox.name].revisions:
-                        yield from self._worded(sender, report)
+                        yield from self._worded(sender, _behind_others(report) if late else report)
 
     def _revised(self, reports: Iterable[Report]) -> Iterable[tuple[int, Kind, str, datetime, int, str]]:
-        """Minute records that went out already and now have a later version."""
-        for start in sorted({r.start for r in reports if r.kind is Kind.MINUTE}):
-            for sender in self._serving("minute"):
-                if not self._settings[sender.outbox.name].revisions:
+        """Minute records whose time is over and that now have a later version, or have something to say at last."""
+        late = [report for report in reports if report.kind is Kind.MINUTE]
+        for sender in self._serving("minute"):
+            name = sender.outbox.name
+            records: dict[tuple[datetime, timedelta], list[Report]] = {}
+            for report in late:
+                length = self._minutes_at(name, report.start)
+                records.setdefault((self._aligned(report.start, length), length), []).append(report)
+            for (first, length), changed in sorted(records.items(), key=lambda item: item[0]):
+                if first + length > self._next_minutes[name]:
                     continue
-                length = self._minutes_at(sender.outbox.name, start)
-                first = self._aligned(start, length)
-                if first + length <= self._next_minutes[sender.outbox.name]:
-                    for report in self._minute_reports(first, length):
-                        if report.version > 1:
-                            yield from self._worded(sender, report)
+                for report in self._minute_reports(first, length):
+                    mine = [one for one in changed if one.point == report.point]
+                    if mine and (self._settings[name].revisions or self._is_news(report.point, first, length, mine)):
+                        yield from self._worded(sender, _behind_others(report))
+
+    def _is_news(self, point: str, first: datetime, length: timedelta, changed: Sequence[Report]) -> bool:
+        """Whether nothing was known of a minute record before *changed*: then it is no revision."""
+        stored = self.store.averages(Kind.MINUTE, first, first + length, point)
+        return len(stored) == len(changed) and all(report.version == 1 for report in changed)
 
     def _for(self, sender: Sender, report: Report) -> Report:
         """*report* as a platform gets it: what is only indicative goes where it is wanted."""

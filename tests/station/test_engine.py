@@ -11,7 +11,7 @@ from pytest_mock import MockerFixture
 
 from drivers.base import DeviceException, PortLost
 from station.clock import to_ms
-from station.model import Kind, Lane, Mark, Reading, Reason, Report, Sample, StoreError
+from station.model import Kind, Lane, Mark, Reading, Reason, Report, Sample, StoreError, replace
 from station.status import orphans
 from station.store import connect
 from tests.station.conftest import CONFIG, START, Rig
@@ -89,7 +89,7 @@ def test_an_instrument_that_repeats_its_last_result_is_told_at_the_start_which_i
     resumed: list[datetime | None] = []
     rig.instrument.resume = resumed.append
     rig.restart()
-    rig.run(15)
+    rig.run(12)
     rig.engine.commit()
     rig.restart()
     assert resumed == [None, START + timedelta(seconds=10)]
@@ -138,7 +138,7 @@ def test_a_missed_poll_is_tried_again_at_once_and_counted(rig: Rig) -> None:
 
 def test_b_is_set_only_when_a_whole_interval_had_no_good_reply(rig: Rig) -> None:
     """A silent instrument is marked B after the 30 s of the real-time interval, not at the first miss."""
-    rig.run(15)
+    rig.run(12)
     rig.instrument.go_silent()
     rig.run(15)
     rig.engine.commit()
@@ -554,3 +554,34 @@ def test_a_disk_that_is_full_while_late_readings_are_worked_in_loses_none(rig: R
     mocker.stop(full)
     rig.run(15)
     assert minute_versions(rig, times) == [2, 2, 2]
+
+
+@pytest.mark.parametrize("revisions", [True, False])
+def test_a_minute_that_had_nothing_until_its_only_value_came_late_is_sent_all_the_same(
+    rig: Rig, revisions: bool
+) -> None:
+    """An analyser by itself, its result dated to its sampling: no revision, but the first that is known of it."""
+    settings = rig.engine._settings["district"]
+    rig.engine._settings["district"] = replace(settings, revisions=revisions)
+    rig.instrument.show_nothing()
+    rig.instrument.every_seconds = 7200.0
+    rig.run(2 * 3600)
+    assert [*rig.texts("MINUTE"), *rig.texts("HOUR")] == []
+    late = Reading("dust", "site", "pm25", MIDNIGHT + timedelta(minutes=20, seconds=1), 935.0, 935.0)
+    rig.engine.recorder.add([late], rig.clock.monotonic())
+    rig.run(5)
+    assert rig.texts("MINUTE") == ["MINUTE site pm25=935N"]
+    found = rig.engine.outboxes["district"].recall(Kind.MINUTE, "site", MIDNIGHT, MIDNIGHT + timedelta(hours=1))
+    assert [(one.start, one.text) for one in found] == [(MIDNIGHT + timedelta(minutes=20), "MINUTE site pm25=935N")]
+
+
+def test_a_ten_minute_record_is_revised_once_for_all_that_came_late_and_for_its_point_alone(rig: Rig) -> None:
+    """Three of its minutes at once: one new version, not three."""
+    rig.engine._minute_plans["district"] = [(MIDNIGHT, 10)]
+    rig.engine._next_minutes["district"] = MIDNIGHT
+    rig.run(3600)
+    before = rig.texts("MINUTE")
+    times = [MIDNIGHT + timedelta(minutes=n, seconds=1) for n in (21, 22, 23, 41)]
+    rig.engine.recorder.add([Reading("dust", "site", "pm25", at, 95.0, 95.0) for at in times], rig.clock.monotonic())
+    rig.run(5)
+    assert len(rig.texts("MINUTE")) - len(before) == 2
