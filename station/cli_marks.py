@@ -115,12 +115,25 @@ def explain(point: str, parameter: str, at: str, config: Path, as_json: bool) ->
     assert moment is not None
     _asked(loaded, "commit")
     with _closing(_store(loaded)) as store:
-        found = gather(store, _marks(store), loaded, point, parameter, moment)
+        found = gather(store, _marks(store), loaded, point, parameter, moment, _instrument(loaded, point, parameter))
     if as_json:
         _print_json(found)
     else:
         for line in _sentences(found, loaded):
             print(line)
+
+
+def _instrument(loaded: Loaded, point: str, parameter: str) -> tuple[str, float]:
+    """Which instrument measures *parameter* at *point*, and the seconds from one value to the next; 0 without one."""
+    from drivers.bus import Bus
+    from station.poller import Task
+
+    for bus in loaded.config.bus:
+        for device, settings in zip(loaded.devices(bus, Bus(bus)), bus.device, strict=True):
+            task = Task(device, settings, due=0.0)
+            if parameter in device.units and task.point(parameter) == point:
+                return settings.name, task.pace_seconds
+    return "", 0.0
 
 
 def _store(loaded: Loaded) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -10,25 +10,33 @@ from station.average import Use
 from station.clock import from_ms, period_length, period_start, to_ms
 from station.marks import HandMark, HandMarks
 from station.model import Kind, WrongArgument
-from station.periods import use_of
+from station.periods import BELOW, due, use_of
 from station.store import Store, unpack_averages, unpack_mark
 
 if TYPE_CHECKING:
     from station.config import Loaded
 
 NEAR = timedelta(hours=3)  # a slow instrument's value belongs to a moment so far behind it
-DUE = {Kind.HOUR: 60, Kind.DAY: 24}
 
 
-def explain(store: Store, marks: HandMarks, loaded: Loaded, point: str, parameter: str, at: datetime) -> dict[str, Any]:
-    """What is on record of *parameter* at *point* at the moment *at*; raise WrongArgument where nothing is."""
+def explain(
+    store: Store, marks: HandMarks, loaded: Loaded, point: str, parameter: str, at: datetime,
+    instrument: tuple[str, float],
+) -> dict[str, Any]:  # fmt: skip
+    """What is on record of *parameter* at *point* at the moment *at*; raise WrongArgument where nothing is.
+
+    *instrument* is the one that measures it now, with the seconds from one value to the next.
+    """
     reading = _reading(store, point, parameter, at)
     use = use_of(next(p for p in loaded.config.point if p.code == point))
-    periods = [_period(store, kind, point, parameter, at, loaded, use) for kind in (Kind.MINUTE, Kind.HOUR, Kind.DAY)]
+    periods = [
+        _period(store, kind, point, parameter, at, loaded, use, instrument[1])
+        for kind in (Kind.MINUTE, Kind.HOUR, Kind.DAY)
+    ]
     if reading is None and not any(period["versions"] for period in periods):
         raise WrongArgument(f"there is no {parameter} at {point} near {at.isoformat()}")
     by_hand = [_hand(one) for one in marks.at(point, parameter, from_ms(reading["at_ms"]) if reading else at)]
-    device = reading["device"] if reading else _device(loaded, point, parameter)
+    device = reading["device"] if reading else instrument[0]
     minute = period_start(Kind.MINUTE, at, loaded.zone)
     return {
         "point": point,
@@ -82,8 +90,9 @@ def _hand(one: HandMark) -> dict[str, Any]:
 
 
 def _period(
-    store: Store, kind: Kind, point: str, parameter: str, at: datetime, loaded: Loaded, use: Use
+    store: Store, kind: Kind, point: str, parameter: str, at: datetime, loaded: Loaded, use: Use, pace_seconds: float
 ) -> dict[str, Any]:
+    number = due(BELOW[kind], period_length(kind), pace_seconds) if kind in BELOW else None
     start = period_start(kind, at, loaded.zone)
     rows = store.query(
         "SELECT version, body FROM average WHERE point = ? AND kind = ? AND start_ms = ? ORDER BY version",
@@ -102,14 +111,14 @@ def _period(
                     "total": found.total,
                     "expected": found.expected,
                     "parts": found.parts,
-                    "is_valid": use.valid(found, kind, DUE.get(kind, 1)),
+                    "is_valid": use.valid(found, kind, number or 1),
                 }
             )
     return {
         "kind": kind.name.lower(),
         "start": start.isoformat(),
-        "needed": use.needed(kind, DUE[kind]) if kind in DUE else None,
-        "due": DUE.get(kind),
+        "needed": None if number is None else use.needed(kind, number),
+        "due": number,
         "strict": use.strict,
         "versions": versions,
     }
@@ -136,8 +145,3 @@ def _events(store: Store, device: str, point: str, at: datetime) -> Iterator[dic
     )
     for at_ms, code, arguments in rows:
         yield {"at": from_ms(at_ms).isoformat(), "code": code, "arguments": arguments}
-
-
-def _device(loaded: Loaded, point: str, parameter: str) -> str:
-    devices: Sequence[Any] = [device for bus in loaded.config.bus for device in bus.device]
-    return next((d.name for d in devices if d.points.get(parameter, d.point) == point), "")

@@ -317,10 +317,9 @@ class Periods:
 
     def _due(self, below: Kind, length: timedelta, point: str, parameter: str) -> int:
         """How many periods of *below* in *length* have a value: not every one where the instrument is slower."""
-        whole = length // period_length(below)
         made_of = "noise" if parameter.startswith("noise_") else parameter  # where the meter has no such value itself
         slow = self._paces.get((point, parameter), self._paces.get((point, made_of), 0.0))
-        return min(whole, max(1, int(length.total_seconds() // slow))) if slow else whole
+        return due(below, length, slow)
 
     def _minute(self, start: datetime) -> list[Report]:
         found: dict[str, dict[str, list[Reading]]] = {}
@@ -387,6 +386,16 @@ class Periods:
         """An id below which no reading is as young as *start*."""
         known = [number for at, number in self._floors if at < start]
         return max(known) if known else self._store.reading_floor(start)
+
+
+def due(below: Kind, length: timedelta, pace_seconds: float) -> int:
+    """How many periods of *below* in *length* have a value, of an instrument that has one every *pace_seconds*.
+
+    >>> [due(Kind.MINUTE, timedelta(hours=1), pace) for pace in (0.0, 5.0, 120.0, 3600.0, 7200.0)]
+    [60, 60, 30, 1, 1]
+    """
+    whole = length // period_length(below)
+    return min(whole, max(1, int(length.total_seconds() // pace_seconds))) if pace_seconds else whole
 
 
 def use_of(point: PointSettings) -> Use:

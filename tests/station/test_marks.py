@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from station.config import load
 from station.control import ControlRefused, ControlServer, ask
 from station.marks import KIND, HandMarks, enter
 from station.model import Kind, Mark, Record, WrongArgument, replace
@@ -283,3 +284,14 @@ def test_what_is_not_on_record_cannot_be_explained(rig: Rig) -> None:
         done = station("marks", "explain", *words, "--config", config)
         assert (done.code, done.out) == (2, "")
         assert said in done.err
+
+
+def test_a_slow_instruments_hour_is_explained_by_what_was_due_of_it(rig: Rig) -> None:
+    """One value every two minutes: thirty minutes of an hour have one, and 23 make it valid."""
+    config = rig.folder / "station.toml"
+    config.write_text(config.read_text().replace("poll_seconds = 5", "poll_seconds = 120"))
+    rig.loaded = load(config)
+    rig.restart()
+    rig.run(2 * 3600)
+    explained = marks(rig, "explain", "site", "pm10", "2026-03-01T09:30")
+    assert "hour 2026-03-01 09:00:00 (version 1): 60.0, Flag N; valid: 30 of 30 valid, 23 needed" in explained
