@@ -322,13 +322,13 @@ class Bus:
         """
         assert self._wire is not None
         unit_id, shape = frame[0], (frame[1] & ~EXCEPTION_BIT, len(frame))
-        owed = self.owed.get(unit_id, [])
-        for one in owed:
-            if one.shape == shape or (frame[1] & EXCEPTION_BIT and one.shape[0] == shape[0]):
-                owed.remove(one)
-                self.statistics[unit_id].came_late(0.0 if at is None else at - one.sent_at)
-                self._answers_no_probe.discard(unit_id)
-                return False
+        refusal, owed = frame[1] & EXCEPTION_BIT, self.owed.get(unit_id, [])
+        if due := [one for one in owed if one.shape == shape or (refusal and one.shape[0] == shape[0])]:
+            owed.remove(due[0])
+            # An older one may have been answered by an exception long ago: the unit is not taken for slower than it is.
+            self.statistics[unit_id].came_late(0.0 if at is None else at - due[-1].sent_at)
+            self._answers_no_probe.discard(unit_id)
+            return False
         if frame == self._wire.request:
             self.statistics[unit_id].echoes += 1
             return False

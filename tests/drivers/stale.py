@@ -41,10 +41,13 @@ def profile_of(name: str) -> Profile:
 
 
 class Slave:
-    """A unit that answers a share *late* of its requests *by* so many seconds after *timeout*, others after 2 ms."""
+    """A unit that answers a share *late* of its requests *by* so many seconds after *timeout*, others after 2 ms.
 
-    def __init__(self, mode: str, timeout: float, late: float, by: tuple[float, float], seed: int) -> None:
-        self.mode, self.timeout, self.late, self.by = mode, timeout, late, by
+    To a share *busy* of them, late ones among these, it says that it is busy.
+    """
+
+    def __init__(self, mode: str, late: float, by: tuple[float, float], seed: int, busy: float = 0.0) -> None:
+        self.mode, self.timeout, self.late, self.by, self.busy = mode, 0.0, late, by, busy
         self.port: FakePort
         self.served = self.were_late = 0
         self._random = random.Random(seed)
@@ -66,17 +69,21 @@ class Slave:
         registers = range(address, address + count)
         words = b"".join((self.served & 0xFFFF if a % 2 else 1000 + a).to_bytes(2, "big") for a in registers)
         reply = request[:2] + bytes([2 * count]) + words
+        if self.busy and self._random.random() < self.busy:
+            reply = bytes((request[0], request[1] | 0x80, 6))
         reply += crc16(reply)
         self._free_at = now + delay + len(reply) * self.port.character
         return [(delay - len(request) * self.port.character, reply)]
 
 
-def run(name: str, mode: str, reads: int, late: float, by: tuple[float, float], seed: int = 7) -> Counter[str]:
+def run(
+    name: str, mode: str, reads: int, late: float, by: tuple[float, float], seed: int = 7, busy: float = 0.0
+) -> Counter[str]:
     """*reads* of four places in turn, back to back, by the real Bus: how many were good, wrong and none."""
     profile, (_, count, _) = profile_of(name), MAPS[name]
     requests = [Request("holding", first, count, ()) for first in (0, 10, 20, 30)]
     time = FakeTime()
-    slave = Slave(mode, 0.0, late, by, seed)
+    slave = Slave(mode, late, by, seed, busy)
     port = slave.port = FakePort(time, slave, 10 / 115200)
     bus = Bus(settings(baudrate=115200, gap_ms=0), lambda _: port, time.monotonic, time.sleep)
     slave.timeout = profile.timeout_seconds(bus.line, requests[0])
