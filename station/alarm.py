@@ -12,15 +12,16 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from station.limits import City, Limit, Verdict, find, limits
+from station.limits import City, Limit, Verdict, find, of_station
 from station.loader import Fault
 from station.model import WrongArgument, dataclass, did_you_mean, replace, setting
 from station.parameters import catalogue
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from station.config import Config
 
 # The periods an alarm may look at: how long, and by which names the limits know them.  Five and fifteen minutes are
@@ -141,9 +142,8 @@ BEGINNING = Standing()
 # -- from a period to a state
 
 
-@cache
-def limits_on(settings: AlarmSettings, day: date) -> tuple[Limit, ...]:
-    """The limits that hold on *day*; several where a standard sets more than one."""
+def limits_on(settings: AlarmSettings, day: date, rows: Sequence[Limit] | None = None) -> tuple[Limit, ...]:
+    """The limits that hold on *day*, of *rows* or the shipped ones; several where a standard sets more than one."""
     if not settings.standard:
         sense, value = ("most", settings.above) if settings.above is not None else ("least", settings.below)
         assert value is not None
@@ -154,7 +154,7 @@ def limits_on(settings: AlarmSettings, day: date) -> tuple[Limit, ...]:
                 source="station.toml",
             ),
         )  # fmt: skip
-    found = find(settings.parameter, day, settings.standard, settings.limit_class)
+    found = find(settings.parameter, day, settings.standard, settings.limit_class, rows=rows)
     return tuple(one for one in found if one.period in names_of(settings.period))
 
 
@@ -167,8 +167,8 @@ def names_of(period: str) -> tuple[str, ...]:
     return NAMES.get(period, (period,))
 
 
-def step(settings: AlarmSettings, before: Standing, seen: Seen) -> Standing:
-    """Where the alarm stands behind *seen*, the period that follows the one of *before*.
+def step(settings: AlarmSettings, before: Standing, seen: Seen, held: Sequence[Limit] | None = None) -> Standing:
+    """Where the alarm stands behind *seen*, the period that follows the one of *before*; *held* are the day's limits.
 
     Raise ValueError for a period that is not younger: whoever has a later version folds anew (see `folded`).
     """
@@ -177,7 +177,7 @@ def step(settings: AlarmSettings, before: Standing, seen: Seen) -> Standing:
     nothing = replace(before, state=State.UNDETERMINED, run=0, counts=counts, over=False, seen=seen, limit=None)
     if seen.value is None or not math.isfinite(seen.value):
         return replace(nothing, cause=seen.cause)
-    held = limits_on(settings, seen.day)
+    held = limits_on(settings, seen.day) if held is None else held
     chosen = _for_temperature(held, seen.temperature)
     if not chosen:
         return replace(nothing, cause=Cause.NO_LIMIT)
@@ -274,26 +274,23 @@ def _hangs_on_temperature(held: Sequence[Limit], celsius: float | None) -> bool:
     return celsius is None and any(_CONDITION.fullmatch(one.condition) for one in held)
 
 
-def needs_temperature(settings: AlarmSettings) -> bool:
-    """Whether any limit of *settings* depends on the water's temperature."""
-    return any(
-        _CONDITION.fullmatch(one.condition)
-        for one in limits()
-        if one.standard == settings.standard and one.parameter == settings.parameter
-    )
+def needs_temperature(rows: Sequence[Limit]) -> bool:
+    """Whether any of *rows* depends on the water's temperature."""
+    return any(_CONDITION.fullmatch(one.condition) for one in rows)
 
 
-def offset_of(settings: AlarmSettings) -> bool:
-    """Whether the city's air takes something off the value."""
-    return bool(settings.offset) or any(
-        one.offset for one in limits() if one.standard == settings.standard and one.parameter == settings.parameter
-    )
-
-
-def counts_of(settings: AlarmSettings) -> bool:
-    """Whether a day may have some exceedances."""
-    rows = [row for row in limits() if row.standard == settings.standard and row.parameter == settings.parameter]
-    return bool(settings.allowed_per_day) or any(row.per_day for row in rows)
+def rows_of(settings: AlarmSettings, rows: Sequence[Limit]) -> list[Limit]:
+    """Those of *rows* that are an alarm's, whatever the day."""
+    if not settings.standard:
+        return list(limits_on(settings, date.min))
+    return [
+        one
+        for one in rows
+        if one.standard == settings.standard
+        and one.parameter == settings.parameter
+        and settings.limit_class in ("", one.class_)
+        and one.period in names_of(settings.period)
+    ]
 
 
 # -- the largest mean over eight hours
@@ -332,8 +329,10 @@ def daily_max_8h(hours: Sequence[float | None], limit: float | None = None) -> E
 # -- what a configuration may get wrong
 
 
-def faults(config: Config, owners: Mapping[tuple[str, str], str]) -> Iterator[Fault]:
-    """What is wrong in the [[alarm]] tables beside each key for itself; *owners* says who measures what."""
+def faults(config: Config, owners: Mapping[tuple[str, str], str], folder: Path) -> Iterator[Fault]:
+    """What is wrong in the [[alarm]] tables, and in the limits of *folder*; *owners* says who measures what."""
+    rows, wrong = of_station(folder) if config.alarm else ((), [])
+    yield from (Fault("alarm", said) for said in wrong)
     points = {point.code: None for point in config.point}
     for index, one in enumerate(config.alarm):
         place = f"alarm[{index}]"
@@ -344,7 +343,7 @@ def faults(config: Config, owners: Mapping[tuple[str, str], str]) -> Iterator[Fa
             yield Fault(f"{place}.parameter", f'"{one.parameter}" is not in the catalogue{hint}')
         else:
             yield from unmeasured(f"{place}.parameter", one.point, one.parameter, owners)
-        yield from _limit_faults(place, one)
+        yield from _limit_faults(place, one, rows)
         yield from _level_faults(place, one)
 
 
@@ -372,7 +371,7 @@ def unmeasured(place: str, point: str, parameter: str, owners: Mapping[tuple[str
         yield Fault(place, f'nothing measures {parameter} at point "{point}"{did_you_mean(parameter, here)}')
 
 
-def _limit_faults(place: str, one: AlarmSettings) -> Iterator[Fault]:
+def _limit_faults(place: str, one: AlarmSettings, every: Sequence[Limit]) -> Iterator[Fault]:
     given = [key for key in ("standard", "above", "below") if getattr(one, key) not in ("", None)]
     if len(given) != 1:
         said = f"{' and '.join(given)} are given" if given else "none is given"
@@ -388,11 +387,11 @@ def _limit_faults(place: str, one: AlarmSettings) -> Iterator[Fault]:
         if getattr(one, key):
             yield Fault(f"{place}.{key}", f"{one.standard} says it itself")
     try:
-        find(one.parameter, date.min, one.standard, one.limit_class)
+        find(one.parameter, date.min, one.standard, one.limit_class, rows=every)
     except WrongArgument as error:
         yield Fault(f"{place}.standard", str(error))
         return
-    rows = [row for row in limits() if row.standard == one.standard and row.parameter == one.parameter]
+    rows = [row for row in every if row.standard == one.standard and row.parameter == one.parameter]
     rows = [row for row in rows if one.limit_class in ("", row.class_)]
     of_period = [row for row in rows if row.period in names_of(one.period)]
     if not of_period:

@@ -7,7 +7,7 @@ version of a period folds its alarm anew: what rang does not ring a second time.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta, tzinfo
+from datetime import date, datetime, timedelta, tzinfo
 from functools import reduce
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,24 +20,25 @@ from station.alarm import (
     Seen,
     Standing,
     State,
-    counts_of,
     daily_max_8h,
     limits_on,
     needs_temperature,
-    offset_of,
+    rows_of,
     step,
     words,
 )
 from station.city import KIND as CITY
 from station.city import latest
 from station.clock import EPOCH, period_start
-from station.limits import City
+from station.limits import City, Limit, of_station
 from station.model import Average, Kind, Record, Report, WrongArgument, dataclass, did_you_mean, field, replace
 from station.parameters import catalogue
 from station.rules import Level, Why
 from station.store import Event, Store
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from station.config import Config
     from station.periods import Periods
 
@@ -138,18 +139,20 @@ class LimitRule:
 
     table = "alarm"
 
-    def __init__(self, settings: AlarmSettings) -> None:
-        self.settings = settings
+    def __init__(self, settings: AlarmSettings, rows: Sequence[Limit]) -> None:
+        self.settings, self._rows = settings, rows
+        self._held: dict[date, tuple[Limit, ...]] = {}
         self.name, self.point, self.parameter = settings.name, settings.point, settings.parameter
         self.points: Sequence[str] = (settings.point,)
         self.period = settings.period
         self.terms: Mapping[str, Any] = {}
-        self.counts = counts_of(settings)
         self.kind, self.length = KIND_OF.get(settings.period, Kind.HOUR), LENGTHS[settings.period]
         self.eight = settings.period == "8h-max"
         self.reach = timedelta(days=1) if self.eight else timedelta(0)
         self.look_back = settings.in_a_row
-        self.offset, self._temperature = offset_of(settings), needs_temperature(settings)
+        mine = rows_of(settings, rows)
+        self.counts = any(one.per_day for one in mine)
+        self.offset, self._temperature = any(one.offset for one in mine), needs_temperature(mine)
 
     def seen(self, sources: Sources, start: datetime) -> Seen:
         """The period's mean with what its limit needs beside it."""
@@ -165,13 +168,18 @@ class LimitRule:
         first = period_start(Kind.DAY, start, sources.zone)
         count = (start - first) // self.length + 1
         hours = [sources.value(self.point, self.parameter, "1h", first + n * self.length) for n in range(count)]
-        held = limits_on(self.settings, start.astimezone(sources.zone).date())
+        held = self._limits(start.astimezone(sources.zone).date())
         found = daily_max_8h(hours, min((one.value for one in held), default=None))
         return found.value if found.holds else None
 
     def step(self, before: Standing, seen: Seen) -> Standing:
         """By the limit of the day."""
-        return step(self.settings, before, seen)
+        return step(self.settings, before, seen, self._limits(seen.day))
+
+    def _limits(self, day: date) -> tuple[Limit, ...]:
+        if day not in self._held:
+            self._held[day] = limits_on(self.settings, day, self._rows)
+        return self._held[day]
 
 
 # -- one alarm over time
@@ -223,7 +231,7 @@ class Alarms:
     """Every [[alarm]], [[pair]] and [[dry_flow]] of *config*."""
 
     def __init__(
-        self, config: Config, store: Store, periods: Periods, zone: tzinfo,
+        self, config: Config, folder: Path, store: Store, periods: Periods, zone: tzinfo,
         keep: Callable[..., None], note: Callable[..., None],
     ) -> None:  # fmt: skip
         self._store, self._zone, self._keep, self._note = store, zone, keep, note
@@ -232,7 +240,7 @@ class Alarms:
         told = {r.device: _told(r, acknowledged.get(r.device)) for r in store.newest_records(KIND, "device")}
         self._watches = {
             rule.name: self._restored(rule, told.get(rule.name, Told()), periods.next[rule.kind])
-            for rule in rules(config)
+            for rule in rules(config, folder)
         }
         self._proposed: dict[str, Watch] = {}
 
@@ -387,9 +395,10 @@ class Alarms:
         return made
 
 
-def rules(config: Config) -> list[Rule]:
-    """Everything *config* has watched."""
-    found: list[Rule] = [LimitRule(one) for one in config.alarm]
+def rules(config: Config, folder: Path) -> list[Rule]:
+    """Everything *config* has watched, by the limits that hold at the station of *folder*."""
+    rows, _ = of_station(folder) if config.alarm else ((), [])
+    found: list[Rule] = [LimitRule(one, rows) for one in config.alarm]
     if config.pair or config.dry_flow:
         from station.working import DryFlowRule, PairRule  # only who watches working conditions pays for it
 
@@ -467,10 +476,10 @@ def stored(store: Store) -> dict[str, tuple[Told, Record]]:
     return {r.device: (_told(r, word.get(r.device)), r) for r in store.newest_records(KIND, "device")}
 
 
-def as_left(store: Store, config: Config) -> list[dict[str, Any]]:
+def as_left(store: Store, config: Config, folder: Path) -> list[dict[str, Any]]:
     """The rows of `Alarms.states` as the database alone has them: each alarm as it was last told."""
     told, rows = stored(store), []
-    for rule in rules(config):
+    for rule in rules(config, folder):
         one, record = told.get(rule.name, (Told(), None))
         said = described(rule, BEGINNING) | ({} if record is None else dict(record.body))
         rows.append(said | _standing(rule, one))

@@ -77,7 +77,7 @@ def _stored(loaded: Loaded) -> list[dict[str, Any]]:
     from station.cli_marks import _store
 
     with _closing(_store(loaded)) as store:
-        return as_left(store, loaded.config)
+        return as_left(store, loaded.config, loaded.folder)
 
 
 def _acknowledge_alone(loaded: Loaded, fields: Mapping[str, Any]) -> dict[str, Any]:

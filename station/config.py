@@ -459,7 +459,7 @@ def _cross_faults(
         from station import alarm  # only who has alarms pays for it
 
         yield from alarm.named_twice(config)
-        yield from alarm.faults(config, owners)
+        yield from alarm.faults(config, owners, folder)
     if config.pair or config.dry_flow or config.permit:
         from station import working
 

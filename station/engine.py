@@ -378,7 +378,7 @@ class Engine:
             return None
         from station.alarming import Alarms
 
-        return Alarms(self.config, self.store, self.periods, self._zone, self.keep, self.note)
+        return Alarms(self.config, self.loaded.folder, self.store, self.periods, self._zone, self.keep, self.note)
 
     def _city_feed(self) -> CityFeed | None:
         """The thread that pulls the city's air, where there is an address to pull it from."""

@@ -1,7 +1,8 @@
 """Limits: which one holds for a parameter, a day and a class, and what a value means by it.
 
-The rows are station/limits.toml; values and limits are in the catalogue's unit.  Comparison is by the full value,
-not a rounded one (GB/T 8170 leaves the choice; this is the stricter).
+The rows are station/limits.toml, and those of a limits.toml beside station.toml in their place; values and limits are
+in the catalogue's unit.  Comparison is by the full value, not a rounded one (GB/T 8170 leaves the choice; this is the
+stricter).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import enum
 import math
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -106,17 +107,128 @@ def limits() -> tuple[Limit, ...]:
     return tuple(_read(tomllib.loads(path.read_text(encoding="utf-8"))["limit"]))
 
 
-def find(parameter: str, on: date, standard: str, class_: str = "", period: str = "") -> list[Limit]:
+OWN_FILE = "limits.toml"  # beside station.toml
+KEYS = (
+    "standard", "medium", "class", "period", "from", "until", "unit", *("most", "below", "least"), "offset", "per_day",
+    "condition", "status", "confidence", "source",
+)  # fmt: skip
+OFFSETS = ("", "city-pm10", "county-pm10", "city-aqi")
+CONFIDENCES = ("high", "medium", "low")
+
+
+def of_station(folder: Path) -> tuple[tuple[Limit, ...], list[str]]:
+    """Every limit that holds at the station of *folder*, and what is wrong in its own file.
+
+    A limit of the own file stands in the place of the shipped ones of its standard, class, parameter and period.
+    """
+    path = folder / OWN_FILE
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        return limits(), []
+    except (OSError, UnicodeDecodeError) as error:
+        return limits(), [f"{path}: cannot be read ({getattr(error, 'strerror', None) or 'it is not UTF-8 text'})"]
+    own, wrong = read_own(text)
+    instead = {_place(one) for one in own}
+    return (*own, *(one for one in limits() if _place(one) not in instead)), [f"{path}: {one}" for one in wrong]
+
+
+def _place(one: Limit) -> tuple[str, str, str, str]:
+    return one.standard, one.class_, one.parameter, one.period
+
+
+def read_own(text: str) -> tuple[list[Limit], list[str]]:
+    """The limits of a limits.toml an operator wrote, and every fault of it; a row with faults is left out.
+
+    >>> read_own('[[limit]]\\nstandard = "permit 12"')[1]
+    ['limit[0].period: is missing', 'limit[0].source: is missing', 'limit[0]: needs one of most, below, least']
+    """
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        return [], [f"not TOML: {error}"]
+    rows = table.get("limit", [])
+    wrong = [f"{key}: unknown key{did_you_mean(key, ['limit'])}" for key in table if key != "limit"]
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        return [], [*wrong, "limit: is no list of tables ([[limit]])"]
+    found: list[Limit] = []
+    for number, row in enumerate(rows):
+        faults = [f"limit[{number}]{said}" for said in _row_faults(row)]
+        wrong += faults
+        if not faults:
+            common = {"medium": "own", "class": "", "unit": "", "confidence": "low"}
+            found += _read([common | row])
+    return found, wrong
+
+
+def _row_faults(row: Mapping[str, Any]) -> Iterator[str]:
+    for key in row:
+        if key not in KEYS:
+            yield f".{key}: unknown key{did_you_mean(key, KEYS)}"
+    for key in ("standard", "period", "source"):
+        if not row.get(key):
+            yield f".{key}: is missing"
+    words = {"period": PERIODS, "offset": OFFSETS, "confidence": CONFIDENCES}
+    for key, known in words.items():
+        if row.get(key) and row[key] not in known:
+            yield f".{key}: {row[key]!r} is not one of {', '.join(filter(None, known))}"
+    for key in ("standard", "medium", "class", "unit", "condition", "status", "source"):
+        if not isinstance(row.get(key, ""), str):
+            yield f".{key}: is no text"
+    for key in ("from", "until"):
+        if key in row and type(row[key]) is not date:
+            yield f".{key}: is no day such as 2026-03-01"
+    if isinstance(row.get("from"), date) and isinstance(row.get("until"), date) and row["until"] < row["from"]:
+        yield ".until: is before from"
+    per_day = row.get("per_day", 0)
+    if not isinstance(per_day, int) or isinstance(per_day, bool) or per_day < 0:
+        yield ".per_day: is no whole number from 0 on"
+    if not any(row.get(sense) for sense in SENSES):
+        yield f": needs one of {', '.join(SENSES)}"
+    for sense in SENSES:
+        values = row.get(sense, {})
+        if not isinstance(values, dict):
+            yield f".{sense}: is no table such as {{ pm10 = 80 }}"
+            continue
+        for parameter, value in values.items():
+            yield from _value_faults(f".{sense}.{parameter}", parameter, value, row.get("unit", ""))
+
+
+SENSES = ("most", "below", "least")
+
+
+def _value_faults(place: str, parameter: str, value: Any, unit: Any) -> Iterator[str]:
+    known = catalogue().get(parameter)
+    if known is None:
+        yield f"{place}: is not in the catalogue{did_you_mean(parameter, catalogue())}"
+        return
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        yield f"{place}: {value} is no number"
+    if unit != known.unit and not (isinstance(unit, str) and {unit, known.unit} <= set(_GRAMS)):
+        yield f'{place}: comes in "{unit}", the catalogue has "{known.unit}"'
+
+
+def find(
+    parameter: str,
+    on: date,
+    standard: str,
+    class_: str = "",
+    period: str = "",
+    rows: Iterable[Limit] | None = None,
+) -> list[Limit]:
     """The limits of *standard* for *parameter* on day *on*, narrowed by *class_* and *period* where given.
+
+    *rows* are those of a station, the shipped ones when not given.
 
     Raise WrongArgument for a standard, class or parameter that has none at all.
 
     >>> [one.value for one in find("pm25", date(2026, 4, 1), "GB 3095-2026", "grade-2", "24h")]
     [60]
     """
-    of_standard = [one for one in limits() if one.standard == standard]
+    rows = limits() if rows is None else tuple(rows)
+    of_standard = [one for one in rows if one.standard == standard]
     if not of_standard:
-        known = sorted({one.standard for one in limits()})
+        known = sorted({one.standard for one in rows})
         raise WrongArgument(f'there is no standard "{standard}"{did_you_mean(standard, known)}')
     of_class = [one for one in of_standard if class_ in ("", one.class_)]
     if not of_class:
@@ -147,7 +259,7 @@ def _read(rows: list[dict[str, Any]]) -> Iterator[Limit]:
             "confidence": row["confidence"],
             "source": row["source"],
         }
-        for sense in ("most", "below", "least"):
+        for sense in SENSES:
             for parameter, value in row.get(sense, {}).items():
                 yield Limit(parameter=parameter, value=_in_unit(parameter, value, row["unit"]), sense=sense, **common)
 

@@ -139,6 +139,8 @@ def _alarm_faults(place: str, rule: Any, alarms: Mapping[str, str]) -> Iterator[
     if rule.alarm not in alarms:
         hint = did_you_mean(rule.alarm, alarms)
         yield Fault(f"{place}.alarm", f'there is no alarm "{rule.alarm}"{hint}')
+    if isinstance(rule, SampleRule) and not rule.point:
+        yield Fault(f"{place}.point", "is missing: bottles belong to a point")
 
 
 def _value_faults(

@@ -274,6 +274,73 @@ def test_a_standards_limit_is_named_and_the_citys_air_decides_when_it_is_told(tm
     rig.engine.shut_down()
 
 
+def test_a_limit_of_the_stations_own_file_is_held_and_its_faults_are_the_configurations(tmp_path: Path) -> None:
+    row = '[[limit]]\nstandard = "permit"\nperiod = "5min"\nunit = "mg/m³"\nmost = { pm10 = 0.1 }\nsource = "page 7"\n'
+    (tmp_path / "limits.toml").write_text(row, encoding="utf-8")
+    rig = AlarmRig(tmp_path, DUST.replace("above = 100.0", 'standard = "permit"'))
+    rig.instrument.show(pm10=101.0)
+    rig.minutes(6)
+    (rung,) = rig.rung()
+    assert (rung["limit"], rung["standard"], rung["clause"], rung["confidence"]) == (100.0, "permit", "page 7", "low")
+    rig.engine.shut_down()
+    (tmp_path / "limits.toml").write_text(row.replace("pm10", "a34002"), encoding="utf-8")
+    found = faults(tmp_path, DUST.replace("above = 100.0", 'standard = "permit"'))
+    assert found[0] == f"alarm: {tmp_path / 'limits.toml'}: limit[0].most.a34002: is not in the catalogue"
+    assert found[1].startswith('alarm[0].standard: there is no standard "permit"')
+
+
+def test_counts_of_a_day_survive_a_restart(tmp_path: Path) -> None:
+    """One exceedance a day is allowed: the second rings, whether or not the station was killed in between."""
+    rig = AlarmRig(tmp_path, DUST + "allowed_per_day = 1\n")
+    rig.instrument.show(pm10=120.0)
+    rig.minutes(6)
+    assert rig.state()["cause"] == "allowed"
+    rig.restart()
+    rig.instrument.show(pm10=60.0)
+    rig.minutes(5)
+    rig.instrument.show(pm10=120.0)
+    rig.minutes(10)
+    assert rig.codes() == ["pre_alarm", "alarm_over", "alarm"]
+    assert rig.state()["count"] >= 2
+    rig.engine.shut_down()
+
+
+def test_ozones_largest_eight_hours_are_watched_hour_by_hour(rig: Rig) -> None:
+    """GB 3095-2026: 160 µg/m³ as the day's largest mean over 8 h; the catalogue has mg/m³."""
+    from station.alarm import BEGINNING, AlarmSettings
+    from station.alarming import LimitRule, Sources
+    from station.limits import limits
+    from station.model import Average, Report
+
+    store, beijing = rig.engine.store, rig.loaded.zone
+    first = datetime(2026, 4, 1, tzinfo=beijing).astimezone(UTC)
+    with store.transaction():
+        for number in range(24):
+            ozone = Average("o3", 0.2 if number >= 12 else 0.05, valid=720, total=720, expected=720, parts=60)
+            store.add_average(Report(Kind.HOUR, "site", first + timedelta(hours=number), (ozone,)))
+    settings = AlarmSettings(
+        name="ozone", point="site", parameter="o3", period="8h-max", standard="GB 3095-2026", limit_class="grade-2"
+    )
+    rule, standing, found = LimitRule(settings, limits()), BEGINNING, []
+    sources = Sources(rig.loaded.config, store, rig.engine.periods, beijing)
+    for number in range(24):
+        standing = rule.step(standing, rule.seen(sources, first + timedelta(hours=number)))
+        found.append(str(standing.state))
+    # Hours 12 to 17 at 200 and 10 and 11 at 50: 162.5 in the window that ends at 18.
+    assert found == ["undetermined"] * 7 + ["normal"] * 10 + ["alarm"] * 7
+
+
+def test_a_nights_level_is_held_against_the_night(rig: Rig) -> None:
+    """GB 3096-2008 class 2: 50 dB at night; the day's record holds it."""
+    from station.alarm import AlarmSettings, limits_on
+
+    night = AlarmSettings(
+        name="night", point="site", parameter="noise_ln", period="day", standard="GB 3096-2008", limit_class="2"
+    )
+    (limit,) = limits_on(night, MIDNIGHT.date())
+    assert (limit.value, limit.period, limit.confidence) == (50, "night", "high")
+
+
 # -- outputs follow alarms
 
 
@@ -306,6 +373,14 @@ def test_an_output_follows_an_alarm_through_its_rule(tmp_path: Path) -> None:
     assert not pin.state
     assert PIN["lamp"] == 23
     rig.engine.shut_down()
+
+
+def test_a_rule_may_follow_the_pre_alarm_too(dust: AlarmRig) -> None:
+    dust.instrument.show(pm10=90.0)
+    dust.minutes(6)
+    alarms = dust.engine.alarms
+    assert alarms is not None
+    assert [alarms.level("dust").value, alarms.level("dust", pre_alarm=True).value] == [0.0, 1.0]
 
 
 def test_an_output_goes_off_when_nobody_knows_how_its_alarm_stands(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from station.limits import PERIODS, City, Verdict, find, limits
+from station.limits import PERIODS, City, Verdict, find, limits, of_station, read_own
 from station.model import WrongArgument
 from station.parameters import catalogue
 
@@ -135,3 +135,80 @@ def test_every_figure_of_the_digest_is_there() -> None:
             and one.parameter == parameter.key
         ]
         assert any(math.isclose(value, row["limit"] * scale) for value in found), row
+
+
+# -- limits of a station's own
+
+PERMIT = """
+[[limit]]
+standard = "permit 320400-12"
+class = "boiler"
+period = "1h"
+unit = "mg/m³"
+most = { nox = 50, so2 = 35 }
+confidence = "high"
+source = "the permit, page 7"
+
+[[limit]]
+standard = "DB32/4437-2022"
+class = "site boundary"
+period = "15min"
+from = 2026-01-01
+unit = "mg/m³"
+most = { tsp = 0.45 }
+source = "the text itself, table 1"
+"""
+
+
+def test_a_stations_own_file_adds_limits_and_stands_in_the_place_of_shipped_ones(tmp_path: Path) -> None:
+    (tmp_path / "limits.toml").write_text(PERMIT, encoding="utf-8")
+    rows, wrong = of_station(tmp_path)
+    assert wrong == []
+    (nox,) = find("nox", TODAY, "permit 320400-12", rows=rows)
+    assert (nox.value, nox.class_, nox.confidence, nox.medium) == (50, "boiler", "high", "own")
+    (tsp,) = find("tsp", TODAY, "DB32/4437-2022", rows=rows)
+    assert (tsp.value, tsp.offset, tsp.source) == (450.0, "", "the text itself, table 1")
+    assert find("tsp", date(2025, 12, 31), "DB32/4437-2022", rows=rows) == []
+    assert [one.value for one in find("pm10", TODAY, "DB32/4437-2022", rows=rows)] == [80]
+    assert find("tsp", TODAY, "DB32/4437-2022")[0].value == 500
+
+
+def test_a_station_without_a_file_has_the_shipped_limits(tmp_path: Path) -> None:
+    assert of_station(tmp_path) == (limits(), [])
+    (tmp_path / "limits.toml").write_bytes(b"\xff")
+    assert of_station(tmp_path)[1] == [f"{tmp_path / 'limits.toml'}: cannot be read (it is not UTF-8 text)"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("nox = 50", "a21002 = 50", "limit[0].most.a21002: is not in the catalogue"),
+        ("nox = 50", "no_x = 50", "limit[0].most.no_x: is not in the catalogue; did you mean nox?"),
+        ("nox = 50", "nox = nan", "limit[0].most.nox: nan is no number"),
+        ("nox = 50", 'nox = "50"', "limit[0].most.nox: 50 is no number"),
+        ("nox = 50", "ph = 9", 'limit[0].most.ph: comes in "mg/m³", the catalogue has ""'),
+        ('period = "1h"', 'period = "2h"', "limit[0].period: '2h' is not one of"),
+        ('period = "1h"\n', "", "limit[0].period: is missing"),
+        ('source = "the permit, page 7"', "", "limit[0].source: is missing"),
+        ('confidence = "high"', 'confidence = "sure"', "limit[0].confidence: 'sure' is not one of high, medium, low"),
+        ('confidence = "high"', 'offset = "moon"', "limit[0].offset: 'moon' is not one of"),
+        ('confidence = "high"', "per_day = -1", "limit[0].per_day: is no whole number from 0 on"),
+        ('confidence = "high"', 'from = "2026"', "limit[0].from: is no day such as 2026-03-01"),
+        ('confidence = "high"', "from = 2026-03-01\nuntil = 2026-02-01", "limit[0].until: is before from"),
+        ('confidence = "high"', "unitt = 5", "limit[0].unitt: unknown key; did you mean unit?"),
+        ("most = { nox = 50, so2 = 35 }", "", "limit[0]: needs one of most, below, least"),
+        ("most = { nox = 50, so2 = 35 }", "most = 5", "limit[0].most: is no table such as { pm10 = 80 }"),
+        ('unit = "mg/m³"', "unit = [5]", "limit[0].unit: is no text"),
+    ],
+)
+def test_each_fault_of_an_own_file_is_named_and_its_row_left_out(old: str, new: str, said: str) -> None:
+    assert old in PERMIT
+    found, wrong = read_own(PERMIT.replace(old, new, 1))
+    assert [one for one in wrong if one.startswith(said)], wrong
+    assert [one.standard for one in found] == ["DB32/4437-2022"]
+
+
+@pytest.mark.parametrize("text", ["limit = 5", "limit = [1]", "[limit]\nvalue = 5", "[[limit"])
+def test_what_is_no_list_of_limits_is_one_fault(text: str) -> None:
+    found, wrong = read_own(text)
+    assert (found, len(wrong)) == ([], 1)
