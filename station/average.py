@@ -124,7 +124,9 @@ def close(
         mean = _mean_of(averaging, normal, before) if normal else None
     except ArithmeticError:  # values no instrument can mean; one parameter must not stop the others
         mean, mark = None, max(mark, Mark.D)
-    low, high = (None, None) if averaging is Averaging.SUM else _extremes(normal)
+    # What has no weight in a mean, such as what was measured without flow, is no extreme of it either.
+    counted = [i for i in normal if i.weight > 0] if averaging is Averaging.MEAN else normal
+    low, high = (None, None) if averaging is Averaging.SUM else _extremes(counted)
     return Average(
         parameter=parameter,
         mean=mean,

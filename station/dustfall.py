@@ -232,9 +232,13 @@ def start(
         if other.jar == jar and not other.void and (other.stopped is None or other.stopped > at):
             until = "is out" if other.stopped is None else f"was out until {other.stopped.isoformat()}"
             raise WrongArgument(f"jar {jar} {until} as {other.name}; stop it first, or name another jar")
-    name = f"{point}/{jar}/{at.astimezone(zone):%Y-%m-%d}"
-    if name in book.exposures:
-        raise WrongArgument(f"{name} is there already; one jar is set out once a day")
+    day = name = f"{point}/{jar}/{at.astimezone(zone):%Y-%m-%d}"
+    number = 1
+    while name in book.exposures:
+        if not book.exposures[name].void:
+            raise WrongArgument(f"{name} is there already; one jar is set out once a day")
+        number += 1
+        name = f"{day}-{number}"  # entered again in place of one that was withdrawn
     body = {"jar": jar, "diameters_cm": [round(float(one), 2) for one in diameters_cm]}
     return _record("start", name, at, user, note, now, point=point, **body)
 

@@ -78,6 +78,7 @@ def test_without_flow_a_concentration_counts_for_nothing(store: Store) -> None:
     outfall.put(3600, 60, flow_water=lambda n: 20.0 if n < 2700 else 0.0, cod=lambda n: 60.0 if n < 2700 else 500.0)
     (hour,) = outfall.close(1)[Kind.HOUR]
     assert (value(hour, "cod").mean, value(hour, "flow_water").mean) == (60.0, 15.0)
+    assert (value(hour, "cod").minimum, value(hour, "cod").maximum) == (60.0, 60.0)
     assert round(value(hour, "cod").load_kg or 0, 6) == 3.24
 
 

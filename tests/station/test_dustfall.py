@@ -218,3 +218,14 @@ def test_what_follows_an_exposure_that_is_past_its_retention_is_left_out(noteboo
 def test_a_time_nobody_can_mean_is_refused(notebook: Notebook) -> None:
     with pytest.raises(WrongArgument, match="1996-03-01T00:00:00\\+00:00 is not believed"):
         notebook.start(at=datetime(1996, 3, 1, tzinfo=UTC))
+
+
+def test_an_exposure_that_was_withdrawn_is_entered_again_under_a_name_of_its_own(notebook: Notebook) -> None:
+    """A diameter was mistyped: the first entry stays as it is, the second one counts."""
+    first = notebook.start()
+    notebook.enter(dustfall.void, first, note="diameters mistyped")
+    second = notebook.start()
+    assert (first, second) == ("site/J1/2026-03-01", "site/J1/2026-03-01-2")
+    assert [(e.name, e.state) for e in notebook.book.exposures.values()] == [(first, "void"), (second, "out")]
+    with pytest.raises(WrongArgument, match="jar J1 is out as site/J1/2026-03-01-2"):
+        notebook.start()
