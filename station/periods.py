@@ -154,8 +154,15 @@ class Periods:
         tomorrow = day + period_length(Kind.DAY)
         rest = any(end <= start < tomorrow for start in self._late)
         rest = rest or any(first < tomorrow and last > end for first, last in self._touched)
+        found: dict[datetime, list[Reading]] = {}
+        first, behind = min(late), max(late) + minute
+        for reading in self._store.readings(first, behind, self._floor(first)):  # once for all of its minutes
+            found.setdefault(period_start(Kind.MINUTE, reading.time, self._zone), []).append(reading)
         reports: list[Report] = []
-        for kind, starts in ((Kind.MINUTE, sorted(late)), (Kind.HOUR, [hour]), (Kind.DAY, [] if rest else [day])):
+        for start in sorted(late):
+            if start < self.next[Kind.MINUTE]:
+                reports += self._store_new(self._minute(start, found.get(start, ())))
+        for kind, starts in ((Kind.HOUR, [hour]), (Kind.DAY, [] if rest else [day])):
             for start in (s for s in starts if s < self.next[kind]):
                 reports += self._store_new(self._closed(kind, start))
         return reports
@@ -205,7 +212,7 @@ class Periods:
 
     def _closed(self, kind: Kind, start: datetime) -> list[Report]:
         if kind is Kind.MINUTE:
-            return self._minute(start)
+            return self._minute(start, self._store.readings(start, start + period_length(kind), self._floor(start)))
         return self.rolled(kind, BELOW[kind], start, period_length(kind))
 
     def rolled(self, kind: Kind, below: Kind, start: datetime, length: timedelta) -> list[Report]:
@@ -321,9 +328,9 @@ class Periods:
         slow = self._paces.get((point, parameter), self._paces.get((point, made_of), 0.0))
         return due(below, length, slow)
 
-    def _minute(self, start: datetime) -> list[Report]:
+    def _minute(self, start: datetime, readings: Iterable[Reading]) -> list[Report]:
         found: dict[str, dict[str, list[Reading]]] = {}
-        for reading in self._store.readings(start, start + period_length(Kind.MINUTE), self._floor(start)):
+        for reading in readings:
             if reading.parameter in catalogue():
                 found.setdefault(reading.point, {}).setdefault(reading.parameter, []).append(reading)
         return [
