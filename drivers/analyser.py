@@ -16,8 +16,8 @@ from pathlib import Path
 from drivers.base import DeviceBusy, ProfileError
 from drivers.bus import Bus
 from drivers.modbus import LAST_MODBUS_ID, ModbusDevice, UnitSettings
-from drivers.profile import VERBS, Action, Profile, Step
-from drivers.registers import TIMES, TYPES, Found, Place, Register, judged, moment, orders, plan_reads, raws_in
+from drivers.profile import VERBS, WRITE_COIL, Action, Profile, Step
+from drivers.registers import FLOATS, TIMES, TYPES, Found, Place, Register, judged, moment, orders, plan_reads, raws_in
 from station.model import Mark, Reason, Sample, dataclass, did_you_mean, field, replace, setting
 
 log = logging.getLogger(__name__)
@@ -347,6 +347,8 @@ def _faults(settings: AnalyserSettings) -> Iterator[str]:
             yield f"{name}.order: {one.type} has {', '.join(orders(one.type)) or 'none'}"
         if one.scale == 0:
             yield f"{name}.scale: 0 leaves no value"
+        if name in ("ready", "alarm") and one.type in FLOATS:
+            yield f"{name}.type: {one.type} has no bits"
     yield from _unknown("states", settings.states, tuple(STATES))
     yield from _unknown("marks", settings.marks, tuple(mark.name for mark in Mark if mark is not Mark.B))
     yield from _unknown("commands", settings.commands, COMMANDS)
@@ -358,7 +360,7 @@ def _faults(settings: AnalyserSettings) -> Iterator[str]:
             yield f"commands.{name}.values: function {command.function} writes one number"
         if any(not 0 <= value <= 0xFFFF for value in command.values):
             yield f"commands.{name}.values: numbers from 0 to 65535 are written"
-    told = {name: (c.function, c.address, c.values) for name, c in settings.commands.items()}
+    told = {name: (c.function == WRITE_COIL, c.address, c.values) for name, c in settings.commands.items()}
     for name in told.keys() & {"calibrate_zero", "calibrate_span"}:
         if told[name] == told.get("sample_now"):
             yield f"commands.{name}: is what sample_now writes; a measurement that is started must not calibrate"

@@ -244,8 +244,8 @@ class ModbusDevice:
 
     def _polled(self, when: str) -> Iterator[float]:
         for step in self._profile.at(when):
-            if step.do == "write" and self._profile.protects(step):  # the profile's check says so first
-                raise ProfileError(f"{self.name}: a poll would write register {step.address}, which only an action may")
+            if refusal := self._profile.refusal(step):  # the profile's check says so first
+                raise ProfileError(f"{self.name}: {refusal}")
             try:
                 yield from self._do(step)
             except DeviceError as error:
@@ -524,7 +524,7 @@ def _usable(settings: ModbusSettings, profile: Profile) -> None:
         cleaning = [action for action in profile.actions if action.verb == "clean"]
         if not cleaning:
             raise ProfileError(f"profile {profile.name}: has no action to clean, so clean_minutes has no use")
-        if any(profile.protects(write) for action in cleaning for write in action.writes):
+        if any(profile.refusal(step) for action in cleaning for step in action.sequence):
             raise ProfileError(f"profile {profile.name}: cleaning writes protected registers, which no poll may")
 
 

@@ -263,10 +263,27 @@ class Profile:
         """The steps of a poll at *when*: start, before or after its reads."""
         return tuple(step for step in self.steps if step.when == when)
 
-    def protects(self, write: Write) -> bool:
-        """Whether *write* changes what only an action may change: protected registers, and every calibration."""
-        calibrations = (w for a in self.actions if a.verb == "calibrate" for w in a.writes if w.function != WRITE_COIL)
-        return write.touches([*self.protected, *(w.span for w in calibrations)])
+    def protects(self, step: Write) -> bool:
+        """Whether *step* changes what only an action may change: protected registers, and all that calibrates.
+
+        What calibrates may be a register, a coil, or a code of the maker's own.
+        """
+        told = [own for action in self.actions if action.verb == "calibrate" for own in action.sequence]
+        if isinstance(step, Step) and step.do == "raw":
+            return any(own.do == "raw" and own.function == step.function for own in told)
+        writes = [own for own in told if own.do == "write"]
+        if step.function == WRITE_COIL:
+            return any(own.function == WRITE_COIL and own.address == step.address for own in writes)
+        return step.touches([*self.protected, *(own.span for own in writes if own.function != WRITE_COIL)])
+
+    def refusal(self, step: Step) -> str | None:
+        """Why *step* is none for a poll, in words; None where it is one."""
+        if step.do not in ("write", "raw") or not self.protects(step):
+            return None
+        what = f"write {'coil' if step.function == WRITE_COIL else 'register'} {step.address}"
+        return (
+            f"a poll would {what if step.do == 'write' else f'send function {step.function}'}, which only an action may"
+        )
 
     def chosen(self, variant: str | None = None) -> Profile:
         """The profile with *variant* worked in, or its default one; it then has no variants any more."""

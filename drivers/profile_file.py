@@ -787,11 +787,9 @@ def _wrong_writes(profile: Profile) -> Iterator[str]:
     """Steps of a poll that write what only an action may, and locks that lock nothing."""
     keys = {(step.function == WRITE_COIL, step.address) for step in (*profile.unlock, *profile.lock)}
     for i, step in enumerate(profile.steps):
-        if step.do != "write":
-            continue
-        if profile.protects(step):
-            yield f"step[{i}].address: a poll would write register {step.address}, which only an action may"
-        elif (step.function == WRITE_COIL, step.address) in keys:
+        if refusal := profile.refusal(step):
+            yield f"step[{i}].{'address' if step.do == 'write' else 'function'}: {refusal}"
+        elif step.do == "write" and (step.function == WRITE_COIL, step.address) in keys:
             yield f"step[{i}].address: a poll would write {step.address}, which unlocks the instrument"
     written = any(profile.protects(write) for action in profile.actions for write in action.writes)
     if profile.unlock and not written:

@@ -301,6 +301,17 @@ def test_polls_write_nothing_unless_the_station_starts_the_cycle():
             "commands.calibrate_zero: is what sample_now writes; a measurement that is started must not calibrate",
         ),
         (
+            {
+                "commands": {
+                    "sample_now": CommandSettings(address=1, values=(1,), function=16),
+                    "calibrate_zero": CommandSettings(address=1, values=(1,)),
+                }
+            },
+            "commands.calibrate_zero: is what sample_now writes; a measurement that is started must not calibrate",
+        ),
+        ({"alarm": PlaceSettings(address=2, type="f32")}, "alarm.type: f32 has no bits"),
+        ({"ready": PlaceSettings(address=3, type="f32")}, "ready.type: f32 has no bits"),
+        (
             {"results": {"cod": PlaceSettings(address=1, type="f32", order="AB")}},
             "cod.order: f32 has ABCD, DCBA, BADC, CDAB",
         ),

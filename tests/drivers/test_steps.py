@@ -431,6 +431,39 @@ def test_no_poll_ever_writes_what_is_protected(monkeypatch):
     assert bus.sent == []
 
 
+@pytest.mark.parametrize(
+    ("action", "step", "fault"),
+    [
+        (
+            "function = 5\naddress = 7\nvalues = [1]\n",
+            'do = "write"\nfunction = 5\naddress = 7\nvalues = [1]\n',
+            "step[0].address: a poll would write coil 7, which only an action may",
+        ),
+        (
+            '[[action.step]]\ndo = "raw"\nfunction = 0x41\ndata = "37 21"\nanswer_bytes = 2\n',
+            'do = "raw"\nfunction = 0x41\ndata = "37 21"\nanswer_bytes = 2\n',
+            "step[0].function: a poll would send function 65, which only an action may",
+        ),
+    ],
+)
+def test_no_poll_does_by_a_coil_or_a_code_of_its_own_what_calibrates(action, step, fault, monkeypatch):
+    calibrated = THERMOMETER + f'[[action]]\nverb = "calibrate"\ntype = "zero"\n{action}'
+    assert faults(f'{calibrated}[[step]]\nwhen = "before"\n{step}') == [fault]
+    harmless = calibrated.replace('"calibrate"\ntype = "zero"', '"start_check"')
+    careless = f'{harmless}[[step]]\nwhen = "before"\n{step}'
+
+    def calibrate(profile: Profile) -> Profile:
+        return replace(profile, actions=tuple(replace(one, verb="calibrate") for one in profile.actions))
+
+    device, bus = rig(careless, monkeypatch, calibrate)
+    with pytest.raises(ProfileError, match=fault.partition(": ")[2]):
+        device.read()
+    assert bus.sent == []
+    cleaned = calibrated + f'[[action]]\nverb = "clean"\n{action}'
+    with pytest.raises(ProfileError, match="cleaning writes protected registers, which no poll may"):
+        rig(cleaned, monkeypatch, clean_minutes=30)
+
+
 def test_a_coil_or_a_read_of_nothing_is_no_protected_register():
     profile = parse(LOCKED, "cell")
     assert not profile.protects(profile.unlock[0])
