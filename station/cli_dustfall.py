@@ -187,9 +187,10 @@ def certificate(which: str, output: Path, config: Path) -> None:
     which = _month(which, loaded)
     book, entries = _book(loaded)
     found = summary(book, which, loaded)
-    if not found["points"]:
+    if not found["points"] and not found["withdrawn"]:
         raise WrongArgument(t("dustfall.no_month", month=which))
     names = {e["name"] for point in found["points"] for e in point["exposures"]}
+    names |= {e["name"] for e in found["withdrawn"]}
     text = sheet(found, book, [r for r in entries if _concerns(r, names, book)], loaded)
     if str(output) == "-":
         print(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,7 +84,7 @@ def show(config: Path, as_json: bool) -> None:
     loaded = _load(config)
     with _closing(_store(loaded)) as store:
         book = _marks(store)
-    rows = [_hand(one) | {"point": one.point, "parameter": one.parameter, "withdrawn": one.withdrawn} for one in book]
+    rows = [_hand(one) | {"point": one.point, "parameter": one.parameter} for one in book]
     if as_json:
         _print_json({"marks": rows})
         return
@@ -165,7 +166,7 @@ def _worded(row: dict[str, Any], loaded: Loaded) -> dict[str, str]:
         "parameter": row["parameter"] or t("marks.all"),
         "mark": f"{row['mark']} {t('mark.' + row['mark'])}",
         "from": _local(row["from"], loaded),
-        "to": _local(row["to"], loaded) or t("marks.still_on"),
+        "to": _local(row["to"], loaded) or t("marks.was_withdrawn" if row["withdrawn"] else "marks.still_on"),
         "reason": reason,
     }
 
@@ -196,13 +197,22 @@ def _sentences(found: dict[str, Any], loaded: Loaded) -> list[str]:
             said.append("  " + t("explain.effective", mark=f"{mark} {t(f'mark.{mark}')}"))
     for one in found["by_hand"]:
         name, mark = one["name"], f"{one['mark']} {t('mark.' + one['mark'])}"
-        said.append("  " + t("explain.by_hand", name=name, mark=mark, user=one["user"], reason=one["reason"]))
+        text = t("explain.by_hand", name=name, mark=mark, user=one["user"], reason=one["reason"])
+        said.append("  " + (t("marks.withdrawn", reason=text, why=one["withdrawn"]) if one["withdrawn"] else text))
     for one in found["missed"]:
         said.append("  " + t("explain.missed", count=one["count"], reason=t(f"reason.{one['reason']}")))
     for period in found["periods"]:
         said += [_period_sentence(period, version, parameter, loaded) for version in period["versions"]]
-    said += [t("explain.event", time=_local(e["at"], loaded), code=e["code"]) for e in found["events"]]
+    said += [_event_sentence(event, loaded) for event in found["events"]]
     return said
+
+
+def _event_sentence(event: dict[str, Any], loaded: Loaded) -> str:
+    """An event with what it is about."""
+    about = "; ".join(
+        f"{key} {value}" for key, value in json.loads(event["arguments"]).items() if value not in (None, "")
+    )
+    return t("explain.event", time=_local(event["at"], loaded), code=event["code"], about=about)
 
 
 def _period_sentence(period: dict[str, Any], version: dict[str, Any], parameter: str, loaded: Loaded) -> str:

@@ -26,6 +26,9 @@ USUAL_DAYS = (28, 32)  # 30 ± 2 d (practice, medium): outside it is said, not r
 DIAMETER_CM = (5.0, 60.0)  # ours: what is outside was typed in another unit
 SPREAD_CM = 1.0  # ours: a mouth that differs by more is not round, or a digit is wrong
 HEAVIEST_G = 2000.0  # ours: the largest mass believed
+MOST_BLANK_G = 0.05  # ours: what glycol leaves is some milligrams
+MOST_RESIDUE_G = 2.0  # ours: 113 t/(km²·30d) in a jar of 15 cm
+LIGHTER_G = 0.001  # ours: a jar may weigh so much less than its blank by the balance's own doubt
 
 
 def mouth_area(diameters_cm: Sequence[float]) -> float:
@@ -134,6 +137,11 @@ class Book:
     exposures: dict[str, Exposure] = field(default_factory=dict)
     blanks: dict[str, Weighing] = field(default_factory=dict)
     void_blanks: dict[str, str] = field(default_factory=dict)
+
+    def state(self, exposure: Exposure) -> str:
+        """out, in, weighed, no_blank (its blank was withdrawn since) or void."""
+        blankless = exposure.weighing is not None and exposure.weighing.blank not in self.blanks
+        return "no_blank" if exposure.state == "weighed" and blankless else exposure.state
 
     def net_g(self, exposure: Exposure) -> float | None:
         """m1 - m0 - m2 of *exposure*, once it and its blank are weighed."""
@@ -272,6 +280,15 @@ def weigh(
     if exposure.weighing is not None and not note:
         raise WrongArgument(f"{name} was weighed already; a second weighing needs --note with the reason")
     body: dict[str, Any] = {**_masses(crucible_g, residue_g), "blank": blank, "balance": balance}
+    residue = float(_exact(residue_g[-1]) - _exact(crucible_g[-1]))
+    if residue > MOST_RESIDUE_G and not note:
+        raise WrongArgument(f"a residue of {residue:g} g is not believed; if it is so, say why with --note")
+    lighter = book.blanks[blank].residue - residue
+    if lighter > LIGHTER_G:
+        raise WrongArgument(
+            f"the jar left {lighter * 1000:.1f} mg less than blank {blank}; check the figures of both,"
+            " or withdraw the blank and weigh another"
+        )
     return _record("weigh", name, at, user, note, now, point=exposure.point, **body)
 
 
@@ -287,6 +304,9 @@ def blank(
     if (name in book.blanks or name in book.void_blanks) and not note:
         raise WrongArgument(f"blank {name} is there already; weighing it again needs --note with the reason")
     masses: dict[str, Any] = _masses(crucible_g, residue_g)
+    residue = float(_exact(residue_g[-1]) - _exact(crucible_g[-1]))
+    if residue > MOST_BLANK_G and not note:
+        raise WrongArgument(f"a blank of {residue * 1000:g} mg is not believed; if it is so, say why with --note")
     return _record("blank", name, at, user, note, now, **masses, balance=balance)
 
 
@@ -355,7 +375,8 @@ def _record(
 class PointMonth:
     """Dust-fall of one point in one month; *value* is unrounded, None until something was weighed.
 
-    *open* names what belongs to the month and is not weighed: until it is, the value may change.
+    *open* names what belongs to the month and is not weighed: until it is, the value may change.  *blankless* names
+    what lost its blank since, *doubtful* what weighs less than its blank: with one there is no value.
     """
 
     point: str
@@ -363,6 +384,8 @@ class PointMonth:
     days: float
     value: float | None
     open: Sequence[str] = ()
+    blankless: Sequence[str] = ()
+    doubtful: Sequence[str] = ()
 
     @property
     def usual(self) -> bool:
@@ -393,9 +416,24 @@ def _point_month(book: Book, point: str, exposures: Sequence[Exposure]) -> Point
     nets = {e.name: net for e in exposures if (net := book.net_g(e)) is not None}
     weighed = [e for e in exposures if e.name in nets]
     area_days = math.fsum(e.area_cm2 * (e.days or 0) for e in weighed)
-    value = dustfall(math.fsum(nets.values()), area_days) if weighed else None
-    waiting = [e.name for e in exposures if e.name not in nets]
-    return PointMonth(point=point, exposures=exposures, days=_covered(weighed), value=value, open=waiting)
+    doubtful = [name for name, net in nets.items() if net < -LIGHTER_G]
+    value = dustfall(math.fsum(nets.values()), area_days) if weighed and not doubtful else None
+    by_state = {e.name: book.state(e) for e in exposures}
+    return PointMonth(
+        point=point,
+        exposures=exposures,
+        days=_covered(weighed),
+        value=value,
+        open=[name for name, state in by_state.items() if state in ("out", "in")],
+        blankless=[name for name, state in by_state.items() if state == "no_blank"],
+        doubtful=doubtful,
+    )
+
+
+def withdrawn(book: Book, which: str, now: datetime, zone: tzinfo) -> list[Exposure]:
+    """What was withdrawn and would have counted for month *which*; what never came in, for the month it went out."""
+    gone = [replace(e, stopped=e.stopped or e.started) for e in book.exposures.values() if e.void]
+    return [book.exposures[e.name] for e in gone if month_of(e, now, zone) == which]
 
 
 def _covered(exposures: Sequence[Exposure]) -> float:

@@ -18,6 +18,7 @@ from station.dustfall import (
     month,
     reported,
     township,
+    withdrawn,
 )
 from station.i18n import language, t
 from station.model import Record
@@ -34,6 +35,7 @@ p { margin: 1mm 0; } .sub { text-align: center; color: #444; }
 table { border-collapse: collapse; width: 100%; font-size: 9.5pt; }
 th, td { border: 1px solid #777; padding: 1mm 1.5mm; text-align: left; vertical-align: top; }
 th { background: #eee; } td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+tr.struck td { text-decoration: line-through; color: #555; }
 .result { font-size: 12.5pt; border: 1.5px solid #111; padding: 2.5mm 4mm; margin: 3mm 0; }
 .sign { display: flex; gap: 8mm; margin-top: 14mm; }
 .sign div { flex: 1; border-top: 1px solid #111; padding-top: 1mm; }
@@ -46,7 +48,9 @@ def summary(book: Book, which: str, loaded: Loaded) -> dict[str, Any]:
     """Month *which* as plain values: points with their exposures, the township's mean, and the target."""
     points = month(book, which, datetime.now(UTC), loaded.zone)
     mean, target = township(points), loaded.config.dustfall.target
-    waiting = [name for point in points for name in point.open]
+    waiting = [name for point in points for name in (*point.open, *point.blankless)]
+    doubtful = [name for point in points for name in point.doubtful]
+    now = datetime.now(UTC)
     return {
         "month": which,
         "unit": "t/(km²·30d)",
@@ -57,6 +61,8 @@ def summary(book: Book, which: str, loaded: Loaded) -> dict[str, Any]:
         "target": target,
         "below_target": None if mean is None else mean < target,
         "provisional": bool(waiting),
+        "doubtful": doubtful,
+        "withdrawn": [exposure_row(book, e.name, loaded) for e in withdrawn(book, which, now, loaded.zone)],
         "open": waiting,
         "detection_limit": DETECTION_LIMIT,
         "determination_limit": DETERMINATION_LIMIT,
@@ -75,6 +81,8 @@ def _point(book: Book, point: PointMonth, loaded: Loaded) -> dict[str, Any]:
         "usual_days": point.usual,
         "below_determination": value is not None and DETECTION_LIMIT <= value < DETERMINATION_LIMIT,
         "open": list(point.open),
+        "blankless": list(point.blankless),
+        "doubtful": list(point.doubtful),
         "exposures": [exposure_row(book, e.name, loaded) for e in point.exposures],
     }
 
@@ -87,7 +95,7 @@ def exposure_row(book: Book, name: str, loaded: Loaded) -> dict[str, Any]:
         "name": name,
         "point": one.point,
         "jar": one.jar,
-        "state": one.state,
+        "state": book.state(one),
         "diameters_cm": list(one.diameters_cm),
         "area_cm2": one.area_cm2,
         "started": one.started.astimezone(loaded.zone).isoformat(timespec="minutes"),
@@ -103,6 +111,8 @@ def exposure_row(book: Book, name: str, loaded: Loaded) -> dict[str, Any]:
 def point_row(point: Mapping[str, Any]) -> dict[str, str]:
     """A point's result in words, by column."""
     remarks = [t("dustfall.waiting", names=", ".join(point["open"]))] * bool(point["open"])
+    remarks += [t("dustfall.blankless", names=", ".join(point["blankless"]))] * bool(point["blankless"])
+    remarks += [t("dustfall.doubtful", names=", ".join(point["doubtful"]))] * bool(point["doubtful"])
     if point["value"] is not None:
         remarks += [t("dustfall.unusual_days")] * (not point["usual_days"])
         remarks += [t("dustfall.below_determination")] * point["below_determination"]
@@ -117,6 +127,8 @@ def point_row(point: Mapping[str, Any]) -> dict[str, str]:
 
 def verdict(found: Mapping[str, Any]) -> str:
     """The township's mean and whether it is below the target, in words."""
+    if found["doubtful"]:
+        return t("dustfall.no_judgement", names=", ".join(found["doubtful"]))
     if found["mean"] is None:
         return t("dustfall.no_mean")
     verdict = t("dustfall.reached" if found["below_target"] else "dustfall.missed", target=f"{found['target']:g}")
@@ -146,11 +158,15 @@ def sheet(found: Mapping[str, Any], book: Book, entries: Sequence[Record], loade
         _table(
             ("exposure", "diameters", "area", "out", "in", "n", "m0", "m1", "blank", "net", "value"),
             [_exposure(row, book) for one in found["points"] for row in one["exposures"]],
+            [_exposure(row, book) for row in found["withdrawn"]],
         ),
         f"<h2>{escape(t('sheet.blanks'))}</h2>",
         _table(("blank", "m0", "m1", "residue", "at", "by"), _blanks(found, book, loaded)),
         f"<h2>{escape(t('sheet.log'))}</h2>",
-        _table(("at", "entry", "by", "entered", "remark"), [_entry(record, loaded) for record in entries]),
+        _table(
+            ("at", "entry", "by", "entered", "remark"),
+            [_entry(record, loaded, counts=_counts(record, entries, book)) for record in entries],
+        ),
         f"<h2>{escape(t('sheet.method'))}</h2>",
         *(f"<p>{escape(t(f'sheet.{one}', **_limits(found)))}</p>" for one in METHOD),
         f'<p class="hash">SHA-256 {digest(entries)}</p>',
@@ -168,9 +184,11 @@ def _limits(found: Mapping[str, Any]) -> dict[str, str]:
     return {name: f"{found[name]:g}" for name in ("target", "detection_limit", "determination_limit")}
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], struck: Sequence[Sequence[str]] = ()) -> str:
+    """A table; rows that are *struck* count no more."""
     head = "".join(f"<th>{escape(t(f'sheet.{column}'))}</th>" for column in columns)
     body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
+    body += "".join('<tr class="struck">' + "".join(map(_cell, row)) + "</tr>" for row in struck)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
@@ -219,9 +237,27 @@ def _blanks(found: Mapping[str, Any], book: Book, loaded: Loaded) -> Sequence[Se
     ]
 
 
-def _entry(record: Record, loaded: Loaded) -> Sequence[str]:
+def _counts(record: Record, entries: Sequence[Record], book: Book) -> bool:
+    """Whether an entry still counts: not withdrawn, and not weighed again since."""
+    name, do = record.body["name"], record.body["do"]
+    if do == "void":
+        return True
+    if name in book.exposures and book.exposures[name].void:
+        return False
+    later = [r.body["do"] for r in entries if r.id > record.id and r.body["name"] == name]
+    return do not in later and not (do == "blank" and "void" in later)
+
+
+def _entry(record: Record, loaded: Loaded, *, counts: bool) -> Sequence[str]:
     body = record.body
-    remarks = [body.get("note", ""), body.get("balance") and t("sheet.balance", name=body["balance"])]
+    masses = {which: " ".join(f"{one:.4f}" for one in body.get(f"{which}_g", ())) for which in ("crucible", "residue")}
+    remarks = [
+        masses["crucible"] and t("sheet.weighed", **masses),
+        body.get("blank") and f"{t('sheet.blank')} {body['blank']}",
+        body.get("balance") and t("sheet.balance", name=body["balance"]),
+        body.get("note", ""),
+        "" if counts else t("sheet.counts_no_more"),
+    ]
     at = _minute(record.at.astimezone(loaded.zone).isoformat())
     said = f"{t('dustfall_entry.' + body['do'])} {body['name']}"
     entered = _minute(datetime.fromisoformat(body["entered"]).astimezone(loaded.zone).isoformat())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from station.average import Use
 from station.clock import from_ms, period_length, period_start, to_ms
 from station.marks import HandMark, HandMarks
-from station.model import Kind, WrongArgument
+from station.model import Kind, WrongArgument, replace
 from station.periods import BELOW, due, use_of
 from station.store import Store, unpack_averages, unpack_mark
 
@@ -35,7 +35,8 @@ def explain(
     ]
     if reading is None and not any(period["versions"] for period in periods):
         raise WrongArgument(f"there is no {parameter} at {point} near {at.isoformat()}")
-    by_hand = [_hand(one) for one in marks.at(point, parameter, from_ms(reading["at_ms"]) if reading else at)]
+    when = from_ms(reading["at_ms"]) if reading else at
+    by_hand = [_hand(one) for one in marks if replace(one, withdrawn="").covers(point, parameter, when)]
     device = reading["device"] if reading else instrument[0]
     minute = period_start(Kind.MINUTE, at, loaded.zone)
     return {
@@ -86,6 +87,7 @@ def _hand(one: HandMark) -> dict[str, Any]:
         "to": one.last.isoformat() if one.last else None,
         "reason": one.reason,
         "user": one.user,
+        "withdrawn": one.withdrawn,
     }
 
 

@@ -98,6 +98,15 @@ class Recorder:
         with self._lock:
             self._batch.switches.append(Switch(len(self._batch.readings), series))
 
+    def withdraw(self, records: Sequence[Record]) -> bool:
+        """Take *records* back that no commit has taken yet; false, with nothing taken back, when one has."""
+        with self._lock:
+            waiting = [one for one in self._batch.records if any(one is record for record in records)]
+            if len(waiting) < len(records):
+                return False
+            self._batch.records = [one for one in self._batch.records if not any(one is r for r in records)]
+            return True
+
     def state(self, device: str) -> DeviceState:
         """How *device* is doing; written by its bus thread alone."""
         return self.devices.setdefault(device, DeviceState())

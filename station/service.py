@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import IO, TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from station.clock import EPOCH, SystemClock
 from station.config import Loaded, load
 from station.control import ControlServer, Verb
 from station.engine import Engine
-from station.model import AlreadyRunning, Kind, StationError, StoreError, WrongArgument, asdict
+from station.model import AlreadyRunning, Kind, Record, StationError, StoreError, WrongArgument, asdict
 from station.records import PERIODIC, TOLD
 from station.store import Store, check_folder
 
@@ -144,18 +145,26 @@ def verbs(engine: Engine) -> dict[str, Any]:
 
     one_entry = Lock()  # two technicians at once: the second is checked against what the first has entered
 
+    def make_durable(see: str, *entries: Record) -> None:
+        """Return when *entries* are committed; what the disk refuses is taken back, so that a refusal is one."""
+        engine.keep(*entries, urgent=True)
+        if engine.committed():
+            return
+        why = engine.store_error or "the station did not commit in time"
+        if engine.recorder.withdraw(entries):
+            raise StoreError(f"{why}; nothing was entered")
+        raise StoreError(f"{why}; it is entered as soon as that is possible, see station {see}")
+
     def enter(request: Mapping[str, Any]) -> Any:
         """Keep an entry of the field book, committed when this returns."""
         from station.fieldbook import enter_dustfall
 
         with one_entry:
             points = [point.code for point in engine.config.point]
-            made = enter_dustfall(
-                engine.store, engine.keep, _fields(request), points, engine.clock.now(), engine.loaded.zone
-            )
+            keep = partial(make_durable, "dustfall list")
+            now, zone = engine.clock.now(), engine.loaded.zone
+            made = enter_dustfall(engine.store, keep, _fields(request), points, now, zone)
             engine.note("dustfall", urgent=True, do=made.body["do"], name=made.body["name"], user=made.body["user"])
-            if not engine.committed():
-                raise StoreError(engine.store_error or "the station did not commit in time; see station dustfall list")
         return dict(made.body)
 
     issued = 0  # marks by hand named so far, also those that wait for a commit
@@ -169,10 +178,8 @@ def verbs(engine: Engine) -> dict[str, Any]:
             number = max(issued + 1, book.next_number)
             made = marks.enter(book, fields, points, engine.clock.now(), number)
             issued = number if made.body["do"] == "mark" else issued
-            engine.keep(made, urgent=True)
+            make_durable("marks list", made)
             engine.note("mark_by_hand", urgent=True, point=made.point, **made.body)
-            if not engine.committed():
-                raise StoreError(engine.store_error or "the station did not commit in time; see station marks list")
         return dict(made.body)
 
     def calibrate(request: Mapping[str, Any]) -> Any:

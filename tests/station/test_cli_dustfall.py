@@ -13,6 +13,7 @@ from station.config import load
 from station.control import ControlRefused, ControlServer, ask
 from station.dustfall import KIND
 from station.fieldbook import BEGINNING, END
+from station.model import StoreError
 from station.service import verbs
 from station.store import Store, connect
 from tests.station.commands import Done, configure, station
@@ -171,3 +172,44 @@ def test_entries_stay_what_they_were_when_one_is_withdrawn(config: Path) -> None
         records = Store(connection, "x").records(KIND, BEGINNING, END)
     connection.close()
     assert [r.body["do"] for r in sorted(records, key=lambda r: r.id)] == ["blank", "start", "stop", "weigh", "void"]
+
+
+def test_the_sheet_shows_what_was_withdrawn_and_what_was_weighed_before(config: Path) -> None:
+    """Struck through, with the figures and the reason: an auditor wants both."""
+    whole_month(config)
+    point = load(config).config.point[0].code
+    other = f"{point}/J4/2026-03-02"
+    start = ("start", point, "--jar", "J4", "--diameters", "15,15,15", "--at", "2026-03-02")
+    assert dustfall(config, *start).code == 0
+    assert dustfall(config, "void", other, "--reason", "坩埚打翻").code == 0
+    again = ("--crucible", "32.1040,32.1041", "--residue", "32.1904,32.1905", "--blank", "B3", "--at", "2026-04-03")
+    assert dustfall(config, "weigh", f"{point}/J1/2026-03-01", *again, "--note", "damp").code == 0
+    page = dustfall(config, "certificate", "2026-03", lang="zh").out
+    struck = [line for line in page.split("<tr") if 'class="struck"' in line]
+    assert [other in line for line in struck] == [True]
+    for shown in ("坩埚打翻", "空坩埚 m0 32.1040 32.1041;连残渣 m1 32.2004 32.2005 g", "不再计入", "32.1904 32.1905"):
+        assert shown in page
+
+
+def test_a_month_that_cannot_be_judged_says_so(config: Path) -> None:
+    whole_month(config)
+    point = load(config).config.point[0].code
+    heavier = ("--crucible", "28.5,28.5", "--residue", "28.65,28.65", "--note", "typed wrongly")
+    assert dustfall(config, "blank", "B3", *heavier).code == 0
+    shown = dustfall(config, "month", "2026-03", lang="zh").out
+    assert f"不作判定:{point}/J1/2026-03-01 的净重低于空白" in shown
+    assert "低于目标值" not in shown
+
+
+def test_an_entry_that_the_disk_refuses_is_not_made_later(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was refused was not done: the disk may be free again a minute later."""
+    monkeypatch.setattr(rig.engine, "committed", lambda patience=5.0: False)
+    given = {"do": "start", "point": "site", "jar": "J1", "diameters_cm": [15, 15, 15], "user": "Li Wei"}
+    with pytest.raises(StoreError, match="nothing was entered"):
+        verbs(rig.engine)["dustfall"]({"fields": given})
+    marked = {"do": "mark", "point": "site", "mark": "M", "user": "Li Wei", "reason": "filter"}
+    with pytest.raises(StoreError, match="nothing was entered"):
+        verbs(rig.engine)["marks"]({"fields": marked})
+    rig.run(3)
+    assert rig.engine.store.query("SELECT kind FROM record WHERE kind IN ('dustfall', 'mark')") == []
+    assert rig.engine.store.query("SELECT code FROM event WHERE code IN ('dustfall', 'mark_by_hand')") == []

@@ -202,9 +202,45 @@ def test_a_wrong_entry_is_one_sentence_and_keeps_nothing(
 
 def test_weighings_less_than_four_tenths_of_a_milligram_apart_are_constant(notebook: Notebook) -> None:
     """In decimals: as binary numbers 32.1042 - 32.1038 would pass for less."""
-    made = notebook.enter(dustfall.blank, "B4", [32.105, 32.1041, 32.1038], [32.2, 32.2003], at=MARCH)
+    made = notebook.enter(dustfall.blank, "B4", [32.105, 32.1041, 32.1038], [32.11, 32.1103], at=MARCH)
     assert made.body["crucible_g"] == [32.105, 32.1041, 32.1038]
-    assert round(notebook.book.blanks["B4"].residue, 6) == 0.0965
+    assert round(notebook.book.blanks["B4"].residue, 6) == 0.0065
+
+
+def test_masses_that_are_not_believed_need_a_reason(notebook: Notebook) -> None:
+    """A digit too many: a blank of 1 g, a residue of 10 g."""
+    with pytest.raises(WrongArgument, match="a blank of 1001 mg is not believed; if it is so, say why with --note"):
+        notebook.enter(dustfall.blank, "B4", [28.5, 28.5], [29.501, 29.501], at=MARCH)
+    name = notebook.start()
+    notebook.enter(dustfall.stop, name, at=MARCH + timedelta(days=30))
+    heavy = ([32.2, 32.2], [42.2, 42.2])
+    more = {"blank": "B3", "at": MARCH + timedelta(days=31)}
+    with pytest.raises(WrongArgument, match="a residue of 10 g is not believed"):
+        notebook.enter(dustfall.weigh, name, *heavy, **more)
+    notebook.enter(dustfall.weigh, name, *heavy, note="the roof fell in", **more)
+    assert notebook.book.exposures[name].state == "weighed"
+
+
+def test_a_jar_that_weighs_less_than_its_blank_gives_no_value(notebook: Notebook) -> None:
+    """It is refused when it is weighed; a blank entered again afterwards leaves the month without a verdict."""
+    name = notebook.start()
+    notebook.enter(dustfall.stop, name, at=MARCH + timedelta(days=30))
+    more = {"blank": "B3", "at": MARCH + timedelta(days=31)}
+    notebook.enter(dustfall.blank, "B3", [28.5, 28.5], [28.504, 28.504], at=MARCH, note="weighed again")
+    with pytest.raises(WrongArgument, match=r"the jar left 2\.0 mg less than blank B3"):
+        notebook.enter(dustfall.weigh, name, [30.0, 30.0], [30.002, 30.002], **more)
+    notebook.enter(dustfall.weigh, name, [30.0, 30.0], [30.0035, 30.0035], **more)
+    notebook.enter(dustfall.blank, "B3", [28.5, 28.5], [28.51, 28.51], at=MARCH, note="weighed again")
+    (found,) = dustfall.month(notebook.book, "2026-03", NOW, ZONE)
+    assert (found.value, found.doubtful) == (None, [name])
+
+
+def test_a_sample_whose_blank_was_withdrawn_is_weighed_and_waits_for_another(notebook: Notebook) -> None:
+    name = notebook.whole(0.0954)
+    notebook.enter(dustfall.void, "B3", note="wrong bottle")
+    (found,) = dustfall.month(notebook.book, "2026-03", NOW, ZONE)
+    assert (found.value, found.open, found.blankless) == (None, [], [name])
+    assert notebook.book.state(notebook.book.exposures[name]) == "no_blank"
 
 
 def test_what_follows_an_exposure_that_is_past_its_retention_is_left_out(notebook: Notebook) -> None:

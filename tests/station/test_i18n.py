@@ -88,7 +88,7 @@ MADE = {
         "lost",
         "events_only",
     ],
-    "dustfall_state.": ["out", "in", "weighed", "void"],
+    "dustfall_state.": ["out", "in", "weighed", "no_blank", "void"],
     "dustfall_entry.": ["start", "stop", "weigh", "blank", "void"],
     "sheet.": [
         "point",
