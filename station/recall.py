@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 WINDOW = timedelta(minutes=10)  # of readings in memory at once
 EARLIEST = datetime(2026, 1, 1, tzinfo=UTC)  # there was no station before
 DAYS = timedelta(days=7)  # of records
+LATE = timedelta(days=1)  # a record may be made so long after the moment it is dated by
 CHUNK = 200  # events in memory at once
 SECOND = timedelta(seconds=1)
 
@@ -30,7 +31,7 @@ def recalled(
     engine: Engine, platform: str, kind: Kind, point: str | None, first: datetime, last: datetime
 ) -> Iterator[Message]:
     """Records of *kind* from *first* to *last*, both included, oldest first; raw ones with the readings stored."""
-    told = engine.outboxes[platform].recall(kind, point, first, last)
+    told = _in_order(engine.outboxes[platform].recall(kind, point, first, last))
     reports = _records(engine, kind, point, first, last)
     if kind is Kind.RAW:
         reports = heapq.merge(reports, _readings(engine, point, first, last), key=_start)
@@ -43,6 +44,17 @@ def recalled(
                 yield one
             elif one.point not in known:
                 yield from _worded(engine, platform, one)
+
+
+def _in_order(told: Iterable[Message]) -> Iterator[Message]:
+    """*told* by their starts: they come in the order made, and a result that took its time was made late."""
+    waiting: list[tuple[datetime, int, Message]] = []
+    for one in told:
+        heapq.heappush(waiting, (one.start, one.id, one))
+        while waiting[0][0] < one.start - LATE:
+            yield heapq.heappop(waiting)[2]
+    while waiting:
+        yield heapq.heappop(waiting)[2]
 
 
 def _start(one: Message | Report) -> datetime:

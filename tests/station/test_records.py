@@ -162,6 +162,16 @@ def test_what_was_told_is_recalled_word_for_word_and_what_was_not_is_worded_then
     assert found == [f"DataTime=20260301060030;{SOME['check'][1]}", "as it was told"]
 
 
+def test_results_that_were_told_late_are_recalled_once_and_in_the_order_of_time(site: Site) -> None:
+    """A check dated by its instrument may be kept after a younger one."""
+    for minutes in (50, 10, 40, 20, 30):
+        site.keep("check", SOME["check"][0], START + timedelta(minutes=minutes))
+    site.clock.advance(3600)
+    site.engine.commit()
+    found = site.recall("check", START, START + timedelta(hours=1))
+    assert [text[9:23] for text in found] == [f"2026030108{minutes}30" for minutes in (10, 20, 30, 40, 50)]
+
+
 def test_two_records_of_one_kind_and_point_never_share_a_second(site: Site) -> None:
     for vase in range(3):
         site.keep("kept_sample", {"vase": vase})
