@@ -353,6 +353,14 @@ def test_a_record_nobody_answers_ends_the_recall_and_not_the_link(link, listener
         assert station.drained()
 
 
+def test_an_identity_that_holds_signs_of_a_frame_is_written_without_them(link, listener):
+    """It comes from an instrument; as in what is told of its own accord, it has 24 characters at the most."""
+    with talking(link, listener) as station:
+        done(listener, station, "3019", 4, values={"serial": "SN;7&&=,#\r\n" + "x" * 40})
+        listener.say("3019", "PolId=w01018")
+        assert listener.frames(3)[1].data == "PolId=w01018;w01018-SN=SN 7 " + "x" * 19
+
+
 def test_a_split_record_nobody_answers_ends_the_recall_once(link, listener):
     """All its packets are overdue in the same turn: the first ends the recall, the others are gone with it."""
     items = ";".join(f"w{n}-Min=10.0,w{n}-Avg=20.0,w{n}-Flag=N" for n in range(30001, 30031))

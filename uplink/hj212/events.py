@@ -13,6 +13,7 @@ from datetime import datetime
 
 from station.model import Average, Kind, Mark, Record, Report
 from uplink.hj212.messages import Wording, digits, timestamp
+from uplink.hj212.verbs import SERIAL_CHARACTERS
 
 log = logging.getLogger(__name__)
 
@@ -175,7 +176,7 @@ def _identity(record: Record, wording: Wording) -> Iterator[str]:
     """A swap; what was read for the first time replaces nothing."""
     if record.body["before"] and (code := _instrument(record, wording)):
         yield f"PolId={code}"
-        yield f"{code}-SN={clean(record.body['serial'])[:24]}"
+        yield f"{code}-SN={clean(record.body['serial'])[:SERIAL_CHARACTERS]}"
 
 
 def _site_info(record: Record, wording: Wording) -> Iterator[str]:

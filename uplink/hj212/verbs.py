@@ -14,6 +14,8 @@ from station.model import Kind, dataclass, field
 from uplink.hj212.frame import pairs
 from uplink.hj212.messages import PERIODS, Wording, timestamp
 
+SERIAL_CHARACTERS = 24  # of an instrument's identity (2017, read)
+
 _Parser = Callable[[str, Wording], str]
 _Writer = Callable[[Mapping[str, str], Mapping[str, str], Wording], str]
 
@@ -96,7 +98,9 @@ def _start(asked: Mapping[str, str], values: Mapping[str, str], wording: Wording
 
 
 def _serial(asked: Mapping[str, str], values: Mapping[str, str], wording: Wording) -> str:
-    return f"{asked['PolId']}-SN={values['serial']}"
+    from uplink.hj212.events import clean  # comes with the first request about an instrument
+
+    return f"{asked['PolId']}-SN={clean(values['serial'])[:SERIAL_CHARACTERS]}"
 
 
 def _info(asked: Mapping[str, str], values: Mapping[str, str], wording: Wording) -> str:
