@@ -389,6 +389,8 @@ class CommandDesk:
             return _cannot("from is after to")
         if command.platform not in self._engine.outboxes:
             return Result(Outcome.NO_DATA)
+        if kind is Kind.MINUTE and command.arguments.get("named_by") == "end":
+            return _brought(self._engine.minutes_ended(command.platform, command.point, first, last))
         if kind <= Kind.POWER_ON:
             return _brought(self._engine.outboxes[command.platform].recall(kind, command.point, first, last))
         from station.recall import recalled  # most platforms ask for periods alone
@@ -594,7 +596,9 @@ VERBS: Mapping[str, Verb] = {
     "stop_realtime": Verb("reporting", _switch("realtime", "off")),
     "start_equipment": Verb("reporting", _switch("equipment", "on")),
     "stop_equipment": Verb("reporting", _switch("equipment", "off")),
-    "recall": Verb("read", CommandDesk._recall, {"kind": one_of(*RECALLED), **_BOUNDS}, rate=(600, 3600)),
+    "recall": Verb(
+        "read", CommandDesk._recall, {"kind": one_of(*RECALLED), **_BOUNDS}, {"named_by": one_of("end")}, (600, 3600)
+    ),
     "calibrate": Verb("calibrate", _INSTRUMENT, _OF, {"type": one_of("zero", "span")}, rate=(2, 86400)),
     "sample_now": Verb("sample", _INSTRUMENT, _OF, rate=_SELDOM),
     "clean": Verb("clean", _INSTRUMENT, _OF, rate=_SELDOM),

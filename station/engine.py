@@ -10,7 +10,7 @@ import json
 import logging
 import zlib
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from math import lcm
@@ -23,7 +23,20 @@ from station import calibrate, marks
 from station.clock import EPOCH, Clock, boot_id, floor_to, from_ms, period_length, period_start, to_ms, trust
 from station.commands import ClockSetter, CommandDesk, Terms, overruled, with_configured
 from station.config import BusConfig, Loaded, resolve
-from station.model import Average, Kind, Mark, Reading, Reason, Record, Report, StoreError, asdict, dataclass, replace
+from station.model import (
+    Average,
+    Kind,
+    Mark,
+    Message,
+    Reading,
+    Reason,
+    Record,
+    Report,
+    StoreError,
+    asdict,
+    dataclass,
+    replace,
+)
 from station.outbox import Depth, PlatformOutbox, sqlite_reader
 from station.parameters import catalogue
 from station.periods import Periods
@@ -56,6 +69,7 @@ RESUMED = timedelta(days=2)  # how far back an instrument's last result is looke
 LATE_HOURS = "late_hours"  # hours that readings came too late for and that are not closed again yet
 PINS, LINKAGE_SECONDS = "pins", 10.0  # the line of the counted pins; the longest a turn of the outputs may take
 MARKS_DONE = "marks_done"  # up to which record marks set by hand are worked in
+LONGEST_MINUTES = timedelta(minutes=30)  # of one minute record (2017, read)
 STALE_POLLS = 2  # a slow instrument counts as silent after this many of its own intervals
 
 
@@ -477,6 +491,12 @@ class Engine:
             return
         self._changes.append(Change(platform, values, who, done))
         self.hurry()
+
+    def minutes_ended(self, platform: str, point: str | None, first: datetime, last: datetime) -> Iterator[Message]:
+        """*platform*'s minute records that ended from *first* to *last*, both included; for its uplink's thread."""
+        for message in self.outboxes[platform].recall(Kind.MINUTE, point, first - LONGEST_MINUTES, last):
+            if first <= message.start + self._minutes_at(platform, message.start) <= last:
+                yield message
 
     def hurry(self) -> bool:
         """Ask for a commit at once; from any thread.  Never true: nothing is committed yet."""

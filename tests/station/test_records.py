@@ -21,6 +21,7 @@ from station.records import TOLD
 from tests.station.conftest import CONFIG, FakeLine, Rig
 from uplink.base import Context
 from uplink.hj212.link import Hj212Settings, Hj212Uplink
+from uplink.hj212.verbs import meaning
 
 START = datetime(2026, 3, 1, 0, 0, 30, tzinfo=UTC)
 KINDS = '"realtime", "minute", "hour", "day"'
@@ -160,6 +161,27 @@ def test_what_was_told_is_recalled_word_for_word_and_what_was_not_is_worded_then
         site.engine.store.add_records([before])
     found = site.recall("check", START - timedelta(days=1), START + timedelta(days=1))
     assert found == [f"DataTime=20260301060030;{SOME['check'][1]}", "as it was told"]
+
+
+def test_minute_records_named_by_their_end_are_recalled_by_it_however_long_they_are(tmp_path: Path) -> None:
+    """A platform asks with the DataTime it was told, of records from before and after it changed their length."""
+    site = Site(tmp_path, TELLING.replace('allow = ["', 'datatime = "end"\nallow = ["set_interval", "'))
+    site.clock.advance(30)
+    site.run(5 * 60, 30)
+    assert site.ask("set_minute_interval", minutes="10").outcome is Outcome.DONE
+    site.run(25 * 60, 30)
+    told = [f"DataTime={m.text[9:23]}" for m in site.engine.outboxes["district"].recall(
+        Kind.MINUTE, "site", START - timedelta(days=1), START + timedelta(days=1))]  # fmt: skip
+    assert told[0] == "DataTime=20260301080200"
+    assert told[-2:] == ["DataTime=20260301082000", "DataTime=20260301083000"]
+    wording = site.engine.senders[0].uplink._wording  # type: ignore[attr-defined]
+    for one, data in ((one, one.replace("DataTime=", "")) for one in told):
+        asked = meaning("2051", "").arguments(f"BeginTime={data};EndTime={data}", wording)
+        assert [text[:23] for text in (m.text for m in site.ask("recall", **asked).records)] == [one]
+    first, last = told[0].replace("DataTime", "BeginTime"), told[-1].replace("DataTime", "EndTime")
+    asked = meaning("2051", "").arguments(f"{first};{last}", wording)
+    assert [m.text[:23] for m in site.ask("recall", **asked).records] == told
+    site.engine.shut_down()
 
 
 def test_results_that_were_told_late_are_recalled_once_and_in_the_order_of_time(site: Site) -> None:

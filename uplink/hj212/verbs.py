@@ -161,10 +161,15 @@ def _value(name: str, found: Mapping[str, str]) -> str | None:
 
 
 def _by_start(arguments: dict[str, str], wording: Wording) -> dict[str, str]:
-    """Bounds of a recall as starts of periods, also where DataTime names their ends."""
+    """Bounds of a recall as starts of periods, also where DataTime names their ends.
+
+    How many minutes a record of minutes has, the station knows: it is told that the bounds are ends.
+    """
     kind = Kind.__members__.get(arguments.get("kind", "").upper())
     if kind is None or not wording.dialect.ends(kind):
         return arguments
+    if kind is Kind.MINUTE:
+        return arguments | {"named_by": "end"}
     earlier: timedelta = PERIODS[kind]
     bounds = {key: (datetime.fromisoformat(arguments[key]) - earlier).isoformat() for key in ("from", "to")}
     return arguments | bounds
