@@ -763,8 +763,9 @@ class Engine:
     def _recovered(self) -> None:
         if self._store_error:
             log.warning("%s: can be written again", self.store.where)
-            self.note("store_back", error=self._store_error, dropped=self.recorder.dropped)
-            self._store_error, self.recorder.dropped = "", 0
+            took = self.recorder
+            self.note("store_back", error=self._store_error, dropped=took.dropped, events_dropped=took.events_dropped)
+            self._store_error, took.dropped, took.events_dropped = "", 0, 0
         self._retry_at = 0.0
 
     def _add_silence(self, batch: Batch, ready: datetime) -> None:

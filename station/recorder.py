@@ -10,6 +10,7 @@ from station.model import Reading, Reason, Record, dataclass, field
 from station.store import Event, Miss, Series
 
 MOST_PENDING = 50_000  # readings kept in memory while the disk refuses writes; older ones are dropped, counted
+MOST_EVENTS = 10_000  # events likewise; of a flood the beginning tells most: later ones are dropped, counted
 
 
 @dataclass(slots=True)
@@ -50,7 +51,7 @@ class Recorder:
         self._batch = Batch()
         self._misses: dict[tuple[str, Reason], Miss] = {}
         self.urgent = False
-        self.dropped = 0
+        self.dropped = self.events_dropped = 0
         self.taken = 0  # readings since the start, stored or not
         self.current: dict[tuple[str, str], Reading] = {}
         self.heard: dict[tuple[str, str], float] = {}  # when each was last read, on the clock that never steps
@@ -84,7 +85,10 @@ class Recorder:
     def event(self, at: datetime, code: str, *, urgent: bool = False, **arguments: object) -> None:
         """Note that something happened; *urgent* events are committed at once."""
         with self._lock:
-            self._batch.events.append(Event(at, code, arguments))
+            if len(self._batch.events) < MOST_EVENTS * (1 + urgent):
+                self._batch.events.append(Event(at, code, arguments))
+            else:
+                self.events_dropped += 1
             self.urgent = self.urgent or urgent
 
     def record(self, *records: Record, urgent: bool = False) -> None:
@@ -127,11 +131,19 @@ class Recorder:
                 later.position += len(batch.readings)
             batch.switches += self._batch.switches
             batch.readings += self._batch.readings
-            batch.misses += self._batch.misses
+            self._count_again(batch.misses)
+            batch.misses = []
             batch.events += self._batch.events
             batch.records += self._batch.records
             self._batch = batch
             self._bound()
+
+    def _count_again(self, misses: Iterable[Miss]) -> None:
+        """Misses that could not be written, with those since: one row for each device and reason, however long."""
+        for miss in misses:
+            key = miss.device, miss.reason
+            later = self._misses.get(key, Miss(miss.device, miss.reason, miss.last, miss.last, 0))
+            self._misses[key] = Miss(*key, miss.first, later.last, miss.count + later.count)
 
     def _bound(self) -> None:
         excess = len(self._batch.readings) - MOST_PENDING

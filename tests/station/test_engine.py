@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +13,7 @@ from pytest_mock import MockerFixture
 from drivers.base import DeviceException, PortLost
 from station.clock import to_ms
 from station.model import Kind, Lane, Mark, Reading, Reason, Report, Sample, StoreError, replace
+from station.recorder import MOST_EVENTS, Batch
 from station.status import orphans
 from station.store import connect
 from tests.station.conftest import CONFIG, START, Rig
@@ -420,6 +422,32 @@ def test_readings_wait_in_memory_while_the_disk_is_full(rig: Rig) -> None:
     times = [r.time for r in store.readings(START, START + DAY) if r.parameter == "pm25"]
     assert len(times) >= 250
     assert {(b - a).total_seconds() for a, b in pairwise(times)} == {5.0}
+
+
+def test_a_flood_of_commands_while_the_disk_is_full_fills_no_memory(rig: Rig) -> None:
+    """What was asked and could not be kept is an event each: the first of them stay, the rest is counted."""
+    store, recorder = rig.engine.store, rig.engine.recorder
+    rig.run(10)
+    store.query(f"PRAGMA max_page_count={store.query('PRAGMA page_count')[0][0]}")
+    rig.instrument.go_silent()
+    rig.run(1200)
+    assert "the disk is full" in rig.engine.store_error
+    for number in range(MOST_EVENTS + 500):
+        rig.engine.note("command", verb="read_clock", identity=str(number))
+    rig.engine.note("calibration", urgent=True)
+    held = recorder.take()
+    recorder.put_back(held)
+    assert len(held.events) == MOST_EVENTS + 1
+    assert held.events[-1].code == "calibration"
+    misses = recorder.take().misses
+    recorder.put_back(Batch(misses=[*misses], events=held.events))
+    assert len(misses) == len({miss.reason for miss in misses})
+    store.query("PRAGMA max_page_count=1000000")
+    rig.run(60)
+    (back,) = [json.loads(row[0]) for row in store.query("SELECT arguments FROM event WHERE code = 'store_back'")]
+    assert back["events_dropped"] >= 500
+    rig.engine.commit()
+    assert store.query("SELECT sum(count) FROM missed") == [(recorder.state("dust").missed,)]
 
 
 def purge(rig: Rig, believed: str = "ntp") -> None:
