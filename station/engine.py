@@ -608,6 +608,7 @@ class Engine:
         self._add_silence(batch, ready)
         fired: dict[str, datetime] = {}
         minutes: dict[str, datetime] = {}
+        again: dict[str, datetime] = {}
         try:
             with self.store.transaction() as db:
                 self.store.tick(to_ms(now) // 3_600_000)
@@ -629,7 +630,7 @@ class Engine:
                 reports, closed = self.periods.close(ready)
                 messages += [*self._minutes(closed[Kind.MINUTE], minutes), *self._longer(reports)]
                 messages += self._told([*batch.records, *self._equipment_hours(closed[Kind.DAY])])
-                messages += self._equipment_again(batch.records, ready)
+                messages += self._equipment_again(batch.records, ready, again)
                 self._watch_limits(closed, [*late, *reports], batch.records, now)
                 self.store.add_messages(messages)
                 changed = self._remember(changes, max(ready, self.started))
@@ -657,6 +658,7 @@ class Engine:
             at = following - timedelta(seconds=self.realtime[name])
             self._reported[name] = max(at, self._reported.get(name, EPOCH))
         self._next_minutes |= minutes
+        self._equipment_told |= again
         self._stepped = False
         if changed:
             self._put_in_force(changed, max(ready, self.started))
@@ -853,9 +855,9 @@ class Engine:
                     yield from self._worded(sender, Report(kind, record.point, record.at, record=record))
 
     def _equipment_again(
-        self, records: Iterable[Record], ready: datetime
+        self, records: Iterable[Record], ready: datetime, told: dict[str, datetime]
     ) -> Iterable[tuple[int, Kind, str, datetime, int, str]]:
-        """All states once more, for the platforms that want them at an interval."""
+        """All states once more, for the platforms that want them at an interval; *told* from the commit on."""
         for record in records:
             if record.kind == "equipment":
                 self._equipment.setdefault(record.point, {}).update(record.body.get("states") or {})
@@ -867,7 +869,7 @@ class Engine:
             at = floor_to(ready, seconds)
             if at == self._equipment_told.setdefault(name, at):
                 continue
-            self._equipment_told[name] = at
+            told[name] = at
             for point, states in self._equipment.items():
                 record = self._apart(Record("equipment", at, {"states": dict(sorted(states.items()))}, point))
                 yield from self._worded(sender, Report(Kind.EQUIPMENT, point, record.at, record=record))

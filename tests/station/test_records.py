@@ -15,7 +15,7 @@ from station.clock import to_ms
 from station.commands import SETTABLE
 from station.config import BusConfig, load
 from station.engine import Engine
-from station.model import Command, Kind, Lane, Mark, Outcome, Reading, Reason, Record, Result
+from station.model import Command, Kind, Lane, Mark, Outcome, Reading, Reason, Record, Result, StoreError
 from station.parameters import catalogue
 from station.records import TOLD
 from tests.station.conftest import CONFIG, FakeLine, Rig
@@ -245,6 +245,25 @@ def test_all_equipment_is_told_again_at_an_interval_where_it_is_wanted(tmp_path:
     assert site.ask("stop_equipment").outcome is Outcome.DONE
     site.run(180)
     assert len(site.told(Kind.EQUIPMENT)) == 4
+    site.engine.shut_down()
+
+
+def test_equipment_status_that_a_commit_failed_to_keep_is_told_by_the_next(tmp_path: Path) -> None:
+    site = Site(tmp_path, TELLING.replace("realtime_seconds = 30", "realtime_seconds = 30\nequipment_seconds = 600"))
+    site.keep("equipment", {"states": {"1": "running"}})
+    site.run(500)
+    assert site.told(Kind.EQUIPMENT) == ["SB1-RS=1"]
+    write, outbox = site.engine.senders[0].outbox.write, site.engine.senders[0].outbox
+
+    def refuse(*args: Any, **more: Any) -> None:
+        raise StoreError("station.db: the disk is full")
+
+    outbox.write = refuse  # type: ignore[method-assign]
+    site.run(100)
+    assert site.engine.store_error
+    outbox.write = write  # type: ignore[method-assign]
+    site.run(30)
+    assert site.told(Kind.EQUIPMENT) == ["SB1-RS=1", "SB1-RS=1"]
     site.engine.shut_down()
 
 
