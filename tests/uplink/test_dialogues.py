@@ -13,6 +13,7 @@ from tests.uplink.judge import judge
 from tests.uplink.test_frame import SAMPLES, samples
 from tests.uplink.test_link import MN, Listener, talking
 from uplink.hj212.dialects import Habits
+from uplink.hj212.frame import Segment, crc, fence
 from uplink.hj212.messages import COMMANDS, UPLOADS
 from uplink.hj212.requests import MOST_TOLD
 from uplink.hj212.verbs import MEANINGS
@@ -407,6 +408,25 @@ def test_bounds_are_starts_of_periods_also_where_hours_are_named_by_their_end(li
         "from": "2026-03-01T08:00:00+08:00",
         "to": "2026-03-01T09:00:00+08:00",
     }
+
+
+def test_bounds_before_any_calendar_are_a_condition_that_is_not_met(link, listener):
+    """Nothing ends there; it must not end the station either."""
+    with talking(link, listener, datatime="end") as station:
+        station.commands.results = {"recall": Result(Outcome.NO_DATA)}
+        listener.say("2061", "BeginTime=00010101000000;EndTime=20260301100000")
+        assert [a.data for a in listener.frames(2)] == ["QnRtn=1", "ExeRtn=3"]
+        assert station.commands.asked == []
+
+
+def test_a_refusal_in_thousands_of_digits_is_a_refusal(link, listener):
+    with talking(link, listener, receive_ceiling=9999, timeout_seconds=5) as station:
+        station.add(kind=Kind.MINUTE)
+        (upload,) = listener.frames()
+        code = Segment(qn=upload.qn, st="91", cn="9011", mn=MN, flag="4", cp=fence("QnRtn=" + "7" * 5000)).build()
+        listener.write(b"##%04d%b%04X\r\n" % (len(code), code, crc(code)))
+        assert station.wait(lambda: station.outbox.refusals)
+        assert station.outbox.refusals[0][1] == "9011 QnRtn=77777777: no code"
 
 
 def test_a_log_is_recalled_and_a_state_is_answered_directly(link, listener):

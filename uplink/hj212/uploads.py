@@ -270,7 +270,7 @@ class Uploads:
         if exchange.delivery.recall:
             self._end(exchange.delivery.recall, TIMED_OUT)
             return
-        meaning = words.get(int(code), "no code of the standard") if code.isdecimal() else "no code"
+        meaning = words.get(int(code), "no code of the standard") if code.isdecimal() and len(code) < 4 else "no code"
         self._forget(exchange.delivery)
         assert exchange.delivery.message_id is not None
         reason = f"{segment.cn} {name}={ascii(code)[1:-1][:8]}: {meaning}"

@@ -137,9 +137,12 @@ class Meaning:
                 continue
             try:
                 arguments[argument] = parse(value or "", wording)
-            except (ValueError, KeyError, OverflowError) as error:
+            except (ValueError, KeyError) as error:
                 raise WrongField(f"{name} cannot be used") from error
-        return _by_start(arguments, wording)
+        try:
+            return _by_start(arguments, wording)
+        except OverflowError as error:  # no hour ends at the first moment of the calendar
+            raise WrongField("BeginTime cannot be used") from error
 
     def answer(self, data: str, values: Mapping[str, str], wording: Wording) -> str:
         """The data area of the direct answer, "" where there is none; KeyError or ValueError without its *values*."""

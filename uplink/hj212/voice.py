@@ -86,7 +86,7 @@ class Answers:
         """Remember *frame* as one of the answers to *request*."""
         self._answers.setdefault(request, (self._monotonic(), []))[1].append(frame)
         while len(self._answers) > MOST_REPEATABLE:
-            del self._answers[next(iter(self._answers))]
+            self._answers.pop(next(iter(self._answers)), None)  # another thread may end a command of an old link
 
 
 @dataclass(slots=True)
