@@ -161,7 +161,7 @@ def _begin_calibration(
     place = place_of(loaded, str(fields["device"]), str(fields["parameter"]))
     said, hand = _texts(fields, "user", "note", "override"), _hand_marks(store)
     full_scale = fields.get("full_scale")
-    number = number or len(hand) + 1
+    number = number or hand.next_number
     made = calibration.begin(
         book,
         place,

@@ -92,7 +92,7 @@ class HandMarks:
     @property
     def next_number(self) -> int:
         """The number of the next mark: names are never used twice, though the first ones may be gone."""
-        return 1 + max((int(name[1:]) for name in self._by_name), default=0)
+        return 1 + max((int(name[1:]) for name in list(self._by_name)), default=0)
 
     def named(self, name: str) -> HandMark:
         """The one called *name*; raise WrongArgument."""

@@ -62,7 +62,9 @@ class Orders:
                 reason=body["reason"],
             )
             return
-        before = self._by_name[body["name"]]
+        before = self._by_name.get(body["name"])
+        if before is None:
+            return  # it was given longer ago than records are kept
         new = replace(before, last=record.at) if body["do"] == "end" else replace(before, withdrawn=body["reason"])
         self._by_name[body["name"]] = new
 
@@ -71,6 +73,11 @@ class Orders:
 
     def __len__(self) -> int:
         return len(self._by_name)
+
+    @property
+    def next_number(self) -> int:
+        """The number of the next order: names are never used twice, though the first ones may be gone."""
+        return 1 + max((int(name[1:]) for name in list(self._by_name)), default=0)
 
     def named(self, name: str) -> Order:
         """The one called *name*; raise WrongArgument."""
@@ -93,7 +100,7 @@ def enter(book: Orders, fields: Mapping[str, Any], points: Mapping[str, Any], no
         raise WrongArgument("an order needs a reason, such as its number and level (--reason)")
     who = {"user": user, "reason": reason, "entered": now.isoformat(timespec="seconds")}
     if do == "add":
-        return _added(fields, points, who, number or len(book) + 1)
+        return _added(fields, points, who, number or book.next_number)
     if do not in ("end", "withdraw"):
         raise WrongArgument(f"{do!r} is no entry of orders")
     one = book.named(str(fields.get("name") or ""))

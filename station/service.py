@@ -188,7 +188,7 @@ def verbs(engine: Engine) -> dict[str, Any]:
         from station.fieldbook import enter_calibration
 
         with one_entry:
-            fields, number = request.get("fields") or {}, max(issued, len(engine.periods.marks)) + 1
+            fields, number = _fields(request), max(issued + 1, engine.periods.marks.next_number)
             made = enter_calibration(engine.store, engine.loaded, fields, engine.clock.now(), engine.trust(), number)
             body = made[0].body
             issued = number if body["do"] == "begin" else issued
@@ -241,8 +241,8 @@ def verbs(engine: Engine) -> dict[str, Any]:
         with one_entry:
             points = {point.code: point for point in engine.config.point}
             book = orders.Orders(engine.store.records(orders.KIND, EPOCH, FOREVER))
-            number = max(ordered, len(book)) + 1
-            made = orders.enter(book, request.get("fields") or {}, points, engine.clock.now(), number)
+            number = max(ordered + 1, book.next_number)
+            made = orders.enter(book, _fields(request), points, engine.clock.now(), number)
             ordered = number if made.body["do"] == "add" else ordered
             engine.keep(made, urgent=True)
             engine.note("order", urgent=True, **made.body)

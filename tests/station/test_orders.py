@@ -214,3 +214,18 @@ def test_without_a_permit_the_command_says_so(rig: Rig) -> None:
     rig.engine.store.close()
     assert station("load", "--config", rig.folder / "station.toml").out == "station.toml has no [[permit]]\n"
     rig.engine = rig.start()
+
+
+def test_what_ends_an_order_that_is_past_its_retention_stops_nothing() -> None:
+    """Its own record goes first, by its time; names that were used are not used again."""
+    book: list[Record] = []
+    for fields in (
+        GIVEN,
+        {"do": "end", "name": "O1", **WHO},
+        GIVEN,
+    ):
+        now = START + len(book) * HOUR
+        book.append(replace(enter(Orders(book), fields, POINTS, now), id=len(book) + 1))
+    kept = Orders(book[1:])
+    made = enter(kept, GIVEN, POINTS, START + 9 * HOUR)
+    assert ([one.name for one in kept], made.body["name"]) == (["O2"], "O3")
