@@ -331,6 +331,14 @@ def test_a_gas_flow_is_in_cubic_metres_already():
     assert compose(Kind.MINUTE, flow, standard="2005")[0].startswith("B02-Cou=180.000,")
 
 
+def test_water_that_runs_back_is_no_discharge():
+    """The volume is that of the load beside it, 0; the mean is as measured."""
+    flow = [Average("flow_water", -0.5, -1.0, 0.0, Mark.N, 12, 12, 12)]
+    assert compose(Kind.MINUTE, flow) == [
+        "w00000-Cou=0.000,w00000-Min=-1.00,w00000-Avg=-0.50,w00000-Max=0.00,w00000-Flag=N"
+    ]
+
+
 def test_a_record_of_several_minutes_ends_when_they_do():
     ending = wording(minute_datatime="end")
     for minutes in (1, 10):

@@ -357,8 +357,10 @@ class Factor:
     def values(self, kind: Kind, average: Average, seconds: float) -> Iterator[str]:
         """The values there are, as name=digits, over so many *seconds*."""
         if kind in PERIODS and self.flow is not None and average.mean is not None and math.isfinite(average.mean):
-            # What was measured, in m³ (2017, read); the decimals are ours, a litre.
-            yield f"{self.name('Cou')}={digits(average.mean * 10**self.flow * seconds * average.share, 3)}"
+            # What was measured, in m³ (2017, read); the decimals are ours, a litre.  Nothing is discharged backwards,
+            # as in the loads beside it; the mean says what the meter said.
+            volume = max(0.0, average.mean) * 10**self.flow * seconds * average.share
+            yield f"{self.name('Cou')}={digits(volume, 3)}"
         if kind in PERIODS and average.load_kg is not None:
             yield f"{self.name('Cou')}={digits(average.load_kg, LOAD_DECIMALS)}"  # kg (2017, read)
         if average.converted is not None:
