@@ -40,6 +40,7 @@ MOST_SEEN = 1024  # identities of commands kept for each platform
 LONGEST_WALK = 50_000  # messages looked through for one of a kind: more than lie between two days' reports
 LATE_HOURS = 3  # a reading stored so many hours behind its own is listed apart, so that the others have a last id
 NO_CEILING = 1 << 62
+NEAR = timedelta(hours=2)  # how far back a value that was stored late is looked for
 LATEST_FEW = 8  # of a series: the newest by time is among the last few stored, late ones included
 SEQUENCE_BITS = 40  # a message's id is platform << 40 | sequence, so one platform's ids are contiguous
 
@@ -427,6 +428,9 @@ class Store:
             " AND series IN (SELECT id FROM series WHERE device = ? AND parameter = ?) ORDER BY id DESC LIMIT ?",
             (floor, ceiling, to_ms(before), device, parameter, LATEST_FEW),
         )
+        mine = "AND mark & 7 = 0 AND series IN (SELECT id FROM series WHERE device = ? AND parameter = ?)"
+        late = self._dated("at_ms, coalesce(value, raw)", before - NEAR, before, ceiling, mine, device, parameter)
+        rows += [(at, value) for _, at, value in late]
         return max(rows, key=lambda row: row[0])[1] if rows else None
 
     def last_time(self, device: str, since: datetime) -> datetime | None:

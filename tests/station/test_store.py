@@ -299,6 +299,9 @@ def test_a_counter_is_held_against_what_it_was_then_however_long_ago(store: Stor
             )
     assert store.last_value("dust", "pm25", START + timedelta(minutes=30)) == 5999.0
     with store.transaction():
+        store.add_readings([dated(START + timedelta(minutes=29), 6001.0)], SERIES)
+    assert store.last_value("dust", "pm25", START + timedelta(minutes=30)) == 6001.0
+    with store.transaction():
         store.add_readings([dated(START + timedelta(hours=6, seconds=1), 1.0)], SERIES)
     assert store.last_value("dust", "pm25", START + timedelta(hours=8)) == 65_999.0
 
