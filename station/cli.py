@@ -22,6 +22,7 @@ import click
 from station import cli_sniff, cli_solve, i18n  # noqa: F401 - the first two add to the group bus
 from station.cli_alarms import alarms
 from station.cli_bus import bus as bus_tools
+from station.cli_calibrate import calibrate, calibrations
 from station.cli_city import city
 from station.cli_collector import collector
 from station.cli_decode import decode
@@ -491,6 +492,8 @@ for command in (
     bus_tools,
     decode,
     dustfall,
+    calibrate,
+    calibrations,
     alarms,
     city,
     order,

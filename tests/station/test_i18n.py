@@ -21,6 +21,7 @@ from station import i18n, report, screen
 from station.alarm import Cause, State
 from station.aqi import LEVELS
 from station.average import USES
+from station.calibration import PROCEDURES
 from station.cli_profile import ASKED, ASKED_FIRST, COLUMNS
 from station.config import resolve
 from station.i18n import LANGUAGES, t, texts
@@ -41,6 +42,15 @@ WORDLESS = {"status.unknown", "status.error", "emulate.record", "emulate.step"} 
 }
 # Keys that are put together while the program runs, and what they are put together from.
 MADE = {
+    "procedure.": list(PROCEDURES),
+    "run_state.": ["open", "done", "cancelled", "reverted"],
+    "judged.": ["r", "zero_drift", "span_drift", "error", "error_percent"],
+    "confidence.": ["high", "medium", "low"],
+    "calibration_verdict.": ["passed", "failed", "none"],
+    "calibration_entry.": ["begin", "step", "done", "cancel", "revert"],
+    "calibrations.": ["name", "device", "parameter", "procedure", "state", "begun", "user", "verdict", "coefficients"],
+    "certificate.": [key.removeprefix("certificate.") for key in texts("en") if key.startswith("certificate.")],
+    "certificate_clock.": ["ntp", "platform", "none"],
     "age.": ["seconds", "minutes", "hours"],
     "click.": [key.removeprefix("click.") for key in texts("en") if key.startswith("click.")],
     "heading.": ["Options", "Commands", "Arguments", "Usage"],

@@ -1,0 +1,211 @@
+"""A calibration as a page to print and sign: standards, as found, as left, what the rules say, and what it rests on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from station.dustfall_sheet import STYLE, digest
+from station.i18n import language, t
+from station.parameters import catalogue
+
+if TYPE_CHECKING:
+    from station.calibration import Run
+    from station.config import Loaded
+    from station.model import Record
+
+WIDTH, HEIGHT, MARGIN = 640, 190, 48  # of the chart, in its own units
+STEPS = 4  # marks on each axis, at most
+TIGHT = "body { margin: 8mm auto; } h2 { margin: 4mm 0 1.5mm; } @media print { @page { size: A4; margin: 12mm; } }"
+
+
+def sheet(run: Run, entries: Sequence[Record], loaded: Loaded) -> str:
+    """The page for *run*, which is done, with the *entries* it is made of, in the language in use."""
+    result, known = run.result, catalogue()[run.parameter]
+    title = t("certificate.title", name=run.name)
+    unit = known.unit
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        f'<p class="sub">{escape(loaded.config.station.name)}</p>',
+        f'<div class="result">{escape(_verdict(run))}</div>',
+        _pairs(_facts(run, loaded, f"{known.name(language())} ({unit})" if unit else known.name(language()))),
+        f"<h2>{escape(t('certificate.standards'))}</h2>",
+        _table(
+            ("number", "value", "certificate", "uncertainty", "expires", "stable"),
+            [_standard_row(run, i) for i in range(len(run.standards))],
+        ),
+        f"<h2>{escape(t('certificate.figures'))}</h2>",
+        _table(
+            ("value", "raw", "as_found", "error", "as_left", "error"),
+            [_figures_row(row) for row in result["rows"]],
+        ),
+        chart(result["rows"]),
+        f"<h2>{escape(t('certificate.judgements'))}</h2>",
+        _table(("what", "found", "limit", "judged", "source", "confidence"), [_judged(j) for j in result["judgements"]])
+        if result["judgements"]
+        else f"<p>{escape(t('calibration_verdict.none'))}</p>",
+        f"<h2>{escape(t('certificate.record'))}</h2>",
+        _table(("at", "entry", "by", "remark"), [_entry(one, loaded) for one in entries]),
+        f'<p class="hash">SHA-256 {digest(entries)}</p>',
+        f"<p>{escape(t('sheet.printed', time=f'{datetime.now(UTC).astimezone(loaded.zone):%Y-%m-%d %H:%M}'))}</p>",
+        '<div class="sign">' + "".join(f"<div>{escape(t(f'sheet.{who}'))}</div>" for who in SIGNED) + "</div>",
+    ]
+    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}{TIGHT}</style>'
+    lang = "zh-CN" if language() == "zh" else "en"
+    body = "\n".join(parts)
+    return f'<!doctype html>\n<html lang="{lang}"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
+
+
+SIGNED = ("did", "checked", "approved")
+
+
+def _verdict(run: Run) -> str:
+    said = t(f"calibration_verdict.{run.result['verdict']}")
+    return said + (t("certificate.reverted") if run.state == "reverted" else "")
+
+
+def _facts(run: Run, loaded: Loaded, parameter: str) -> Sequence[tuple[str, str]]:
+    """What was calibrated, by whom, when and how, as label and text."""
+    result = run.result
+    names = {point.code: point.name for point in loaded.config.point}
+    begun, ended = (_minute(one, loaded) for one in (run.begun, run.ended or run.begun))
+    found = [
+        ("device", run.device),
+        ("parameter", parameter),
+        ("point", f"{names.get(run.point, run.point)} ({run.point})"),
+        ("procedure", t(f"procedure.{run.procedure}")),
+        ("time", f"{begun} – {ended[-5:] if ended[:10] == begun[:10] else ended}"),
+        ("clock", t(f"certificate_clock.{_trust(run)}")),
+        ("by", run.user),
+        ("coefficients_before", _pair(result["before"])),
+        ("coefficients_after", _pair(result["coefficients"])),
+    ]
+    if result["response"] is not None:
+        found.append(("response", _pair([result["response"]["slope"], result["response"]["intercept"]])))
+    if run.full_scale is not None:
+        found.append(("full_scale", f"{run.full_scale:g}"))
+    found += [(key, f"{result[key]:.5f}") for key in ("r",) if result[key] is not None]
+    found += [(key, f"{result[key]:+.2f} %") for key in ("zero_drift", "span_drift") if result[key] is not None]
+    return found
+
+
+def _trust(run: Run) -> str:
+    return run.trust if run.trust in ("ntp", "platform") else "none"
+
+
+def _pair(coefficients: Sequence[float]) -> str:
+    return " / ".join(f"{one:.6g}" for one in coefficients)
+
+
+def _pairs(rows: Sequence[tuple[str, str]]) -> str:
+    """Labels and texts, two pairs a row."""
+    cells = [f"<th>{escape(t(f'certificate.{key}'))}</th><td>{escape(text)}</td>" for key, text in rows]
+    if len(cells) % 2:
+        cells.append("<th></th><td></td>")
+    body = "".join(f"<tr>{a}{b}</tr>" for a, b in zip(cells[::2], cells[1::2], strict=True))
+    return f"<table>{body}</table>"
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    head = "".join(f"<th>{escape(t(f'certificate.{column}'))}</th>" for column in columns)
+    body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cell(text: str) -> str:
+    digits = text.lstrip("+-±≥").replace(".", "").removesuffix(" %").isdigit()
+    return f"<td{' class=n' if digits else ''}>{escape(text)}</td>"
+
+
+def _standard_row(run: Run, index: int) -> Sequence[str]:
+    one, step = run.standards[index], run.steps[index]
+    said = t("certificate.is_stable" if step.stable else "certificate.not_stable", reason=step.override)
+    return (
+        str(index + 1),
+        f"{one.value:g}",
+        one.certificate or t("calibrations.no_certificate"),
+        "" if one.uncertainty is None else f"{one.uncertainty:g}",
+        one.expires.isoformat() if one.expires else "",
+        f"{said} ({len(step.readings)}; {round(step.noise, 6):.2g}; {round(step.drift, 6) + 0.0:+.2g})",
+    )
+
+
+def _figures_row(row: Mapping[str, float]) -> Sequence[str]:
+    plain = [f"{row[key]:.5g}" for key in ("standard", "raw", "as_found", "as_left")]
+    errors = [f"{row[key]:+.4g}" for key in ("found_error", "left_error")]
+    return plain[0], plain[1], plain[2], errors[0], plain[3], errors[1]
+
+
+def _judged(one: Mapping[str, Any]) -> Sequence[str]:
+    percent = " %" if one["what"] in ("zero_drift", "span_drift", "error_percent") else ""
+    value = f"{one['value']:.5f}" if one["what"] == "r" else f"{one['value']:+.3g}{percent}"
+    sign = "≥" if one["what"] == "r" else "±"
+    return (
+        t(f"judged.{one['what']}"),
+        value,
+        f"{sign}{one['limit']:g}{percent}",
+        t("calibration_verdict.passed" if one["passed"] else "calibration_verdict.failed"),
+        one["source"],
+        t(f"confidence.{one['confidence']}"),
+    )
+
+
+def _entry(record: Record, loaded: Loaded) -> Sequence[str]:
+    body = record.body
+    what = t(f"calibration_entry.{body['do']}")
+    if body["do"] == "step":
+        what = f"{what} {body['index'] + 1}"
+    remarks = [str(body.get(key, "")) for key in ("note", "override", "reason")]
+    return _minute(record.at, loaded), what, body["user"], "; ".join(filter(None, remarks))
+
+
+def _minute(moment: datetime, loaded: Loaded) -> str:
+    return f"{moment.astimezone(loaded.zone):%Y-%m-%d %H:%M}"
+
+
+def round_numbers(low: float, high: float) -> list[float]:
+    """Some round numbers from *low* to *high* for an axis.
+
+    >>> round_numbers(-0.3, 103.0), round_numbers(4.0, 9.18)
+    ([0.0, 50.0, 100.0], [4.0, 6.0, 8.0])
+    """
+    rough = (high - low) / STEPS
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * one for one in (1, 2, 5, 10) if power * one >= rough)
+    return [step * i for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
+def chart(rows: Sequence[Mapping[str, float]]) -> str:
+    """What the instrument showed over its standards, as found (open) and as left (filled)."""
+    shown = [row[key] for row in rows for key in ("standard", "as_found", "as_left")]
+    low, high = min(0.0, *shown), max(shown)
+    if high <= low:
+        high = low + 1.0
+
+    def x(value: float) -> float:
+        return MARGIN + (value - low) / (high - low) * (WIDTH - 2 * MARGIN)
+
+    def y(value: float) -> float:
+        return HEIGHT - MARGIN * 0.7 - (value - low) / (high - low) * (HEIGHT - MARGIN * 1.2)
+
+    ticks = round_numbers(low, high)
+    lines = [
+        f'<line x1="{x(low):.1f}" y1="{y(one):.1f}" x2="{x(high):.1f}" y2="{y(one):.1f}" stroke="#ddd"/>'
+        f'<text x="{x(low) - 5:.1f}" y="{y(one) + 4:.1f}" text-anchor="end">{one:.4g}</text>'
+        f'<text x="{x(one):.1f}" y="{y(low) + 15:.1f}" text-anchor="middle">{one:.4g}</text>'
+        for one in ticks
+    ]
+    lines.append(f'<line x1="{x(low):.1f}" y1="{y(low):.1f}" x2="{x(high):.1f}" y2="{y(high):.1f}" stroke="#777"/>')
+    for row in rows:
+        at = f'cx="{x(row["standard"]):.1f}"'
+        lines.append(f'<circle {at} cy="{y(row["as_left"]):.1f}" r="3" fill="#111"/>')
+        lines.append(f'<circle {at} cy="{y(row["as_found"]):.1f}" r="5" fill="none" stroke="#b00" stroke-width="1.5"/>')
+    lines.append(f'<text x="{MARGIN + 10}" y="18">{escape(t("certificate.chart"))}</text>')
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="100%" font-size="11" font-family="sans-serif">'
+        + "".join(lines)
+        + "</svg>"
+    )
