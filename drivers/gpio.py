@@ -7,6 +7,7 @@ which loses a pulse shorter than it, up to 5 s (lg's own limit, grade D); RPi.GP
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from typing import Any, ClassVar
 
 from drivers.base import DriverError
 from station.model import Reason, Sample, dataclass, setting
+
+log = logging.getLogger(__name__)
 
 KERNEL_BOUNCE_SECONDS = 0.02  # contacts: the rest of their debounce is reckoned by whoever watches them
 LOWEST_PIN, HIGHEST_PIN = 2, 27  # GPIO 0 and 1 are a HAT's memory
@@ -280,9 +283,9 @@ class Pins:
         """Let go of every pin, outputs switched off first; what is let go of becomes an input."""
         for device in self._held:
             if hasattr(device, "off") and not device.closed:
-                device.off()
+                _quietly(device, device.off)
         for device in self._held:
-            device.close()
+            _quietly(device, device.close)
         self._held.clear()
 
 
@@ -300,6 +303,15 @@ def _translated(where: str) -> Iterator[None]:
         yield
     except Exception as error:
         raise PinError(f"{where}: cannot be used ({error})") from error
+
+
+def _quietly(device: Any, act: Callable[[], None]) -> None:
+    """Do *act* of *device*: one that fails is said, and keeps no other from being switched off."""
+    try:
+        with _translated(str(device.pin)):
+            act()
+    except PinError as error:
+        log.error("%s", error)
 
 
 def _advice(said: Sequence[str]) -> str:

@@ -143,6 +143,23 @@ def test_an_output_starts_off_and_is_off_when_it_is_let_go(pins, active_high):
     assert wire.function == "input"
 
 
+def test_an_output_that_cannot_be_switched_off_leaves_no_other_on(pins, monkeypatch, caplog):
+    broken = pins.output(RelaySettings(name="cannon", kind="relay", pin=5))
+    other = pins.output(RelaySettings(name="siren", kind="relay", pin=6))
+    other.drive(True)
+    wire = pins._factory.pin(6)
+
+    def fail() -> None:
+        raise OSError("the chip is gone")
+
+    monkeypatch.setattr(broken._device, "off", fail)
+    pins.close()
+    assert wire.states[-2].state is True
+    assert wire.states[-1].state is False
+    assert caplog.messages == ["GPIO5: cannot be used (the chip is gone)"]
+    assert not pins._held
+
+
 def test_a_pin_that_is_taken_is_said_with_its_name(pins):
     pins.output(LampSettings(name="lamp", kind="lamp", pin=23))
     with pytest.raises(PinError, match=r"^GPIO 23 \(buzzer\): cannot be used \(pin GPIO23 is already in use"):
