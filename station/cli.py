@@ -29,6 +29,7 @@ from station.cli_decode import decode
 from station.cli_dustfall import dustfall
 from station.cli_hj212 import frame
 from station.cli_index import index
+from station.cli_init import init
 from station.cli_marks import marks
 from station.cli_order import load as permits
 from station.cli_order import order
@@ -484,6 +485,7 @@ def demo(seconds: int, outage: int, standard: str, keep: Path | None, as_json: b
 
 
 for command in (
+    init,
     frame,
     gaps,
     resend,

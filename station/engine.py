@@ -39,7 +39,7 @@ from station.model import (
 )
 from station.outbox import Depth, PlatformOutbox, sqlite_reader
 from station.parameters import catalogue
-from station.periods import Periods
+from station.periods import DISCHARGES, Periods
 from station.poller import Poller, Task
 from station.purge import Purge
 from station.recorder import Batch, Recorder
@@ -376,7 +376,18 @@ class Engine:
         self._next_silence = self.clock.monotonic() + self._shortest
         self._next_commit = self.clock.monotonic() + self.commit_seconds
         self.note("start", version=VERSION, trust=self.trust())
+        self._say_what_it_is()
         self.commit(power_on=True)
+
+    def _say_what_it_is(self) -> None:
+        """At the first start with a stack or an outfall: what the law wants is reported by another logger."""
+        points = [point.code for point in self.config.point if point.st in DISCHARGES]
+        if points and not self.store.noted("second_logger"):
+            self.note("second_logger", points=points)
+            log.warning(
+                "points %s: this station is a second, read-only logger and not a type-approved 数采仪 (HJ 477)",
+                ", ".join(points),
+            )
 
     def _collectors(self) -> Collectors | None:
         """The weighing collectors, where any are configured; loaded only then."""

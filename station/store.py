@@ -359,6 +359,10 @@ class Store:
             [(r.kind, to_ms(r.at), r.point, r.device, json.dumps(dict(r.body), ensure_ascii=False)) for r in records],
         )
 
+    def noted(self, code: str) -> bool:
+        """Whether there is any event of *code*."""
+        return bool(self.query("SELECT 1 FROM event WHERE code = ? LIMIT 1", (code,)))
+
     def records(
         self, kind: str, start: datetime, end: datetime, *, point: str | None = None, device: str | None = None
     ) -> list[Record]:

@@ -20,7 +20,7 @@ from drivers.profile import SHIPPED, Profile, load
 from drivers.profile_file import KEYS
 from drivers.records import FORMATS, Format
 from drivers.stream import StreamSettings
-from station import i18n
+from station import i18n, recipe
 from station.config import (
     ALARM,
     CITY,
@@ -312,6 +312,19 @@ def _serial(profile: Profile | Format) -> str:
     return f"{profile.baudrate} 8{profile.parity}{profile.stopbits}"
 
 
+def recipes(language: str) -> Iterator[str]:
+    """The recipes as a Markdown table."""
+    yield (
+        "| 方案 | 用于 | 任务 | 联网对象 | 平台规约 |"
+        if language == "zh"
+        else "| recipe | for | duty | partner | dialect |"
+    )
+    yield "| --- | --- | --- | --- | --- |"
+    for name in recipe.names():
+        about = recipe.recipe(name, language).about
+        yield f"| `{name}` | " + " | ".join(about[key] for key in recipe.ABOUT) + " |"
+
+
 def profile_keys(table: str) -> Iterator[str]:
     """The keys of one table of a profile file as a Markdown table."""
     yield "| key |  | default |"
@@ -403,6 +416,7 @@ def blocks(file: str) -> dict[str, str]:
         "keys": "\n".join([*keys(language), "", LINKS[file]]),
         "wired-keys": "\n".join(wired_keys(language)),
         "commands": "\n".join(commands(language)),
+        "recipes": "\n".join(recipes(language)),
     }
 
 

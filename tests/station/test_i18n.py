@@ -28,6 +28,7 @@ from station.i18n import LANGUAGES, t, texts
 from station.model import Mark, Reason
 from station.orders import WHYS as ORDER_WHYS
 from station.parameters import catalogue
+from station.recipe import ABOUT
 from station.report_beside import EVENTS
 from station.rules import Why
 from station.working import WHYS as LOAD_WHYS
@@ -38,7 +39,7 @@ PAGE = (SOURCE / "report_page.py").read_text(encoding="utf-8")
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 # Texts that are the same in both languages: nothing but placeholders and signs.
 WORDLESS = {"status.unknown", "status.error", "emulate.record", "emulate.step"} | {
-    *("report.and", "report.colon", "report.semicolon", "report_column.aqi", "report_column.dustfall"),
+    *("init.colon", "report.and", "report.colon", "report.semicolon", "report_column.aqi", "report_column.dustfall"),
 }
 # Keys that are put together while the program runs, and what they are put together from.
 MADE = {
@@ -158,6 +159,7 @@ MADE = {
         for columns in re.findall(r"(?:_table\(\s*|columns = )(\([^()]*?\))", PAGE)
         for word in ast.literal_eval(columns)
     ],
+    "init.": ["name", *ABOUT],
     "report_title.": ["day", "month"],
     "report_check.": ["value", "standard"],
     "report_made.": report.MADE_OF,
