@@ -118,7 +118,8 @@ class Periods:
             self._touched = [(max(first, done), last) for first, last in self._touched if last > done]
             self._reopened = None
         youngest = max((r.time for r in readings), default=now)
-        self._floors.append((max(now, youngest), self._store.newest("reading")))
+        before = self._floors[-1][0] if self._floors else now  # a clock set back makes nothing younger older
+        self._floors.append((max(now, youngest, before), self._store.newest("reading")))
 
     def close(self, ready: datetime) -> tuple[list[Report], dict[Kind, datetime]]:
         """Inside a transaction: close what ended by *ready*; the reports stored, and what is to be closed next."""

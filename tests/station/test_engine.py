@@ -613,3 +613,16 @@ def test_a_ten_minute_record_is_revised_once_for_all_that_came_late_and_for_its_
     rig.engine.recorder.add([Reading("dust", "site", "pm25", at, 95.0, 95.0) for at in times], rig.clock.monotonic())
     rig.run(5)
     assert len(rig.texts("MINUTE")) - len(before) == 2
+
+
+def test_a_clock_that_is_set_back_loses_nothing_of_the_minutes_that_come_twice(rig: Rig) -> None:
+    """Five minutes once more, each time other values: the later version of every one of them holds both."""
+    rig.run(600)
+    rig.clock.step(-300)
+    rig.instrument.show(pm25=45.0, pm10=60.0)
+    rig.run(360)
+    twice = [
+        r for r in rig.engine.store.averages(Kind.MINUTE, MIDNIGHT, MIDNIGHT + timedelta(hours=1)) if r.version > 1
+    ]
+    found = [(a.mean, a.valid) for report in twice[1:] for a in report.averages if a.parameter == "pm25"]
+    assert found == [(40.0, 24)] * 4
