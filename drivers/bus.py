@@ -422,7 +422,8 @@ class Bus:
         assert self._wire is not None
         slow = 2 * self.statistics[unit_id].slowest(self.monotonic())
         until = self._wire.keep_quiet(min(max(timeout, slow), max(timeout, LONGEST_QUIET)))
-        self.owed.setdefault(unit_id, []).append(Owed(_shape(request), self._wire.sent_at, until))
+        owed = self.owed.setdefault(unit_id, [])
+        owed += [Owed(shape, self._wire.sent_at, until) for shape in _shapes(request)]
 
 
 class _Wire:
@@ -757,6 +758,14 @@ def _crc16_high_first(frame: bytes) -> bytes:
 
 def _shape(request: Request | Write | Raw) -> tuple[int, int]:
     return request.function, request.reply_bytes
+
+
+def _shapes(request: Request | Write | Raw) -> list[tuple[int, int]]:
+    """What the reply to *request* may look like: a read that only starts a probe brings no bytes, or some or other."""
+    if isinstance(request, Raw) and request.answer_bytes is None and request.function in TABLE:
+        asked = OVERHEAD_BYTES + 2 * int.from_bytes(request.data[2:4], "big")
+        return [(request.function, size) for size in sorted({OVERHEAD_BYTES, OVERHEAD_BYTES + 2, asked})]
+    return [_shape(request)]
 
 
 def _wider(request: Request, profile: Profile) -> list[Request]:

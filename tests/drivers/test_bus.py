@@ -6,7 +6,7 @@ import logging
 import re
 import struct
 import termios
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 
 import minimalmodbus
 import pytest
@@ -790,3 +790,34 @@ def test_a_meter_that_keeps_values_whole_is_read_along_by_whole_values_only():
             bus.read(3, Request("input", 4, 2, ()), profile)
     assert len(asked) > 1
     assert (4, 3) not in asked
+
+
+def test_a_late_answer_to_the_start_of_a_probe_is_no_value_of_one_register():
+    """Such a start is a read as well, and what it brings back means nothing."""
+    profile = parse(fakes.THERMOMETER.replace("gap_ms = 0", "gap_ms = 0\nbridge_gaps = false"), "started")
+    start = bytes.fromhex("25 00 00 01")
+
+    def answer(sent: bytes) -> list[tuple[float, bytes]]:
+        filler = frame(3, 3, 2, 0, 0)
+        return [(0.75, filler)] if sent[2:6] == start else [(0.3, frame(3, 3, 2, 0, 7))]
+
+    port = FakePort(FakeTime(), answer)
+    bus = bus_with(port, port.time)
+    with pytest.raises(NoReply):
+        bus.raw(3, 3, start, profile)
+    got = b""
+    with suppress(DriverError):
+        got = bus.read(3, Request("holding", 9, 1, ()), profile)
+    assert got in (b"", b"\0\7")
+    port.time.now += 10
+    assert bus.read(3, Request("holding", 9, 1, ()), profile) == b"\0\7"
+    assert bus.statistics[3].late == 1
+
+
+def test_an_unanswered_start_does_not_hold_up_reads_of_another_length():
+    port = FakePort(FakeTime(), lambda sent: [(0.02, REPLY)] if sent == ASKED else [])
+    bus = bus_with(port, port.time)
+    with pytest.raises(NoReply):
+        bus.raw(3, 4, bytes.fromhex("25 00 00 01"), PROFILE)
+    assert read(bus) == [21.5, 56.3]
+    assert len(port.written) == 2
