@@ -207,6 +207,10 @@ class Bus:
         request = Raw(function, data, answer_bytes, profile.crc_high_first)
         self._leave_alone(self._still_owed(unit_id))
         answer = self._exchange(unit_id, request, profile)
+        if self._wire is not None and any(one.shape[0] == function for one in self._still_owed(unit_id)):
+            self._owe(
+                unit_id, request, profile.timeout_seconds(self._wire.line, request)
+            )  # this may have been another's
         if answer == data and self._wire is not None:  # or its echo
             self._wire.keep_quiet(profile.timeout_seconds(self._wire.line, request))
         return answer

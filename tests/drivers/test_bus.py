@@ -821,3 +821,20 @@ def test_an_unanswered_start_does_not_hold_up_reads_of_another_length():
         bus.raw(3, 4, bytes.fromhex("25 00 00 01"), PROFILE)
     assert read(bus) == [21.5, 56.3]
     assert len(port.written) == 2
+
+
+def test_a_start_that_an_older_reply_may_have_answered_is_owed_its_own():
+    profile = parse(fakes.THERMOMETER.replace("gap_ms = 0", "gap_ms = 0\nbridge_gaps = false"), "started")
+    late = [
+        [(1.35, frame(3, 3, 4, 0, 1, 0, 2))],  # to a read of two registers, given up by then
+        [(0.6, frame(3, 3, 2, 0, 0))],  # to the start
+    ]
+    port = FakePort(FakeTime(), lambda sent: late.pop(0) if late else [(0.4, frame(3, 3, 2, 0, 7))])
+    bus = bus_with(port, port.time)
+    with pytest.raises(NoReply):
+        bus.read(3, Request("holding", 1, 2, ()), profile)
+    bus.raw(3, 3, bytes.fromhex("25 00 00 01"), profile)
+    got = b"\0\7"
+    with suppress(DriverError):
+        got = bus.read(3, Request("holding", 9, 1, ()), profile)
+    assert got == b"\0\7"
