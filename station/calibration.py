@@ -31,6 +31,7 @@ class Procedure:
     fewest: int
     most: int
     sets: str  # intercept, slope, line, or nothing
+    acts: str = ""  # zero or span: what the instrument is told to calibrate in itself
 
 
 PROCEDURES: Mapping[str, Procedure] = {
@@ -40,6 +41,8 @@ PROCEDURES: Mapping[str, Procedure] = {
     "multi-point": Procedure(fewest=3, most=10, sets="line"),
     "weights": Procedure(fewest=2, most=10, sets="line"),
     "check": Procedure(fewest=1, most=10, sets=""),
+    "instrument-zero": Procedure(fewest=1, most=1, sets="", acts="zero"),
+    "instrument-span": Procedure(fewest=1, most=1, sets="", acts="span"),
 }
 
 
@@ -361,14 +364,30 @@ class Run:
     override: str = ""
     trust: str = ""
     steps: Sequence[Step] = ()
+    acted: datetime | None = None  # when the instrument was told to calibrate itself
     state: str = "open"
     result: Mapping[str, Any] = field(default_factory=dict)
     ended: datetime | None = None
 
     @property
+    def acts(self) -> str:
+        """What the instrument is told to calibrate in itself: zero, span or nothing."""
+        return PROCEDURES[self.procedure].acts
+
+    @property
+    def wanted(self) -> Sequence[Standard]:
+        """Every standard to be taken, in order; twice where the instrument calibrates itself: as found and as left."""
+        return (*self.standards, *self.standards) if self.acts else self.standards
+
+    @property
+    def must_act(self) -> bool:
+        """Whether it is the instrument's turn."""
+        return bool(self.acts) and self.acted is None and len(self.steps) == len(self.standards)
+
+    @property
     def next(self) -> Standard | None:
         """The standard whose turn it is."""
-        return self.standards[len(self.steps)] if len(self.steps) < len(self.standards) else None
+        return self.wanted[len(self.steps)] if len(self.steps) < len(self.wanted) else None
 
     @property
     def scale(self) -> float:
@@ -411,6 +430,8 @@ def _enter(book: Book, record: Record) -> None:
             book.runs[name] = _begun(record)
         case "step" if run is not None and run.state == "open" and body["index"] == len(run.steps):
             book.runs[name] = replace(run, steps=(*run.steps, _step(record)))
+        case "act" if run is not None and run.state == "open":
+            book.runs[name] = replace(run, acted=record.at)
         case "done" if run is not None and run.state == "open":
             book.runs[name] = replace(run, state="done", result=body, ended=record.at)
         case "cancel" if run is not None and run.state == "open":
@@ -470,6 +491,7 @@ class Place:
     system: str
     configured: Coefficients = IDENTITY
     full_scale: float | None = None  # the upper end of its configured range
+    acts: bool = False  # whether the instrument can be told to calibrate it
 
     @property
     def locked(self) -> bool:
@@ -498,6 +520,8 @@ def begin(
             f"{place.point} reports as ST={place.system}: instrument, station and platform show one number, so the"
             " station's coefficients stay 1 and 0; calibrate in the instrument, and check it here"
         )
+    if PROCEDURES[procedure].acts and not place.acts:
+        raise WrongArgument(f"the profile of {place.device} has no action that calibrates {place.parameter}")
     _fitting(procedure, standards, today, override)
     if full_scale is not None and not full_scale > 0:
         raise WrongArgument(f"a full scale of {full_scale:g} is not above 0")
@@ -555,7 +579,9 @@ def step(
     """The instrument's readings (time, raw value) in the standard number *index* of *run*."""
     _same(run, user)
     if run.next is None:
-        raise WrongArgument(f"{run.name}: all {len(run.standards)} standards are taken; finish it")
+        raise WrongArgument(f"{run.name}: all {len(run.wanted)} standards are taken; finish it")
+    if run.must_act:
+        raise WrongArgument(f"{run.name}: first {run.device} is told to calibrate its {run.acts}")
     if index != len(run.steps):
         raise WrongArgument(
             f"{run.name}: standard {index + 1} is out of turn; the next one is number {len(run.steps) + 1}"
@@ -588,6 +614,15 @@ def step(
     return Record(KIND, now, body, run.point, run.device)
 
 
+def act(run: Run, *, user: str, now: datetime) -> Record:
+    """That the instrument was told to calibrate itself in the standard it has; kept once it has obeyed."""
+    _same(run, user)
+    if not run.must_act:
+        raise WrongArgument(f"{run.name}: it is not the instrument's turn to calibrate itself")
+    body = {"do": "act", "name": run.name, "type": run.acts, "user": user.strip()}
+    return Record(KIND, now, body, run.point, run.device)
+
+
 def finish(
     book: Book, run: Run, place: Place, *, user: str, now: datetime, note: str = "", override: str = "", trust: str = ""
 ) -> Record:
@@ -595,7 +630,7 @@ def finish(
     _same(run, user)
     if run.next is not None:
         raise WrongArgument(
-            f"{run.name}: the standard {run.next.value:g} ({len(run.steps) + 1} of {len(run.standards)}) is not taken"
+            f"{run.name}: the standard {run.next.value:g} ({len(run.steps) + 1} of {len(run.wanted)}) is not taken"
         )
     found = outcome(book, run, place)
     if found["changes"] and not found["accepted"] and not override.strip():
@@ -620,13 +655,14 @@ def finish(
 
 def outcome(book: Book, run: Run, place: Place) -> dict[str, Any]:
     """What *run* comes to, as plain values: a row for each standard, line, drifts, judgements, coefficients."""
-    values, raws = [one.value for one in run.standards], [one.raw for one in run.steps]
+    values, raws = [one.value for one in run.standards], [one.raw for one in run.steps[: len(run.standards)]]
+    left = [one.raw for one in run.steps[-len(run.standards) :]]  # the same ones, but where the instrument acted
     sets = PROCEDURES[run.procedure].sets
     after = coefficients_for(run.procedure, values, raws, run.before) if sets else run.before
-    rows = [_row(value, raw, run.before, after) for value, raw in zip(values, raws, strict=True)]
+    rows = [_row(*each, run.before, after) for each in zip(values, raws, left, strict=True)]
     response = line_through(values, raws) if len(values) > 1 else None
     figures = {**_drifts(book, run, rows), "r": correlation(values, raws)}
-    held = "found_error" if not sets else "left_error"
+    held = "left_error" if sets or run.acts else "found_error"
     figures["error"] = max((row[held] for row in rows), key=abs)
     shares = [row[held] / row["standard"] * 100 for row in rows if row["standard"]]
     figures["error_percent"] = max(shares, key=abs) if shares else None
@@ -655,8 +691,8 @@ def verdict(judgements: Sequence[Judgement]) -> str:
     return "passed" if all(one.passed for one in judgements) else "failed"
 
 
-def _row(standard: float, raw: float, before: Coefficients, after: Coefficients) -> dict[str, float]:
-    found, left = (slope * raw + intercept for slope, intercept in (before, after))
+def _row(standard: float, raw: float, raw_left: float, before: Coefficients, after: Coefficients) -> dict[str, float]:
+    found, left = before[0] * raw + before[1], after[0] * raw_left + after[1]
     return {
         "standard": standard,
         "raw": raw,

@@ -20,14 +20,10 @@ if TYPE_CHECKING:
     from station.calibration import Book, Rule, Run, Signal, Standard
     from station.config import Loaded
 
+# As in calibration.py, which is loaded late; a test holds them against each other.
 PROCEDURES = (
-    "zero",
-    "span",
-    "two-point",
-    "multi-point",
-    "weights",
-    "check",
-)  # as in calibration.py, which is loaded late
+    "zero", "span", "two-point", "multi-point", "weights", "check", "instrument-zero", "instrument-span",
+)  # fmt: skip
 CANCEL = "c"
 Read = Callable[[], list[Any] | None]
 
@@ -89,6 +85,7 @@ class Desk:
 
         self.loaded, self.as_json, self.tail = loaded, as_json, tail
         self.place = place_of(loaded, device, parameter)
+        self._device: Any = None  # the instrument, while no station runs that owns its line
 
     # -- the run
 
@@ -99,7 +96,7 @@ class Desk:
 
     def enter(self, do: str, **fields: Any) -> dict[str, Any]:
         """Have an entry kept."""
-        return _enter(self.loaded, {"do": do, "tail_seconds": self.tail, **fields})
+        return _enter(self.loaded, {"do": do, "tail_seconds": self.tail, **fields}, self._device)
 
     def begin(
         self, user: str, procedure: str, given: Sequence[Standard], rule: Rule, full_scale: float | None,
@@ -141,21 +138,32 @@ class Desk:
             if procedure is None or not given:
                 raise WrongArgument(t("calibrate.needs"))
             run = self.begin(user, procedure, given, rule, full_scale, said)
+        run = self._act(run, user)
         if run.next is not None:
             self.say(
-                t("calibrate.standard", number=len(run.steps) + 1, count=len(run.standards), value=_standard(run.next))
+                t("calibrate.standard", number=len(run.steps) + 1, count=len(run.wanted), value=_standard(run.next))
             )
             found, last = self.watch(read, run, pace, wait)
             if not (last is not None and last.stable) and not said["override"]:
                 raise NotStable(t("calibrate.not_stable", seconds=f"{wait:g}"))
             body = self.take(run, user, found, said["override"])
-            run = self.run()
-            assert run is not None
+            run = self._act(self.run(), user)
             if run.next is not None:
                 self.show(body)
                 self.say(t("calibrate.then", name=run.name, value=_standard(run.next)))
                 return
         self.finish(run, user, said)
+
+    def _act(self, run: Run | None, user: str) -> Run:
+        """Where it is the instrument's turn, have it calibrate itself."""
+        assert run is not None
+        if not run.must_act:
+            return run
+        self.enter("act", name=run.name, user=user)
+        self.say(t("calibrate.acted", device=run.device))
+        found = self.run()
+        assert found is not None
+        return found
 
     def finish(self, run: Run, user: str, said: Mapping[str, str]) -> None:
         """Put the result on record and say what it is."""
@@ -175,22 +183,21 @@ class Desk:
         """Ask for what is missing, lead from standard to standard, show the result, ask before it counts."""
         run = self.run()
         if run is not None:
-            number = min(len(run.steps) + 1, len(run.standards))
-            self.say(t("calibrate.resumed", name=run.name, user=run.user, number=number, count=len(run.standards)))
+            number = min(len(run.steps) + 1, len(run.wanted))
+            self.say(t("calibrate.resumed", name=run.name, user=run.user, number=number, count=len(run.wanted)))
         user = user or click.prompt(t("calibrate.ask_user"), default=run.user if run else None)
         if run is None:
             procedure = procedure or click.prompt(t("calibrate.ask_procedure"), type=click.Choice(PROCEDURES))
             given = given or self._ask_standards(procedure)
             run = self.begin(user, procedure, given, rule, full_scale, said)
-        while run is not None and run.next is not None:
-            number, count = len(run.steps) + 1, len(run.standards)
+        while (run := self._act(run, user)).next is not None:
+            number, count = len(run.steps) + 1, len(run.wanted)
             answer = self._ask(t("calibrate.put_in", number=number, count=count, value=_standard(run.next)))
             if answer == CANCEL:
                 return self._give_up(user)
             if not self._settle(run, user, read, pace, wait):
                 return self._give_up(user)
             run = self.run()
-        assert run is not None
         self._conclude(run, user, said)
         return None
 
@@ -276,7 +283,7 @@ class Desk:
 
         line = Bus(bus)
         try:
-            device = make_device(settings, line, self.loaded.profile_folders)
+            device = self._device = make_device(settings, line, self.loaded.profile_folders)
             yield lambda: self._value([sample(one) for one in device.read()]), every or settings.poll_seconds
         finally:
             line.close()
@@ -562,24 +569,27 @@ def _book(loaded: Loaded) -> Book:
     return read_book(_entries(loaded))
 
 
-def _enter(loaded: Loaded, fields: dict[str, Any]) -> dict[str, Any]:
+def _enter(loaded: Loaded, fields: dict[str, Any], device: Any = None) -> dict[str, Any]:
     """Have an entry kept by the running station, or, when none runs, in its database for the next start."""
     from station.cli import _asked
 
     body: dict[str, Any] | None = _asked(loaded, "calibrate", fields=fields)
-    return _enter_alone(loaded, fields) if body is None else body
+    return _enter_alone(loaded, fields, device) if body is None else body
 
 
-def _enter_alone(loaded: Loaded, fields: dict[str, Any]) -> dict[str, Any]:
+def _enter_alone(loaded: Loaded, fields: dict[str, Any], device: Any) -> dict[str, Any]:
     from station.cli import _closing
     from station.clock import trust
-    from station.fieldbook import enter_calibration
+    from station.fieldbook import enter_calibration, told_to_act
     from station.service import own_folder
     from station.store import Store, check_folder
 
     check_folder(loaded.data_folder)
     with own_folder(loaded.data_folder), _closing(Store.open(loaded.database)) as store:
         made = enter_calibration(store, loaded, fields, datetime.now(UTC), trust())
+        if made[0].body["do"] == "act":  # kept once the instrument has obeyed
+            _, arguments = told_to_act(store, made[0])
+            device.act("calibrate", arguments)
         with store.transaction():
             store.add_records(made)
     return dict(made[0].body)

@@ -266,14 +266,14 @@ class Loaded:
         """The instruments of *bus*, speaking over *line*."""
         return [make_device(settings, line, self.profile_folders) for settings in bus.device]
 
-    def units(self, name: str) -> Mapping[str, str]:
-        """What the instrument *name* delivers, each parameter with its unit; nothing where there is none."""
+    def instrument(self, name: str) -> Device | None:
+        """The instrument *name*, which nobody has spoken to yet: to see what it delivers and can be told."""
         for bus in self.config.bus:
             for settings in bus.device:
                 if settings.name == name:
                     line = Bus(bus)  # opened by its first exchange, so never
-                    return make_device(settings, line, self.profile_folders).units
-        return {}
+                    return make_device(settings, line, self.profile_folders)
+        return None
 
     def pins(self) -> Any:
         """The board's own pins, opened now; raise NoPins where there are none."""

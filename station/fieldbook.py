@@ -113,7 +113,9 @@ def place_of(loaded: Loaded, device: str, parameter: str) -> Place:
     if device not in settings:
         known = ", ".join(settings)
         raise WrongArgument(f'there is no device "{device}"{did_you_mean(device, settings)}; known: {known}')
-    one, units = settings[device], loaded.units(device)
+    one, instrument = settings[device], loaded.instrument(device)
+    assert instrument is not None
+    units = instrument.units
     if parameter not in units:
         raise WrongArgument(
             f'{device} does not deliver "{parameter}"{did_you_mean(parameter, units)}; it does: {", ".join(units)}'
@@ -127,6 +129,7 @@ def place_of(loaded: Loaded, device: str, parameter: str) -> Place:
         system=loaded.systems[point],
         configured=one.calibration.get(parameter, IDENTITY),
         full_scale=low_high[1] if low_high and low_high[1] > 0 else None,
+        acts=parameter in instrument.actions.get("calibrate", ()),
     )
 
 
@@ -195,6 +198,19 @@ def _step_calibration(
     return [calibration.step(run, int(fields["index"]), fields["readings"], now=now, **said)]
 
 
+def _act_calibration(
+    store: Store, loaded: Loaded, fields: Mapping[str, Any], now: datetime, trust: str, number: int
+) -> list[Record]:
+    run = calibration_book(store).named(str(fields["name"]))
+    return [calibration.act(run, now=now, **_texts(fields, "user"))]
+
+
+def told_to_act(store: Store, record: Record) -> tuple[str, dict[str, str]]:
+    """The instrument that the entry *record* tells to calibrate itself, and with which arguments."""
+    run = calibration_book(store).named(str(record.body["name"]))
+    return run.device, {"parameter": run.parameter, "type": run.acts}
+
+
 def _finish_calibration(
     store: Store, loaded: Loaded, fields: Mapping[str, Any], now: datetime, trust: str, number: int
 ) -> list[Record]:
@@ -244,6 +260,7 @@ _CalibrationEntry = Callable[[Store, "Loaded", Mapping[str, Any], datetime, str,
 _CALIBRATIONS: Mapping[str, _CalibrationEntry] = {
     "begin": _begin_calibration,
     "step": _step_calibration,
+    "act": _act_calibration,
     "done": _finish_calibration,
     "cancel": _cancel_calibration,
     "revert": _revert_calibration,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PATIENCE = 50.0  # seconds until a line that is never idle has lent itself
+ACTION_SECONDS = 2.0  # what the steps of an action take, as a rule
 T = TypeVar("T")
 
 
@@ -84,6 +85,16 @@ def poke(engine: Engine, request: Mapping[str, Any]) -> dict[str, Any]:
     engine.note("bus_written", urgent=True, **told)
     log.warning("bus %s unit %d: %s wrote %s", told["bus"], told["unit_id"], told["user"], told["data"])
     return answer.as_dict()
+
+
+def act(engine: Engine, device: str, arguments: Mapping[str, str]) -> None:
+    """Have *device* calibrate itself by the action of its profile: unlocked, written, compared, locked again."""
+    for poller in engine.pollers:
+        for task in poller.tasks:
+            if task.device.name == device:
+                _lent(poller, lambda it=task.device: it.act("calibrate", arguments), ACTION_SECONDS)  # type: ignore[misc]
+                return
+    raise WrongArgument(f'there is no device "{device}"')
 
 
 def told_of_write(bus: str, question: Ask, answer: Answer, user: str, reason: str) -> dict[str, Any]:

@@ -191,6 +191,11 @@ def verbs(engine: Engine) -> dict[str, Any]:
             fields, number = _fields(request), max(issued + 1, engine.periods.marks.next_number)
             made = enter_calibration(engine.store, engine.loaded, fields, engine.clock.now(), engine.trust(), number)
             body = made[0].body
+            if body["do"] == "act":  # kept once the instrument has obeyed; where it has not, it is told again
+                from station import lend
+                from station.fieldbook import told_to_act
+
+                lend.act(engine, *told_to_act(engine.store, made[0]))
             issued = number if body["do"] == "begin" else issued
             engine.keep(*made, urgent=True)
             told = {key: body[key] for key in ("parameter", "procedure", "coefficients", "verdict") if key in body}

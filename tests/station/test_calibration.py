@@ -330,3 +330,38 @@ def test_what_was_kept_twice_counts_once(notebook: Notebook) -> None:
         notebook.keep(record)
     assert len(notebook.book.named("K1").steps) == 1
     assert notebook.book.named("K1").next == Standard(value=400.0)
+
+
+# -- the instrument calibrates itself
+
+
+def test_an_instrument_that_calibrates_itself_is_measured_before_and_after() -> None:
+    """As found 30 high in zero gas, as left 1 high; the station's coefficients stay 1 and 0, in a stack too."""
+    notebook = Notebook(replace(STACK, acts=True))
+    notebook.begin("instrument-zero", 0.0)
+    with pytest.raises(WrongArgument, match="not the instrument's turn"):
+        calibration.act(notebook.book.named("K1"), user=WANG, now=NOW)
+    notebook.step("K1", 0, *[30.0] * 6)
+    with pytest.raises(WrongArgument, match="first gas is told to calibrate its zero"):
+        notebook.step("K1", 1, *[1.0] * 6)
+    notebook.keep(calibration.act(notebook.book.named("K1"), user=WANG, now=NOW))
+    with pytest.raises(WrongArgument, match=r"the standard 0 \(2 of 2\) is not taken"):
+        notebook.finish("K1")
+    notebook.step("K1", 1, *[1.0] * 6)
+    done = notebook.finish("K1").body
+    (row,) = done["rows"]
+    assert (row["found_error"], row["left_error"], done["changes"]) == (30.0, 1.0, False)
+    assert (done["zero_drift"], done["error"], done["coefficients"]) == (6.0, 1.0, [1.0, 0.0])
+    with pytest.raises(WrongArgument, match="K1 is done already"):
+        calibration.act(notebook.book.named("K1"), user=WANG, now=NOW)
+
+
+def test_what_the_profile_cannot_do_is_not_begun(notebook: Notebook) -> None:
+    with pytest.raises(WrongArgument, match="the profile of gas has no action that calibrates so2"):
+        notebook.begin("instrument-span", 400.0)
+
+
+def test_the_command_offers_every_procedure() -> None:
+    from station.cli_calibrate import PROCEDURES
+
+    assert tuple(calibration.PROCEDURES) == PROCEDURES

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from drivers.emulated import EmulatedUnit
 from drivers.emulator import EmulatedBus, emulated_bus
 from station.config import load
 from tests.station.commands import Done, answer, configure, daemon, served, station, until
@@ -216,3 +218,70 @@ def test_a_certificate_is_of_what_is_done(config: Path, instrument: Drifted) -> 
     assert (done.code, done.said) == (2, ["K1 is under way; a certificate is of what is done"])
     missing = station("calibrations", "show", "K7", "--config", config)
     assert missing.said == ['there is no calibration "K7"; see station calibrations list']
+
+
+# -- the instrument calibrates itself: a load cell, unlocked, written and locked again by the action of its profile
+
+CELL = ("--procedure", "instrument-zero", "--standard", "0", "--full-scale", "500", *WHO, "--next")
+
+
+@pytest.fixture
+def cell(tmp_path: Path) -> Path:
+    return configure(
+        tmp_path,
+        ("poll_seconds = 5", "poll_seconds = 1"),
+        ('port = "port"', f'port = "{tmp_path}/port"'),
+        ('profile = "deltaohm-pmsense"', 'profile = "rs485-load-cell"'),
+        ('parameters = ["pm25", "pm10"]\n', ""),
+        ('baudrate = 19200\nparity = "E"', "baudrate = 9600"),
+    )
+
+
+@pytest.fixture
+def unit(cell: Path) -> Iterator[EmulatedUnit]:
+    """An empty pan that shows 3 g until it is zeroed."""
+    (bus,) = load(cell).config.bus
+    with emulated_bus(bus, bus.device, link=Path(bus.port), pace=False) as line:  # type: ignore[arg-type]
+        made = line.units[1]
+        made.values = lambda: {"collector_mass": 0.0 if made.acted else 3.0}
+        yield made
+
+
+def zeroed(cell: Path) -> Done:
+    return station(
+        "calibrate", "dust", "collector_mass", *CELL, "--every", "0.02", "--wait", "8", "--config", cell, "--lang", "en"
+    )
+
+
+@pytest.mark.parametrize("running", [True, False], ids=["daemon", "alone"])
+def test_an_instrument_is_zeroed_in_itself_and_measured_before_and_after(
+    cell: Path, unit: EmulatedUnit, running: bool
+) -> None:
+    with daemon(cell) if running else nullcontext():
+        found = zeroed(cell)
+        assert (found.code, unit.acted) == (0, ["calibrate"]), found.err
+        assert "dust was told to calibrate itself; now as left" in found.out
+        left = zeroed(cell)
+        assert (left.code, unit.acted) == (0, ["calibrate"]), left.err
+    assert "standard 0 g: raw 3, as found 3 (+3), as left 0 (+0)" in left.out
+    assert left.out.splitlines()[-1] == "K1: on record; nothing was changed"
+    row = on_record(cell, "show", "K1")
+    assert (row["state"], row["changes"], row["result"]["zero_drift"]) == ("done", False, pytest.approx(0.6))
+    assert "仪器自行校准" in station("calibrations", "certificate", "K1", "--config", cell, "--lang", "zh").out
+
+
+def test_an_instrument_that_refuses_is_told_again(
+    cell: Path, unit: EmulatedUnit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pan is measured, the unlocking refused: the run stays at its turn, and nothing says it was calibrated."""
+    with daemon(cell):
+        with monkeypatch.context() as locked:
+            locked.setattr(unit, "_told", lambda body, request: unit._exception(body[0], 4))
+            refused = zeroed(cell)
+        assert (refused.code, unit.acted) == (69, []), refused.err
+        assert refused.said[-1].endswith("exception 4 (device failure) to writing 1 registers from 5")
+        row = on_record(cell, "show", "K1")
+        assert (row["state"], row["taken"]) == ("open", 1)
+        again = zeroed(cell)
+        assert (again.code, unit.acted) == (0, ["calibrate"]), again.err
+        assert on_record(cell, "show", "K1")["state"] == "done"

@@ -48,7 +48,7 @@ MADE = {
     "judged.": ["r", "zero_drift", "span_drift", "error", "error_percent"],
     "confidence.": ["high", "medium", "low"],
     "calibration_verdict.": ["passed", "failed", "none"],
-    "calibration_entry.": ["begin", "step", "done", "cancel", "revert"],
+    "calibration_entry.": ["begin", "step", "act", "done", "cancel", "revert"],
     "calibrations.": ["name", "device", "parameter", "procedure", "state", "begun", "user", "verdict", "coefficients"],
     "certificate.": [key.removeprefix("certificate.") for key in texts("en") if key.startswith("certificate.")],
     "certificate_clock.": ["ntp", "platform", "none"],
