@@ -79,6 +79,11 @@ class Cause(enum.StrEnum):
     DRY_FLOW = "dry_flow"
     FLOW_SILENT = "flow_silent"
     RAIN_UNKNOWN = "rain_unknown"
+    USED_UP = "used_up"  # a permit
+    PROJECTED = "projected"  # it will be, this year
+    LASTS = "lasts"
+    TOO_FEW_DAYS = "too_few_days"
+    NO_LOAD = "no_load"
 
 
 # -- settings
@@ -350,7 +355,7 @@ def faults(config: Config, owners: Mapping[tuple[str, str], str], folder: Path) 
 def named_twice(config: Config) -> Iterator[Fault]:
     """Two things that states are kept of may not share a name."""
     taken: dict[str, str] = {}
-    for table in ("alarm", "pair", "dry_flow"):
+    for table in ("alarm", "pair", "dry_flow", "permit"):
         for index, one in enumerate(getattr(config, table, ())):
             if one.name in taken:
                 yield Fault(f"{table}[{index}].name", f'"{one.name}" is already {taken[one.name]}')

@@ -86,7 +86,7 @@ class Sources:
     """What is stored, as rules ask for it; what one turn reads twice it reads once."""
 
     def __init__(self, config: Config, store: Store, periods: Periods, zone: tzinfo) -> None:
-        self._store, self._periods, self.zone = store, periods, zone
+        self.store, self._periods, self.zone = store, periods, zone
         self._referred = {point.code for point in config.point if point.reference_oxygen is not None}
         self._read: dict[tuple[Any, ...], Any] = {}
 
@@ -105,7 +105,7 @@ class Sources:
     def _found(self, point: str, period: str, start: datetime) -> Report | None:
         if period not in ("5min", "15min"):
             kind = KIND_OF.get(period, Kind.HOUR)
-            return self._store.average(kind, point, start)
+            return self.store.average(kind, point, start)
         made = self._periods.rolled(Kind.MINUTE, Kind.MINUTE, start, LENGTHS[period])
         self._read |= {(report.point, period, start): report for report in made}
         return next((report for report in made if report.point == point), None)
@@ -121,13 +121,23 @@ class Sources:
             return None
         return one.converted if self._is_converted(point, one) else one.mean
 
+    def loads(self, point: str, parameter: str, year: int) -> Mapping[date, float | None]:
+        """What each day of *year* carried, kg."""
+        key = (point, parameter, year)
+        if key not in self._read:
+            from station.working import loads_of
+
+            self._read[key] = loads_of(self.store, point, parameter, year, self.zone)
+        found: Mapping[date, float | None] = self._read[key]
+        return found
+
     def _is_converted(self, point: str, one: Average) -> bool:
         known = catalogue().get(one.parameter)
         return point in self._referred and known is not None and known.unit in CONCENTRATIONS
 
     def city(self, start: datetime) -> City | None:
         """The city's air in the hour of *start*, where anybody told."""
-        found = latest(self._store, period_start(Kind.HOUR, start, self.zone))
+        found = latest(self.store, period_start(Kind.HOUR, start, self.zone))
         if found is None:
             return None
         body = found.body
@@ -228,7 +238,7 @@ class Watch:
 
 
 class Alarms:
-    """Every [[alarm]], [[pair]] and [[dry_flow]] of *config*."""
+    """Every [[alarm]], [[pair]], [[dry_flow]] and [[permit]] of *config*."""
 
     def __init__(
         self, config: Config, folder: Path, store: Store, periods: Periods, zone: tzinfo,
@@ -399,11 +409,12 @@ def rules(config: Config, folder: Path) -> list[Rule]:
     """Everything *config* has watched, by the limits that hold at the station of *folder*."""
     rows, _ = of_station(folder) if config.alarm else ((), [])
     found: list[Rule] = [LimitRule(one, rows) for one in config.alarm]
-    if config.pair or config.dry_flow:
-        from station.working import DryFlowRule, PairRule  # only who watches working conditions pays for it
+    if config.pair or config.dry_flow or config.permit:
+        from station.working import DryFlowRule, PairRule, PermitRule  # only who watches working conditions pays for it
 
         found += [PairRule(one) for one in config.pair]
         found += [DryFlowRule(one) for one in config.dry_flow]
+        found += [PermitRule(one) for one in config.permit]
     return found
 
 

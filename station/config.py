@@ -203,7 +203,7 @@ class Config:
     @property
     def alarms(self) -> tuple[Any, ...]:
         """Everything that has the states of an alarm."""
-        return (*self.alarm, *self.pair, *self.dry_flow)
+        return (*self.alarm, *self.pair, *self.dry_flow, *self.permit)
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ class RuleSettings:
     )
     hours: str = setting("", text="when it may start, such as 06:00-22:00; always when empty")
 
-    alarm: str = setting("", text="alarm to follow instead of a value: [[alarm]], [[pair]] or [[dry_flow]]")
+    alarm: str = setting("", text="alarm to follow instead of a value: [[alarm]], [[pair]], [[dry_flow]] or [[permit]]")
     from_pre_alarm: bool = setting(False, text="true: it follows the pre-alarm of that, too")
 
     @property

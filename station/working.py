@@ -12,7 +12,6 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from station.alarm import BEGINNING, Cause, Seen, Standing, State, in_order, unmeasured
-from station.clock import period_start
 from station.loader import Fault
 from station.model import Kind, dataclass, did_you_mean, replace, setting
 
@@ -269,17 +268,59 @@ def _used_up(known: Mapping[date, float], permitted_kg: float) -> date | None:
     return None
 
 
+def permit_step(settings: PermitSettings, before: Standing, seen: Seen) -> Standing:
+    """Where a permit stands behind one day: *value* is what the year has carried in t, *cause* what that comes to."""
+    in_order(before, seen)
+    states = {
+        Cause.USED_UP: State.ALARM,
+        Cause.PROJECTED: State.PRE_ALARM,
+        Cause.LASTS: State.NORMAL,
+        Cause.TOO_FEW_DAYS: State.UNDETERMINED,
+        Cause.NO_LOAD: State.UNDETERMINED,
+    }
+    state = states[seen.cause]
+    return _standing(before, seen, state, seen.cause, over=state is State.ALARM)
+
+
+class PermitRule:
+    """A [[permit]], day by day."""
+
+    table, kind, length, period = "permit", Kind.DAY, timedelta(days=1), "day"
+    reach, look_back = timedelta(days=366), 1
+
+    def __init__(self, settings: PermitSettings) -> None:
+        self.settings = settings
+        self.name, self.point, self.parameter = settings.name, settings.point, settings.parameter
+        self.points: Sequence[str] = (settings.point,)
+        self.terms: Mapping[str, Any] = {"permitted_tonnes": settings.tonnes, "unit": "t"}
+
+    def seen(self, sources: Sources, start: datetime) -> Seen:
+        """What the year has carried by the end of the day, t, beside what is permitted."""
+        day = start.astimezone(sources.zone).date()
+        found = quota(sources.loads(self.point, self.parameter, day.year), self.settings.tonnes * 1000, day)
+        return Seen(
+            start=start, day=day, value=found.used_kg / 1000, beside=self.settings.tonnes, cause=Cause(found.why)
+        )
+
+    def step(self, before: Standing, seen: Seen) -> Standing:
+        """By the year so far."""
+        return permit_step(self.settings, before, seen)
+
+
+def loads_of(store: Store, point: str, parameter: str, year: int, zone: Any) -> dict[date, float | None]:
+    """What each day of *year* that *store* has carried of *parameter* at *point*, kg."""
+    first, end = datetime(year, 1, 1, tzinfo=zone), datetime(year + 1, 1, 1, tzinfo=zone)
+    return {
+        report.start.astimezone(zone).date(): one.load_kg
+        for report in store.averages(Kind.DAY, first, end, point)
+        for one in report.averages
+        if one.parameter == parameter
+    }
+
+
 def year_of(store: Store, permit: PermitSettings, today: date, zone: Any) -> Quota:
     """What *store* says of *permit* in the year of *today*."""
-    first = datetime(today.year, 1, 1, tzinfo=zone)
-    end = period_start(Kind.DAY, datetime(today.year, today.month, today.day, tzinfo=zone), zone) + timedelta(days=1)
-    loads = {
-        report.start.astimezone(zone).date(): one.load_kg
-        for report in store.averages(Kind.DAY, first, end, permit.point)
-        for one in report.averages
-        if one.parameter == permit.parameter
-    }
-    return quota(loads, permit.tonnes * 1000, today)
+    return quota(loads_of(store, permit.point, permit.parameter, today.year, zone), permit.tonnes * 1000, today)
 
 
 # -- what a configuration may get wrong

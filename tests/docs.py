@@ -156,7 +156,7 @@ CHINESE = {
     "[[rule]].acknowledge_seconds": "等待该信号的最长时间",
     "[[rule]].full": "表示所有瓶都已装满的输入",
     "[[rule]].fault": "表示采样器故障的输入",
-    "[[rule]].alarm": "不看数值,而跟随这项报警:[[alarm]]、[[pair]] 或 [[dry_flow]]",
+    "[[rule]].alarm": "不看数值,而跟随这项报警:[[alarm]]、[[pair]]、[[dry_flow]] 或 [[permit]]",
     "[[rule]].from_pre_alarm": "填 true 则预警时也动作",
     "[[rule]].input": "不看数值,而跟随这个输入",
 }

@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from station.alarm import BEGINNING, AlarmSettings, Seen
+from station.alarming import LimitRule, Watch
 from station.clock import EPOCH
 from station.config import load
 from station.control import ControlServer, ask
@@ -219,6 +224,33 @@ def test_a_clock_that_was_set_back_rings_nothing_twice(dust: AlarmRig) -> None:
     assert [code for code in dust.codes() if code != "alarm_revised"] == ["alarm"]
 
 
+@given(
+    first=st.lists(st.one_of(st.none(), st.floats(0, 200)), min_size=1, max_size=12),
+    later=st.lists(st.tuples(st.integers(0, 11), st.one_of(st.none(), st.floats(0, 200))), max_size=12),
+)
+def test_whatever_the_order_in_which_versions_come_the_state_is_that_of_their_times(
+    first: list[float | None], later: list[tuple[int, float | None]]
+) -> None:
+    """Later versions one by one, in any order, end where a fold over the last version of each period ends."""
+    settings = AlarmSettings(
+        name="dust", point="site", parameter="pm10", period="5min", above=100.0, hysteresis=10.0, pre_alarm=80.0,
+        in_a_row=2, allowed_per_day=1,
+    )  # fmt: skip
+    rule = LimitRule(settings, ())
+
+    def seen(number: int, value: float | None) -> Seen:
+        return Seen(start=NOON + timedelta(minutes=5 * number), day=NOON.date(), value=value)
+
+    watch, last = Watch(rule=rule, following=NOON), dict(enumerate(first))
+    for number, value in enumerate(first):
+        watch = watch.with_next(seen(number, value))
+    for number, value in later:
+        if number in last:
+            last[number] = value
+            watch = watch.again({seen(number, value).start: seen(number, value)})
+    assert watch.standing == reduce(rule.step, [seen(n, v) for n, v in sorted(last.items())], BEGINNING)
+
+
 # -- acknowledged by a person
 
 
@@ -307,8 +339,7 @@ def test_counts_of_a_day_survive_a_restart(tmp_path: Path) -> None:
 
 def test_ozones_largest_eight_hours_are_watched_hour_by_hour(rig: Rig) -> None:
     """GB 3095-2026: 160 µg/m³ as the day's largest mean over 8 h; the catalogue has mg/m³."""
-    from station.alarm import BEGINNING, AlarmSettings
-    from station.alarming import LimitRule, Sources
+    from station.alarming import Sources
     from station.limits import limits
     from station.model import Average, Report
 
@@ -332,7 +363,7 @@ def test_ozones_largest_eight_hours_are_watched_hour_by_hour(rig: Rig) -> None:
 
 def test_a_nights_level_is_held_against_the_night(rig: Rig) -> None:
     """GB 3096-2008 class 2: 50 dB at night; the day's record holds it."""
-    from station.alarm import AlarmSettings, limits_on
+    from station.alarm import limits_on
 
     night = AlarmSettings(
         name="night", point="site", parameter="noise_ln", period="day", standard="GB 3096-2008", limit_class="2"
@@ -513,7 +544,7 @@ def test_a_station_without_alarms_says_so(rig: Rig) -> None:
     rig.run(5)
     rig.engine.store.close()
     done = station("alarms", "list", "--config", rig.folder / "station.toml")
-    assert done.out == "station.toml has no [[alarm]], [[pair]] or [[dry_flow]]\n"
+    assert done.out == "station.toml has no [[alarm]], [[pair]], [[dry_flow]] or [[permit]]\n"
     rig.engine = rig.start()
 
 

@@ -16,6 +16,7 @@ from station.working import (
     DryFlowRule,
     DryFlowSettings,
     PairSettings,
+    PermitRule,
     PermitSettings,
     dry_flow_step,
     pair_step,
@@ -176,6 +177,26 @@ def test_a_year_is_gathered_from_the_days_in_the_store(rig: Rig) -> None:
     permit = PermitSettings(name="COD", point="out", parameter="cod", tonnes=0.2)
     found = year_of(store, permit, date(2026, 1, 9), beijing)
     assert (found.used_kg, found.missing, found.exhausted) == (100.0, 1, date(2026, 1, 17))
+
+
+def test_a_permit_rings_when_it_will_be_and_when_it_is_used_up(rig: Rig) -> None:
+    """1 kg a day of 40 kg from New Year on; from the seventh day on it is projected, and used up on 9 February."""
+    store, beijing = rig.engine.store, rig.loaded.zone
+    first = datetime(2026, 1, 1, tzinfo=beijing).astimezone(UTC)
+    with store.transaction():
+        for number in range(40):
+            cod = Average("cod", 40.0, load_kg=1.0)
+            store.add_average(Report(Kind.DAY, "out", first + timedelta(days=number), (cod,)))
+    rule = PermitRule(PermitSettings(name="COD", point="out", parameter="cod", tonnes=0.04))
+    sources = Sources(rig.loaded.config, store, rig.engine.periods, beijing)
+    standing, found = BEGINNING, []
+    for number in range(40):
+        standing = rule.step(standing, rule.seen(sources, first + timedelta(days=number)))
+        found.append((str(standing.state), str(standing.cause)))
+    assert found == (
+        [("undetermined", "too_few_days")] * 6 + [("pre_alarm", "projected")] * 33 + [("alarm", "used_up")]
+    )
+    assert (standing.seen.value, standing.seen.beside) == (0.04, 0.04) if standing.seen else False
 
 
 # -- in the running station
