@@ -136,6 +136,9 @@ def gather(store: Store, loaded: Loaded, span: Span, point: str | None = None) -
         "hand_marks": beside.hand_marks(store, span, names, loaded.zone),
         "coefficients": [c for c in readings.coefficients if c["point"] in names],
         "checks": beside.checks(store, span, names, loaded.zone),
+        "calibrations": beside.calibrations(store, span, names, loaded.zone),
+        "permits": beside.permits(store, loaded, span, names),
+        "orders": beside.orders(store, span, names, loaded.zone),
         "alarms": beside.alarms(store, span, names, loaded.zone),
         "platforms": beside.platforms(store, span, names, loaded.zone),
         "dustfall": beside.dustfall(store, loaded, span, names),
@@ -228,7 +231,7 @@ def _point(store: Store, loaded: Loaded, point: PointSettings, span: Span, readi
         "later_versions": sum(report.version - 1 for report in (*hours, *days)),
         "parameters": rows,
         "wind": reckoner.wind(),
-        "index": beside.index(point, span, rows, hours, loaded.zone),
+        "index": beside.index(store, loaded, point, span, (*hours, *days)),
     }
 
 

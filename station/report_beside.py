@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any
 
 from station import ledger
-from station.clock import from_ms, to_ms
+from station.clock import from_ms, period_start, to_ms
 from station.fieldbook import BEGINNING, END, dustfall_book
 from station.marks import KIND as HAND
 from station.marks import HandMarks
@@ -190,84 +190,117 @@ def _shown(arguments: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
+def calibrations(store: Store, span: Span, points: set[str], zone: tzinfo) -> list[dict[str, Any]]:
+    """Calibrations and checks led by the station that began or ended in the period."""
+    from station.calibrate import KIND
+    from station.calibration import read_book
+
+    return [
+        {
+            "name": run.name,
+            "begun": _iso(run.begun, zone),
+            "ended": _iso(run.ended, zone) if run.ended else None,
+            "point": run.point,
+            "device": run.device,
+            "parameter": run.parameter,
+            "procedure": run.procedure,
+            "state": run.state,
+            "before": list(run.before),
+            "coefficients": run.result.get("coefficients"),
+            "user": run.user,
+        }
+        for run in read_book(store.records(KIND, BEGINNING, END)).runs.values()
+        if run.point in points and run.begun < span.end and (run.ended or run.begun) >= span.start
+    ]
+
+
+def permits(store: Store, loaded: Loaded, span: Span, points: set[str]) -> list[dict[str, Any]]:
+    """What each permit's year has carried by the end of the period."""
+    if not any(one.point in points for one in loaded.config.permit):
+        return []
+    from station.working import year_of
+
+    last = (min(span.end, span.now) - timedelta(milliseconds=1)).astimezone(loaded.zone).date()
+    found = [(one, year_of(store, one, last, loaded.zone)) for one in loaded.config.permit if one.point in points]
+    return [
+        {
+            **{"name": one.name, "point": one.point, "parameter": one.parameter, "tonnes": one.tonnes},
+            **{"used_kg": used.used_kg, "share": used.share, "days": used.days, "missing": used.missing},
+            **{"exhausted": used.exhausted.isoformat() if used.exhausted else None, "why": used.why},
+        }
+        for one, used in found
+    ]
+
+
+def orders(store: Store, span: Span, points: set[str], zone: tzinfo) -> list[dict[str, Any]]:
+    """Dispatch orders that were in force in the period, and how each of their lines kept to them."""
+    from station.orders import KIND, Orders, lines
+
+    return [
+        {
+            "name": one.name,
+            "from": _iso(one.first, zone),
+            "to": _iso(one.last, zone) if one.last else None,
+            "percent": one.percent,
+            "point": line.point,
+            "used_kwh": line.used_kwh,
+            "allowed_kwh": line.allowed_kwh,
+            "verdict": line.verdict,
+            "why": line.why,
+        }
+        for one in Orders(store.records(KIND, BEGINNING, END))
+        if not one.withdrawn and one.first < span.end and (one.last is None or one.last > span.start)
+        for line in lines(store, one, span.now, zone)
+        if line.point in points
+    ]
+
+
 # -- what the values make of the place
 
 
-TO_MICROGRAMS = {"so2": 1000.0, "no2": 1000.0, "o3": 1000.0, "co": 1.0, "pm10": 1.0, "pm25": 1.0}
-OZONE_LIMIT = 160.0  # µg/m³, class 2
-
-
 def index(
-    point: PointSettings, span: Span, rows: Sequence[Mapping[str, Any]], hours: Sequence[Report], zone: tzinfo
+    store: Store, loaded: Loaded, point: PointSettings, span: Span, reports: Iterable[Report]
 ) -> dict[str, Any] | None:
-    """The class of surface water, or a day's air quality index, with what it is made of or why there is none."""
-    means = {row["parameter"]: row["value"] for row in rows if row["is_valid"] is not False}
+    """The class of surface water, or the air quality index of each day (station/index.py), or why there is none."""
     if point.st == "21":
-        from station.water import water_class
-
-        found = water_class(means, lake=point.water == "lake")
-        return {
-            "index": "water_class",
-            "grade": found.grade,
-            "deciding": list(found.deciding),
-            "each": dict(found.each or {}),
-            "official": span.word == "month" and span.over,
-        }
-    if point.st == "22":
-        return _air(span, rows, hours, zone)
-    return None
+        return _water(store, loaded, point, span)
+    return _air(store, loaded, point, span, reports) if point.st == "22" else None
 
 
-def _air(span: Span, rows: Sequence[Mapping[str, Any]], hours: Sequence[Report], zone: tzinfo) -> dict[str, Any]:
-    """AQI of a day; of a month one a day."""
-    from station.aqi import DAILY
+def _water(store: Store, loaded: Loaded, point: PointSettings, span: Span) -> dict[str, Any]:
+    from station.index import Validity, water
 
-    measured = [row["parameter"] for row in rows if row["parameter"] in DAILY]
-    absent = [parameter for parameter in DAILY if parameter not in measured]
-    if absent:
-        return {"index": "aqi", "days": [], "absent": absent}
-    days: dict[str, dict[str, float | None]] = {}
-    if span.word == "day":
-        days[span.title] = {row["parameter"]: row["value"] if row["is_valid"] else None for row in rows}
-    else:
-        for row in rows:
-            for dot in row["series"]:
-                days.setdefault(dot["start"][:10], {})[row["parameter"]] = dot["value"] if dot["is_valid"] else None
-    ozone = _ozone(hours, zone)
-    return {"index": "aqi", "absent": [], "days": [_day(day, days[day], ozone.get(day)) for day in sorted(days)]}
-
-
-def _day(day: str, means: Mapping[str, float | None], ozone: float | None) -> dict[str, Any]:
-    from station.aqi import DAILY, aqi
-
-    values = {p: v * factor for p, factor in TO_MICROGRAMS.items() if p != "o3" and (v := means.get(p)) is not None}
-    concentrations = {p: values.get(p) for p in DAILY} | {"o3": ozone}
-    found = aqi(concentrations, datetime.fromisoformat(day).date())
+    made = water(store, Validity(loaded), point, span.start, span.end, monthly=span.word == "month")
     return {
-        "day": day,
-        "aqi": found.index,
-        "level": found.level,
-        "primary": list(found.primary),
-        "indices": dict(found.indices),
-        "without": [p for p in DAILY if p not in found.indices],
+        "index": "water_class",
+        "grade": made.found.grade,
+        "deciding": list(made.found.deciding),
+        "each": dict(made.found.each or {}),
+        "official": span.word == "month" and span.over,
+        "odour": made.odour.grade if made.odour else None,
+        "rural": None if made.rural is None else list(made.rural),
     }
 
 
-def _ozone(hours: Sequence[Report], zone: tzinfo) -> dict[str, float]:
-    """By day the largest running 8-hour mean of ozone in µg/m³ that lies inside it, where there were enough."""
-    from station.alarm import daily_max_8h
-    from station.average import USES
+def _air(store: Store, loaded: Loaded, point: PointSettings, span: Span, reports: Iterable[Report]) -> dict[str, Any]:
+    """AQI of a day; of a month one a day on which anything was closed."""
+    from station.aqi import DAILY
+    from station.index import Validity, air_day
 
-    values: dict[datetime, float] = {}
-    for report in hours:
-        for one in report.averages:
-            valid = one.parameter == "o3" and one.mean is not None
-            if valid and USES["air"].valid(one, Kind.HOUR, min(60, one.expected)):
-                values[report.start.astimezone(zone)] = (one.mean or 0.0) * TO_MICROGRAMS["o3"]
-    found: dict[str, float] = {}
-    for day in {f"{at:%Y-%m-%d}" for at in values}:
-        midnight = datetime.fromisoformat(day).replace(tzinfo=zone)
-        largest = daily_max_8h([values.get(midnight + timedelta(hours=n)) for n in range(24)], OZONE_LIMIT)
-        if largest.holds and largest.value is not None:
-            found[day] = largest.value
-    return found
+    validity, zone = Validity(loaded), loaded.zone
+    starts = sorted({period_start(Kind.DAY, report.start, zone) for report in reports})
+    found = [air_day(store, validity, point.code, at, at.astimezone(zone).date()) for at in starts]
+    measured = {parameter for one in found for parameter in one.concentrations}
+    absent = [parameter for parameter in DAILY if parameter not in measured]
+    days = [
+        {
+            "day": f"{one.start.astimezone(zone):%Y-%m-%d}",
+            "aqi": one.found.index,
+            "level": one.found.level,
+            "primary": list(one.found.primary),
+            "indices": dict(one.found.indices),
+            "without": [p for p in DAILY if p not in one.found.indices],
+        }
+        for one in found
+    ]
+    return {"index": "aqi", "absent": absent, "days": [] if absent else days}

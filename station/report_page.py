@@ -93,6 +93,7 @@ def page(found: Mapping[str, Any]) -> str:
         *(text for point in found["points"] for text in _point(point, found)),
         *_dustfall(found["dustfall"]),
         *_people(found, names),
+        *_working(found, names),
         *_platforms(found["platforms"], names),
         *_happened(found),
         *_method(found),
@@ -187,6 +188,10 @@ def _index_said(index: Mapping[str, Any] | None) -> Iterator[str]:
     if index is None:
         return
     if index["index"] == "water_class":
+        if index["odour"]:
+            yield t("index.odour", grade=t(f"odour.{index['odour']}"))
+        if index["rural"]:
+            yield t("index.rural", names=_join([name_of(p) for p in index["rural"]]))
         if index["grade"] is None:
             yield t("report.no_class")
             return
@@ -439,6 +444,12 @@ def _people(found: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[str]
             for c in found["coefficients"]
         ]
         yield _table(("point", "device", "parameter", "slope", "intercept"), rows)
+    if found["calibrations"]:
+        yield _h(2, "calibrations")
+        runs = [_calibration(one, names) for one in found["calibrations"]]
+        yield _table(
+            ("name", "at", "point", "device", "parameter", "procedure", "state", "coefficients", "user"), runs
+        )
     if found["checks"]:
         yield _h(2, "checks")
         yield _table(("at", "point", "device", "said"), [_check(one, names) for one in found["checks"]])
@@ -462,6 +473,57 @@ def _hand_mark(one: Mapping[str, Any], names: Mapping[str, str]) -> Sequence[str
         one["user"],
         reason,
     )
+
+
+def _calibration(one: Mapping[str, Any], names: Mapping[str, str]) -> Sequence[str]:
+    pairs = [one["before"], one["coefficients"]]
+    return (
+        one["name"],
+        _minute(one["begun"]),
+        names.get(one["point"], one["point"]),
+        one["device"],
+        name_of(one["parameter"]),
+        t(f"procedure.{one['procedure']}"),
+        t(f"run_state.{one['state']}"),
+        " → ".join(f"{pair[0]:.6g}, {pair[1]:.6g}" for pair in pairs if pair),
+        one["user"],
+    )
+
+
+def _working(found: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[str]:
+    """Loads against permits, and lines against dispatch orders."""
+    if found["permits"]:
+        yield _h(2, "permits")
+        rows = [
+            (
+                one["name"],
+                names.get(one["point"], one["point"]),
+                name_of(one["parameter"]),
+                f"{one['used_kg'] / 1000:.4g} / {one['tonnes']:g} t",
+                _percent(one["share"]) if one["share"] < 1 else f"{one['share']:.1%}",
+                t("load.counted", known=one["days"], missing=one["missing"]),
+                t(f"load_why.{one['why']}", day=one["exhausted"]),
+            )
+            for one in found["permits"]
+        ]
+        yield _table(("name", "point", "parameter", "used", "share", "counted", "said"), rows)
+    if found["orders"]:
+        yield _h(2, "orders")
+        lines = [
+            (
+                one["name"],
+                _minute(one["from"]),
+                _minute(one["to"]) or t("order.on"),
+                f"{one['percent']:g} %",
+                names.get(one["point"], one["point"]),
+                *("-" if one[key] is None else rounded(one[key], 1) for key in ("used_kwh", "allowed_kwh")),
+                t(f"order_verdict.{one['verdict']}"),
+                t(f"order_why.{one['why']}"),
+            )
+            for one in found["orders"]
+        ]
+        columns = ("name", "from", "to", "percent", "point", "used_kwh", "allowed_kwh", "verdict", "why")
+        yield _table(columns, lines)
 
 
 def _check(one: Mapping[str, Any], names: Mapping[str, str]) -> Sequence[str]:

@@ -305,6 +305,56 @@ def test_alarms_and_checks_are_told_with_limit_and_word(store: Store, loaded: Lo
     assert "<td>PM2.5, value 0.4, standard 0, passed</td>" in text
 
 
+def test_a_permit_tells_what_the_year_has_carried_by_the_end_of_the_month(tmp_path: Path) -> None:
+    """10 kg a day in March are 310 kg of a tonne; January and February have no load and are counted as such."""
+    permit = '[[permit]]\nname = "dust"\npoint = "site"\nparameter = "pm10"\ntonnes = 1.0\n'
+    text = configuration().replace("st = '39'", "st = '31'") + permit
+    (tmp_path / "station.toml").write_text(text, encoding="utf-8")
+    loaded = load(tmp_path / "station.toml")
+    store = Store.open(loaded.database)
+    for n in range(35):
+        put(store, Kind.DAY, "site", MARCH + n * DAY, day("pm10", 50.0, load_kg=10.0))
+    found = report(store, loaded)
+    store.close()
+    (one,) = found["permits"]
+    assert (one["used_kg"], one["share"], one["days"], one["missing"]) == (310.0, 0.31, 31, 59)
+    text = page(found)
+    assert "0.31 / 1 t" in text
+    assert "<h2>Loads against permits" in text
+
+
+def test_an_order_is_told_with_how_its_line_kept_to_it(store: Store, loaded: Loaded) -> None:
+    """2 kWh an hour go on although half of it was ordered: 48 kWh used, 24 allowed."""
+    for n in range(15 * 24):
+        put(store, Kind.HOUR, "power", MARCH + n * HOUR, hour("energy_total", 2.0 * (n + 1)))
+    body = {
+        "do": "add", "name": "O1", "last": (MARCH + 11 * DAY).isoformat(), "points": ["power"], "percent": 50.0,
+        "baseline_days": 5, "user": "Wang Fang", "reason": "orange",
+    }  # fmt: skip
+    with store.transaction():
+        store.add_records([Record("order", MARCH + 10 * DAY, body)])
+    found = report(store, loaded)
+    (one,) = found["orders"]
+    assert (one["verdict"], one["used_kwh"], one["allowed_kwh"]) == ("exceeds", pytest.approx(48), pytest.approx(24))
+    assert '<td class="n">48.0</td><td class="n">24.0</td>' in page(found)
+
+
+def test_a_calibration_stands_with_what_it_changed(store: Store, loaded: Loaded) -> None:
+    begin = {
+        "do": "begin", "name": "C1", "parameter": "pm25", "procedure": "zero", "standards": [], "rule": {},
+        "full_scale": None, "before": [1.0, 0.0], "user": "Li Wei", "mark": "",
+    }  # fmt: skip
+    done = {"do": "done", "name": "C1", "parameter": "pm25", "coefficients": [1.0, -0.5], "changes": True}
+    with store.transaction():
+        store.add_records([Record("calibration", MARCH + DAY, begin, "site", "dust")])
+        store.add_records([Record("calibration", MARCH + DAY + HOUR, done, "site", "dust")])
+    found = report(store, loaded)
+    assert [(one["name"], one["state"], one["coefficients"]) for one in found["calibrations"]] == [
+        ("C1", "done", [1.0, -0.5])
+    ]
+    assert "1, 0 → 1, -0.5" in page(found)
+
+
 def test_silent_instruments_and_events_that_matter_are_told(store: Store, loaded: Loaded) -> None:
     minute = timedelta(minutes=1)
     with store.transaction():
