@@ -14,7 +14,7 @@ import click
 
 from station.i18n import t
 from station.model import StationError, StoreError, WrongArgument
-from station.texts import Group, config_option, json_option, lang_option, option
+from station.texts import Command, Group, config_option, json_option, lang_option, option
 
 if TYPE_CHECKING:
     from station.calibration import Book, Rule, Run, Signal, Standard
@@ -34,7 +34,7 @@ class NotStable(StationError):
     exit_code = 69
 
 
-@click.command("calibrate", help="help.calibrate")
+@click.command("calibrate", cls=Command, help="help.calibrate")
 @click.argument("device")
 @click.argument("parameter")
 @option("--procedure", key="procedure", type=click.Choice(PROCEDURES))
