@@ -514,9 +514,10 @@ def _cannot(reason: str) -> Result:
     return Result(Outcome.CONDITIONS, reason=reason)
 
 
-def _brought(records: Iterator[Message]) -> Result:
-    oldest = next(records, None)
-    return Result(Outcome.NO_DATA) if oldest is None else Result(Outcome.DONE, records=chain([oldest], records))
+def _brought(records: Iterator[Message | None]) -> Result:
+    for oldest in records:
+        return Result(Outcome.DONE, records=chain([oldest], records))
+    return Result(Outcome.NO_DATA)
 
 
 def _subject(command: Command) -> str:

@@ -329,13 +329,13 @@ class Result:
     """What came of a command; *values* answer it, *reason* says why it was not done.
 
     *records* are the messages a recall brings, oldest first, read as they are sent: only the
-    uplink's own thread may iterate over them.
+    uplink's own thread may iterate over them.  A None: nothing was found yet, what else is to do may be done.
     """
 
     outcome: Outcome
     values: Mapping[str, str] = field(default_factory=dict)
     reason: str = ""
-    records: Iterable[Message] = ()
+    records: Iterable[Message | None] = ()
 
 
 def setting(

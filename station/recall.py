@@ -20,25 +20,36 @@ if TYPE_CHECKING:
     from station.sender import Sender
 
 WINDOW = timedelta(minutes=10)  # of readings in memory at once
+PAUSE_WINDOWS = 16  # looked at in one go: a few tenths of a second
 EARLIEST = datetime(2026, 1, 1, tzinfo=UTC)  # there was no station before
 DAYS = timedelta(days=7)  # of records
 LATE = timedelta(days=1)  # a record may be made so long after the moment it is dated by
 CHUNK = 200  # events in memory at once
+PAUSE_CHUNKS = 20  # looked at in one go
 SECOND = timedelta(seconds=1)
 
 
 def recalled(
     engine: Engine, platform: str, kind: Kind, point: str | None, first: datetime, last: datetime
-) -> Iterator[Message]:
-    """Records of *kind* from *first* to *last*, both included, oldest first; raw ones with the readings stored."""
+) -> Iterator[Message | None]:
+    """Records of *kind* from *first* to *last*, both included, oldest first; raw ones with the readings stored.
+
+    A None now and then where there is nothing for long: the uplink's thread has more to do.
+    """
     told = _in_order(engine.outboxes[platform].recall(kind, point, first, last))
     reports = _records(engine, kind, point, first, last)
     if kind is Kind.RAW:
         reports = heapq.merge(reports, _readings(engine, point, first, last), key=_start)
     both: Iterator[Message | Report] = heapq.merge(told, reports, key=_start)
+    looked = 0
     for _, some in groupby(both, key=_start):
         known: set[str] = set()
         for one in some:
+            if isinstance(one, Report) and not (one.averages or one.record):
+                looked += 1
+                if looked % PAUSE_WINDOWS == 0:
+                    yield None
+                continue
             if isinstance(one, Message):
                 known.add(one.point)
                 yield one
@@ -98,6 +109,7 @@ def _readings(engine: Engine, point: str | None, first: datetime, last: datetime
         mine = sorted((r for r in found if point in (None, r.point)), key=lambda r: (r.time, r.point))
         for (second, where), some in groupby(mine, key=lambda r: (r.time.replace(microsecond=0), r.point)):
             yield Report(Kind.RAW, where, second, _newest(some), asked=True)
+        yield Report(Kind.RAW, "", until, asked=True)  # that far, and perhaps nothing was there
         at = until
 
 
@@ -117,8 +129,10 @@ def logged(
     parameter: str | None,
     first: datetime,
     last: datetime,
-) -> Iterator[Message]:
+) -> Iterator[Message | None]:
     """Events from *first* to *last* as log texts: all of them, or those of the instrument that measures *parameter*.
+
+    A None now and then where many concern others.
 
     What concerns another platform (its name, its address, what it asked) is none of this one's business.
     """
@@ -130,7 +144,11 @@ def logged(
     where = point or engine.config.point[0].code
     events = _events(engine, platform, first, last, devices if item == "instrument_log" else None)
     for second, texts in groupby(events, key=lambda event: event[0].replace(microsecond=0)):
-        body = {"item": item, "value": "; ".join(text for _, text in texts), "parameters": [parameter or ""]}
+        value = "; ".join(filter(None, (text for _, text in texts)))
+        if not value:
+            yield None
+            continue
+        body = {"item": item, "value": value, "parameters": [parameter or ""]}
         report = Report(Kind.SITE_INFO, where, second, record=Record("site_info", second, body), asked=True)
         yield from _pieces(engine, platform, report)
 
@@ -147,7 +165,7 @@ def _pieces(engine: Engine, platform: str, report: Report) -> Iterator[Message]:
 def _events(
     engine: Engine, platform: str, first: datetime, last: datetime, devices: set[str] | None
 ) -> Iterator[tuple[datetime, str]]:
-    after = 0
+    after = looked = 0
     while rows := engine.store.query(
         "SELECT id, at_ms, code, arguments FROM event WHERE id > ? AND at_ms >= ? AND at_ms < ? ORDER BY id LIMIT ?",
         (after, to_ms(first), to_ms(last + SECOND), CHUNK),
@@ -159,3 +177,6 @@ def _events(
             if mine and (devices is None or arguments.get("device") in devices):
                 said = " ".join(f"{key} {value}" for key, value in arguments.items() if value not in ("", None))
                 yield from_ms(at_ms), f"{code} {said}".strip()
+        looked += 1
+        if looked % PAUSE_CHUNKS == 0:
+            yield from_ms(rows[-1][1]), ""  # that far, and perhaps nothing was there

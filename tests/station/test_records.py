@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from drivers.base import Device
-from station import ledger
+from station import ledger, recall
 from station.clock import to_ms
 from station.commands import SETTABLE
 from station.config import BusConfig, load
@@ -87,7 +87,7 @@ class Site(Rig):
 
     def recall(self, kind: str, first: datetime, last: datetime) -> list[str]:
         result = self.ask("recall", kind=kind, **{"from": first.isoformat(), "to": last.isoformat()})
-        return [message.text for message in result.records]
+        return [message.text for message in result.records if message is not None]
 
 
 @pytest.fixture
@@ -322,6 +322,27 @@ def test_raw_readings_are_recalled_as_they_were_read(site: Site) -> None:
     assert site.recall("raw", at, at) == [text for text in found if text.startswith("DataTime=20260301080050;")]
     assert site.recall("raw", START - timedelta(days=9), START - timedelta(days=8)) == []
     assert site.recall("raw", START + timedelta(days=8), START + timedelta(days=9)) == []
+
+
+def test_a_long_search_for_what_is_not_there_lets_the_rest_have_its_turn(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Raw readings of a point that has none, log lines of an instrument nothing happened to: the link goes on."""
+    monkeypatch.setattr(recall, "PAUSE_WINDOWS", 2)
+    monkeypatch.setattr(recall, "PAUSE_CHUNKS", 1)
+    site.run(3600, 60)
+    for _ in range(recall.CHUNK):
+        site.engine.note("something", device="another")
+    site.engine.commit()
+    first, last = START.isoformat(), (START + timedelta(hours=2)).isoformat()
+    results: list[Result] = []
+    asked = {"kind": "raw", "from": first, "to": last}
+    site.engine.desk.submit(Command("recall", "district", "elsewhere", asked, "1", site.clock.now()), results.append)
+    asked = {"item": "instrument_log", "parameter": "pm25", "from": first, "to": last}
+    site.engine.desk.submit(Command("read_site_info", "district", "site", asked, "2", site.clock.now()), results.append)
+    raw, lines = (list(result.records) for result in results)
+    assert (set(raw), len(raw)) == ({None}, 3)
+    assert lines == [None]
 
 
 def test_a_recall_of_a_whole_life_of_nothing_ends_soon(site: Site) -> None:

@@ -4,6 +4,7 @@ The shapes are those of HJ 212-2017 appendix C (read) and, for 2025, of projects
 """
 
 from datetime import UTC, datetime
+from threading import Event
 from typing import NamedTuple
 
 import pytest
@@ -338,6 +339,29 @@ def test_live_data_go_between_recalled_records(link, listener):
                     listener.acknowledge(frame)
     assert order.count("2051") in (5, 6, 7)
     assert order.count("2011") >= 20
+
+
+def test_live_data_go_while_a_recall_still_searches(link, listener):
+    """A year looked through for nothing takes a while."""
+    found, (record,) = Event(), records(1)
+
+    def search():
+        while not found.is_set():
+            yield None
+        yield record
+
+    with talking(link, listener, timeout_seconds=5) as station:
+        done(listener, station, "2051", 4, search())
+        listener.say("2051", BOUNDS)
+        assert listener.frames()[0].data == "QnRtn=1"
+        station.add(kind=Kind.REALTIME)
+        (live,) = listener.frames()
+        listener.acknowledge(live)
+        assert station.drained()
+        found.set()
+        (recalled,) = listener.frames()
+        listener.acknowledge(recalled)
+        assert (live.cn, recalled.cn, listener.frames()[0].data) == ("2011", "2051", "ExeRtn=1")
 
 
 def test_a_record_nobody_answers_ends_the_recall_and_not_the_link(link, listener):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from station.model import Lane, Message, StationError, dataclass, field
 from uplink.base import NotAcknowledged, Outbox
@@ -27,13 +28,14 @@ class Recall:
 
     asked: Segment
     point: str
-    records: Iterator[Message]
+    records: Iterator[Message | None]
     answered: bool  # each record waits for its 9014
     over: Callable[[int], None]
     flying: bool = False
     sent: int = 0
 
 
+_END: Any = object()  # behind the last record of a recall
 DONE, TIMED_OUT, FAULT, NO_DATA = 1, 4, 6, 100  # ExeRtn at the end of a recall
 
 
@@ -170,15 +172,20 @@ class Uploads:
         return True
 
     def _take_recalled(self) -> bool:
-        """The next record of the recall that is first in line, unless its last one still waits for 9014."""
+        """The next record of the recall that is first in line, unless its last one still waits for 9014.
+
+        Where none is found for long (None), the rest has its turn, and the search goes on in the next one.
+        """
         recall = self._recalls[0] if self._recalls else None
         if recall is None or recall.flying:
             return False
         try:
-            record = next(recall.records, None)
+            record = next(recall.records, _END)
         except StationError:
-            record, recall.sent = None, -1
+            record, recall.sent = _END, -1
         if record is None:
+            return False
+        if record is _END:
             self._end(recall, {0: NO_DATA, -1: FAULT}.get(recall.sent, DONE))
             return True
         recall.sent += 1
