@@ -100,10 +100,12 @@ class Helper:
             return f"a time server is heard, and disagrees by {abs(to - now).total_seconds():.0f} s"
         if trusted and abs(to - now) > LARGEST_STEP:
             return "the clock is trusted, and would move more than 600 s"
+        if synchronised:
+            return ""  # nothing is set; and what was remembered by a wrong clock is forgotten
         floor = max(EARLIEST, datetime.fromisoformat(before["right"]) if "right" in before else EARLIEST)
         if not floor <= to < LATEST:
             return f"time was {floor.isoformat(timespec='seconds')} before"
-        if ours and not synchronised and self._uptime() - float(before["uptime"]) < PAUSE_SECONDS:
+        if ours and self._uptime() - float(before["uptime"]) < PAUSE_SECONDS:
             return "the clock was set less than an hour ago"
         return ""
 

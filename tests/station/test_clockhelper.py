@@ -67,6 +67,17 @@ def test_a_clock_nobody_vouches_for_is_set_to_any_time_of_this_century(host: Hos
     assert host.moved == [far]
 
 
+def test_a_time_server_corrects_what_was_remembered_by_a_wrong_clock(host: Host) -> None:
+    """A platform that set a year far ahead must not keep the clock from ever being set again."""
+    assert host.helper.set(NOW.replace(year=2099), trusted=False) == ""
+    host.clock, host.synchronised = NOW + timedelta(days=1), True
+    assert host.helper.set(host.clock + 5 * SECOND, trusted=True) == ""
+    assert host.moved == [NOW.replace(year=2099)]
+    host.boot, host.synchronised = "boot-2", False
+    assert host.helper.set(NOW + timedelta(hours=12), trusted=False).startswith("time was 2026-03-02")
+    assert host.helper.set(NOW + timedelta(days=2), trusted=False) == ""
+
+
 @pytest.mark.parametrize(
     ("seconds", "error"),
     [(600, ""), (-600, ""), (601, "the clock is trusted, and would move more than 600 s"),
