@@ -1,5 +1,6 @@
 """What messages say: exact texts, units and rounding, splitting, and tables that agree with each other."""
 
+import math
 import re
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -323,6 +324,23 @@ def test_a_flow_has_its_volume_in_cubic_metres(kind, minutes, valid, volume):
     assert compose(kind, flow, minutes=minutes) == [
         f"w00000-Cou={volume},w00000-Min=12.00,w00000-Avg=12.50,w00000-Max=13.00,w00000-Flag=N"
     ]
+
+
+def test_a_meter_that_runs_backwards_discharges_nothing():
+    """Its volume is that by which loads are reckoned, too; what it measured is told as it was."""
+    flow = [Average("flow_water", -2.0, -3.0, 0.0, Mark.N, 12, 12, 12)]
+    assert compose(Kind.MINUTE, flow) == [
+        "w00000-Cou=0.000,w00000-Min=-3.00,w00000-Avg=-2.00,w00000-Max=0.00,w00000-Flag=N"
+    ]
+
+
+def test_what_has_no_digits_is_left_out_and_a_whole_name_stands_once():
+    """An infinite figure ends no commit; a code that is a whole name (electricity) has one value."""
+    odd = [Average("nox", math.inf, 1.0, math.nan, Mark.N, load_kg=math.inf, converted=math.nan)]
+    assert compose(Kind.HOUR, odd) == ["a21002-Min=1.000,a21002-Flag=N"]
+    flow = [Average("flow_water", 2.0, 1.0, 3.0, Mark.N, 12, 12, 12, load_kg=1.0, converted=1.0)]
+    text = wording(codes={"flow_water": "100000-Q"}).compose(Report(Kind.HOUR, "P1", EIGHT, flow))
+    assert text.count("100000-Q=") == 1
 
 
 def test_a_gas_flow_is_in_cubic_metres_already():

@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from station.model import Average, Averaging, ConfigError, Kind, Mark, Outcome, Parameter, Report, dataclass
 from uplink.hj212.dialects import Dialect
@@ -340,6 +340,11 @@ PERIODS: Mapping[Kind, timedelta] = {
 }
 
 
+def _finite(value: float | None) -> TypeGuard[float]:
+    """Whether there is a value that has digits."""
+    return value is not None and math.isfinite(value)
+
+
 LOAD_DECIMALS = 4  # of a load in kg; ours, a tenth of a gram
 
 
@@ -356,19 +361,24 @@ class Factor:
 
     def values(self, kind: Kind, average: Average, seconds: float) -> Iterator[str]:
         """The values there are, as name=digits, over so many *seconds*."""
-        if kind in PERIODS and self.flow is not None and average.mean is not None and math.isfinite(average.mean):
+        if "-" not in self.code:
+            yield from self._beside(kind, average, seconds)
+        for suffix, value in self.named(kind, average):
+            if _finite(value):
+                yield f"{self.name(suffix)}={digits(value, self.decimals, self.shift)}"
+
+    def _beside(self, kind: Kind, average: Average, seconds: float) -> Iterator[str]:
+        """Cou and the value at reference oxygen, which stand before the measured ones."""
+        if kind in PERIODS and self.flow is not None and _finite(average.mean):
             # What was measured, in m³ (2017, read); the decimals are ours, a litre.  Nothing is discharged backwards,
             # as in the loads beside it; the mean says what the meter said.
             volume = max(0.0, average.mean) * 10**self.flow * seconds * average.share
             yield f"{self.name('Cou')}={digits(volume, 3)}"
-        if kind in PERIODS and average.load_kg is not None:
+        if kind in PERIODS and _finite(average.load_kg):
             yield f"{self.name('Cou')}={digits(average.load_kg, LOAD_DECIMALS)}"  # kg (2017, read)
-        if average.converted is not None:
+        if _finite(average.converted):
             suffix = "ZsRtd" if kind is Kind.REALTIME else "ZsAvg"
             yield f"{self.name(suffix)}={digits(average.converted, self.decimals, self.shift)}"
-        for suffix, value in self.named(kind, average):
-            if value is not None and math.isfinite(value):
-                yield f"{self.name(suffix)}={digits(value, self.decimals, self.shift)}"
 
     def name(self, suffix: str) -> str:
         """The name of one value."""
