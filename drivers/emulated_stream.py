@@ -149,11 +149,15 @@ class EmulatedBam(_Faulty):
     ) -> None:
         self.values: Values | Callable[[], Values] = {} if values is None else values
         self._settings, self._now = settings, now
+        self._hour: tuple[str, Values] = ("", {})  # its stamp, and what its record says until the next one
 
     def record(self, fault: str | None = None) -> bytes | None:
         """The last full hour's record."""
-        values = self.values() if callable(self.values) else self.values
-        words = [self._stamp()]
+        stamp = self._stamp()
+        if callable(self.values) and self._hour[0] != stamp:
+            self._hour = stamp, self.values()
+        values = self._hour[1] if callable(self.values) else self.values
+        words = [stamp]
         for parameter in self._settings.columns:
             value = values.get(parameter, 20.0)
             missing = value is None or fault == "status"

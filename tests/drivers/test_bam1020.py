@@ -142,3 +142,13 @@ def test_driver_and_emulator_over_a_pseudo_terminal():
         moment[0] += timedelta(hours=1)
         assert {s.time for s in device.read()} == {datetime(2026, 6, 18, 6, tzinfo=UTC)}
         device._bus.close()
+
+
+def test_an_emulated_record_stays_what_it_is_for_its_hour_whatever_the_air_does():
+    air = iter([{"pm10": 68.0}, {"pm10": 69.0}, {"pm10": 70.0}])
+    settings = BamSettings(name="bam", driver="bam1020", point="p", columns={"pm10": "Conc(mg/m3)"})
+    moment = [NOW]
+    unit = EmulatedBam(settings, lambda: next(air), lambda: moment[0])
+    assert unit.record() == unit.record() == b"06/18/26 14:00,  0.068\r\n"
+    moment[0] += timedelta(hours=1)
+    assert unit.record() == b"06/18/26 15:00,  0.069\r\n"
