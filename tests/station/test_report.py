@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from station import i18n
+from station import cli_report, i18n
 from station.cli_report import gathered, written
 from station.clock import to_ms
 from station.config import Loaded, load
 from station.model import Average, Kind, Mark, Reading, Reason, Record, Report, WrongArgument
+from station.replay import Column, read_series, replay
 from station.report import gather, span_of
 from station.report_beside import missed
 from station.report_page import page
@@ -24,6 +25,7 @@ from station.store import Event, Miss, Series, Store, connect
 from tests.station.commands import Done, configure, station
 from tests.station.conftest import Rig
 
+WEEK = Path(cli_report.__file__).with_name("example") / "beijing-week.csv"
 ZONE = timezone(timedelta(hours=8))
 NOW = datetime(2026, 5, 1, 8, tzinfo=ZONE)
 MARCH = datetime(2026, 3, 1, tzinfo=ZONE)
@@ -519,6 +521,29 @@ def test_the_database_is_only_read(store: Store, loaded: Loaded) -> None:
     before = store.query("SELECT count(*), max(id) FROM average")
     gathered(loaded, span_of("month", "2026-03", NOW, ZONE))
     assert store.query("SELECT count(*), max(id) FROM average") == before
+
+
+# -- a recorded week
+
+
+def test_a_replayed_week_has_the_means_of_its_rows(tmp_path: Path) -> None:
+    """The shipped week of Beijing, hour by hour: the day's mean is that of its 24 rows, by the code that runs live."""
+    rows = list(csv.DictReader(WEEK.read_text(encoding="utf-8").splitlines()))
+    first = [float(one["PM2.5"]) for one in rows if (one["month"], one["day"]) == ("12", "2")]
+    assert len(first) == 24
+    (tmp_path / "station.toml").write_text(configuration(), encoding="utf-8")
+    loaded = load(tmp_path / "station.toml")
+    series = read_series(WEEK, loaded.zone)
+    outcome = replay(loaded, series, [Column(device="dust", parameter="pm25", name="PM2.5")], tmp_path / "data")
+    assert outcome.rows == len(rows)
+    span = span_of("day", "2016-12-02", NOW, ZONE)
+    found = gathered(loaded, span)
+    dust = row(found, "site", "pm25")
+    assert (dust["value"], dust["is_valid"]) == (pytest.approx(sum(first) / 24), True)
+    assert (dust["minimum"], dust["maximum"]) == (min(first), max(first))
+    assert [dot["value"] for dot in dust["series"]] == first
+    html, _ = written(found, tmp_path / "out")
+    assert html.read_text(encoding="utf-8").count("<circle") >= 24
 
 
 # -- as typed
