@@ -7,6 +7,7 @@ from station.model import Reading, Sample
 KIND = "calibration"  # of the records of station/calibration.py; one that *changes* brings its coefficients
 Coefficients = tuple[float, float]  # slope, intercept
 IDENTITY: Coefficients = (1.0, 0.0)
+LOCKED = ("31", "32", "51", "52")  # systems whose instrument, station and platform must show one number
 
 
 def reading(

@@ -14,10 +14,9 @@ from datetime import date, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
-from station.calibrate import IDENTITY, KIND, Coefficients
+from station.calibrate import IDENTITY, KIND, LOCKED, Coefficients
 from station.model import Record, WrongArgument, dataclass, did_you_mean, field, replace
 
-LOCKED = ("31", "32", "51", "52")  # systems whose instrument, logger and platform must show one number
 MOST_READINGS = 500  # of one step
 TAIL = timedelta(minutes=2)  # ours: how long values stay marked C after a run, until the sample is back
 LONGEST_TAIL = timedelta(hours=24)

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT, MARGIN = 640, 190, 48  # of the chart, in its own units
 STEPS = 4  # marks on each axis, at most
-TIGHT = "body { margin: 8mm auto; } h2 { margin: 4mm 0 1.5mm; } @media print { @page { size: A4; margin: 12mm; } }"
+TIGHT = """
+body { font-size: 10pt; margin: 6mm auto; } h2 { font-size: 10.5pt; margin: 3mm 0 1mm; } table { font-size: 8.5pt; }
+.result { padding: 1.5mm 4mm; margin: 2mm 0; } .sign { margin-top: 9mm; }
+@media print { @page { size: A4; margin: 11mm; } }
+"""
 
 
 def sheet(run: Run, entries: Sequence[Record], loaded: Loaded) -> str:

@@ -19,6 +19,7 @@ from drivers import DRIVERS, INPUTS, OUTPUTS
 from drivers.base import BusSettings, Device, DeviceSettings, DriverError
 from drivers.bus import Bus
 from station import average
+from station.calibrate import IDENTITY, LOCKED
 from station.loader import CONTROL, Fault, Unusable, build
 from station.model import ConfigError, dataclass, did_you_mean, field, fields, replace, setting
 from station.parameters import catalogue
@@ -525,6 +526,11 @@ def _device_faults(
             if parameter not in device.units:
                 hint = did_you_mean(parameter, device.units)
                 yield Fault(f"{place}.{key}.{parameter}", f"the instrument does not deliver it{hint}")
+    for parameter, coefficients in settings.calibration.items():
+        at = points.get(settings.points.get(parameter, settings.point))
+        if at is not None and at.st in LOCKED and tuple(coefficients) != IDENTITY:
+            text = f"ST={at.st} wants one number in instrument, station and platform; calibrate in the instrument"
+            hints.append(Fault(f"{place}.calibration.{parameter}", text))
     for key, least in (("constant_minutes", 0), ("rate", 1e-9), ("spike", 1)):
         for parameter, limit in getattr(settings, key).items():
             if limit < least:

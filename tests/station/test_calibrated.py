@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from station.calibrate import KIND
 from station.calibration import Book
+from station.config import load
 from station.fieldbook import BEGINNING, END, calibration_book, enter_calibration
 from station.model import StoreError, WrongArgument
 from station.store import Store
+from tests.station.commands import configure
 from tests.station.conftest import CONFIG, START, Rig
 
 BEGIN = {"do": "begin", "device": "dust", "parameter": "pm25", "procedure": "two-point",
@@ -239,3 +242,16 @@ def test_a_full_scale_comes_from_the_configured_range(tmp_path: Any) -> None:
         assert enter(rig, **BEGIN)["full_scale"] == 500
     finally:
         rig.engine.shut_down()
+
+
+@pytest.mark.parametrize(("st", "slope", "told"), [("39", 2.0, 0), ("31", 1.0, 0), ("31", 2.0, 1), ("52", 2.0, 1)])
+def test_coefficients_where_one_number_must_show_are_said(tmp_path: Path, st: str, slope: float, told: int) -> None:
+    """A configuration of before goes on working; `station check` says what is wrong with it."""
+    path = configure(
+        tmp_path,
+        ('st = "39"', f'st = "{st}"'),
+        ('point = "site"\n', f'point = "site"\ncalibration = {{ pm25 = [{slope}, 0.0] }}\n'),
+    )
+    said = [one for one in load(path).warnings if "calibration.pm25: " in one]
+    assert len(said) == told
+    assert all(f"ST={st} wants one number in instrument, station and platform" in one for one in said)
