@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from station.config import Loaded
     from station.model import Record
 
-WIDTH, HEIGHT, MARGIN = 640, 190, 48  # of the chart, in its own units
+WIDTH, HEIGHT, MARGIN = 640, 160, 48  # of the chart, in its own units
 STEPS = 4  # marks on each axis, at most
 TIGHT = """
 body { font-size: 10pt; margin: 6mm auto; } h2 { font-size: 10.5pt; margin: 3mm 0 1mm; } table { font-size: 8.5pt; }
+th, td { padding: .5mm 1.5mm; }
 .result { padding: 1.5mm 4mm; margin: 2mm 0; } .sign { margin-top: 9mm; }
 @media print { @page { size: A4; margin: 11mm; } }
 """
