@@ -98,14 +98,14 @@ def _show(one: Any) -> None:
 
     from station.screen import BAD, DIM, GOOD, console
     from uplink.hj212.inspect import masked
+    from uplink.hj212.tap import shown
 
     out = console()
     state = t("frame.good") if one.ok else t("frame.bad")
     secret = f"  {t('frame.encrypted')}" if one.encrypted else ""
     out.print(t("frame.title", at=one.at, dialect=one.dialect, state=state) + secret, style=GOOD if one.ok else BAD)
-    out.print("  ".join(f"{name}={value}" for name, value in masked(one.fields).items()))
-    if one.parameters:
-        out.print("  ".join(f"{name}={value}" for name, value in masked(one.parameters).items()))
+    for named in filter(None, (one.fields, one.parameters)):
+        out.print(shown("  ".join(f"{name}={value}" for name, value in masked(named).items())))
     if one.data:
         table = Table(box=None, pad_edge=False)
         for title in (t("frame.code"), t("frame.parameter"), t("frame.values")):
@@ -114,10 +114,11 @@ def _show(one: Any) -> None:
             values = {name: value for name, value in row.items() if name not in ("code", "parameter")}
             nested = values.pop("values", None)
             values |= nested if isinstance(nested, Mapping) else {}
-            table.add_row(row["code"], _name(row.get("parameter")), "  ".join(f"{k}={v}" for k, v in values.items()))
+            said = shown("  ".join(f"{name}={value}" for name, value in values.items()))
+            table.add_row(shown(row["code"]), _name(row.get("parameter")), said)
         out.print(table)
     for text in (*one.faults, *one.hints):
-        out.print(f"  {text}", style=BAD if not one.ok else "yellow")
+        out.print(f"  {shown(text)}", style=BAD if not one.ok else "yellow")
     out.print()
 
 

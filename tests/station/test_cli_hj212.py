@@ -49,6 +49,15 @@ WORDS = (
 )  # fmt: skip
 
 
+def test_a_frame_moves_no_cursor(tmp_path: Path) -> None:
+    """Control characters in a captured frame are shown as what they are."""
+    body = "QN=20260301081500123;ST=22;CN=2011;PW=1;MN=A\x1b[2J;Flag=5;CP=&&a\x1b[1m-Rtd=\x1b[31m1&&"
+    (tmp_path / "log").write_text(f"##{len(body):04d}{body}0000\r\n")
+    shown = station("frame", "decode", str(tmp_path / "log"))
+    assert "\x1b" not in shown.out
+    assert "MN=A\\x1b[2J" in shown.out
+
+
 def test_passwords_in_frames_are_on_no_screen(tmp_path: Path) -> None:
     """Neither the frame's own nor the one it sets; JSON is for programs and has the plain segment as it is."""
     words = ("frame", "encode", "QN=20260301081500123", "ST=22", "CN=1072", "PW=123456", "MN=A1", "Flag=5")

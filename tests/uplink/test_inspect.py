@@ -131,6 +131,13 @@ def test_check_digits_in_lower_case_are_taken_and_said():
     assert (only(lower).ok, only(lower).faults) == (True, ["lower-case-crc"])
 
 
+@pytest.mark.parametrize("info", ["清洗管路完成了".encode("gbk"), b"tab\there and much more text"])
+def test_text_that_is_no_utf_8_is_not_taken_for_cipher(info):
+    """Its check holds as it stands, which that of an enciphered segment does not."""
+    found = only(framed(GOOD[6:-6].replace(b"a34004-Rtd=35.0,a34004-Flag=N", b"i21001-Info=//%b//" % info)))
+    assert (found.ok, found.encrypted, found.faults) == (True, False, [])
+
+
 def test_filler_that_looks_like_headers_makes_no_frames():
     """One frame that declares 1025 bytes and has them: above the limit, and that once."""
     segment = b"#" * 900 + b"ST=32;CN=2011;PW=123456;MN=LD130133000015;CP=&&DataTime=20160824003817;011-Rtd=231.0&&"

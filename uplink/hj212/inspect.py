@@ -208,7 +208,7 @@ def _judged(
     catalogue: Mapping[str, Parameter],
     finding: _Finding,
 ) -> Inspection:
-    sealed = cipher_of(cut.segment) is not None
+    sealed = cipher_of(cut.segment) is not None and not _is_plain(cut, key)
     plain = _opened(cut, key, finding) if sealed else cut.segment
     _judge_length(cut, plain, sealed, finding)
     if cut.check and not (sealed and "no-key" in finding.faults):
@@ -231,6 +231,12 @@ def _judged(
         data=_values(segment, catalogue) if segment else [],
         text=plain.decode("utf-8", "backslashreplace"),
     )
+
+
+def _is_plain(cut: _Cut, key: bytes | None) -> bool:
+    """Whether a segment that is no text is so by itself (GBK, control characters): the check is over the plain one."""
+    opened = key is not None and any(Envelope(lambda: [key]).open(cut.segment))
+    return not opened and bool(cut.check) and crc(cut.segment) == int(cut.check, 16)
 
 
 def _opened(cut: _Cut, key: bytes | None, finding: _Finding) -> bytes:

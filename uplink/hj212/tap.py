@@ -26,6 +26,15 @@ def mask(text: str) -> str:
     return _SECRET.sub(r"\1\2***", text)
 
 
+def shown(text: str) -> str:
+    """*text* as it may stand on a terminal: what a far end sends moves no cursor.
+
+    >>> shown("重启\\x1b[2J\\r")
+    '重启\\\\x1b[2J\\\\r'
+    """
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
+
+
 class Seen(NamedTuple):
     """One frame: which way it went ("out" or "in") and its text, what is no text as \\xNN."""
 
@@ -57,7 +66,8 @@ class Tap:
             self._seen.clear()
             return
         self._count += 1
-        self._seen.append(Seen(self._count, way, mask(frame.rstrip(b"\r\n").decode("utf-8", "backslashreplace"))))
+        text = frame.rstrip(b"\r\n").decode("utf-8", "backslashreplace")
+        self._seen.append(Seen(self._count, way, shown(mask(text))))
 
     def look(self, after: int) -> list[Seen]:
         """The frames numbered above *after*; and go on noting."""
