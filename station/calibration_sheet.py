@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT, MARGIN = 640, 160, 48  # of the chart, in its own units
 STEPS = 4  # marks on each axis, at most
 TIGHT = """
-body { font-size: 10pt; margin: 6mm auto; } h2 { font-size: 10.5pt; margin: 3mm 0 1mm; } table { font-size: 8.5pt; }
+body { font-size: 9.5pt; line-height: 1.35; margin: 5mm auto; } h1 { font-size: 15pt; margin: 0 0 1mm; }
+h2 { font-size: 10.5pt; margin: 3mm 0 1mm; } table { font-size: 8.5pt; }
 th, td { padding: .5mm 1.5mm; }
-.result { padding: 1.5mm 4mm; margin: 2mm 0; } .sign { margin-top: 9mm; }
-@media print { @page { size: A4; margin: 11mm; } }
+.result { padding: 1.5mm 4mm; margin: 2mm 0; } .sign { margin-top: 8mm; }
+@media print { @page { size: A4; margin: 9mm; } }
 """
 
 
