@@ -216,6 +216,19 @@ def test_a_patterned_key_reaches_nobody(link, listener, secret, tmp_path, key):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_key_that_was_in_use_before_reaches_no_file(link, listener, secret):
+    """The desk would have written it in front of the one in use, although the answer says that it is not taken."""
+    secret.setitem(conftest.SECRETS, "key.old", NEW_KEY.decode())
+    with sealed(link, listener) as station:
+        station.commands.results = {"set_key": Result(Outcome.DONE)}
+        for number, key in enumerate((KEY, NEW_KEY), 1):
+            data = f"SKCreateTime=20260301120000;NewSK={key.decode()}"
+            listener.say("1014", data, qn=f"2026030108160000{number}", flag="9")
+            assert [a.data for a in listener.frames(2)] == ["QnRtn=1", "ExeRtn=3"]
+        assert station.commands.asked == []
+        assert station.uplink._ring().secrets() == [KEY, NEW_KEY]
+
+
 def test_a_key_the_station_keeps_itself_is_used_at_once(link, listener, secret):
     """Without a folder of ours the desk has written the file; the key before it lies beside as .old."""
     secret.setitem(conftest.SECRETS, "key.old", "a1B2c3D4e5F6g7H8")

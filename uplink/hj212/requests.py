@@ -211,7 +211,7 @@ class Requests:
     def _understood(self, segment: Segment, row: Row) -> Asked:
         means = meaning(row.cn, segment.data)
         arguments = means.arguments(segment.data, self._terms.wording)
-        if means.verb == "set_key" and _unusable(arguments["key"]):
+        if means.verb == "set_key" and (_unusable(arguments["key"]) or self._in_use(arguments["key"])):
             raise WrongField("NewSK is no key to be used")
         command = Command(
             means.verb,
@@ -222,6 +222,10 @@ class Requests:
             self._issued(segment),
         )
         return Asked(segment, row, means, command)
+
+    def _in_use(self, key: str) -> bool:
+        """Whether *key* is the one in use or the one before it: said before any file is written."""
+        return self._voice.ring is not None and parse_key(key) in self._voice.ring.secrets()
 
     # -- answered
 
