@@ -26,11 +26,13 @@ ADVICE = {
     "two_masters": "frames that nobody here asked for: another master is on the line",
     "flood": "many bytes that nobody asked for: something sends without end, or the line is open",
     "all_silent": "no unit answers: adapter, A and B, supply, or speed",
+    "silent_now": "a unit that answered before is silent now: its supply, A and B, plugs, address",
     "settings": "bytes come and make no frame: speed, parity or stop bits differ",
     "duplicate": "replies come where none is owed: two instruments with one address, or a repeater",
     "dead": "one unit never answers while others do: its supply, address, or branch",
     "other_unit": "another unit answers in this one's place",
     "termination": "broken frames at several units: termination, ground, screen, or a star instead of a line",
+    "noise": "broken frames at the only unit: its cable, plugs, termination, or supply",
     "branch": "broken frames at one unit: its branch, plugs, or supply",
     "bias": "single bytes out of nothing between the frames: the line floats, bias is missing",
     "late": "replies come after they were given up: the unit needs more time than its profile grants",
@@ -45,7 +47,26 @@ ADVICE = {
 
 
 # What another master's traffic looks like from here; it says nothing of cables and instruments.
-BY_ANOTHER_MASTER = {"flood", "duplicate", "other_unit", "termination", "branch", "bias", "late", "slow", "gap"}
+BY_ANOTHER_MASTER = {
+    "flood",
+    "duplicate",
+    "other_unit",
+    "termination",
+    "noise",
+    "branch",
+    "bias",
+    "late",
+    "slow",
+    "gap",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """That a unit does not answer now, whatever it did before: for how long, and how often it was asked."""
+
+    seconds: float
+    polls: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +77,7 @@ class Health:
     foreign: int = 0  # sound frames nobody here asked for
     latency_ms: int | None = None  # how long the adapter holds bytes, where it tells
     patience_ms: Mapping[int, float] = field(default_factory=dict)  # how long each unit is waited for
+    silent: Mapping[int, Silence] = field(default_factory=dict)  # who does not answer now
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +118,7 @@ def summed(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 def advice(health: Health) -> list[Advice]:
     """What to do about the line, the worst first; nothing where it is sound or was hardly asked yet."""
-    units = {unit: _Unit(unit, counts) for unit, counts in health.units.items()}
+    units = {unit: _Unit(unit, counts, health.silent.get(unit)) for unit, counts in health.units.items()}
     asked = [unit for unit in units.values() if unit.requests >= ENOUGH or unit.is_silent]
     found = [*_about_line(health, asked), *_about_units(health, asked)]
     if health.foreign >= MASTERS:
@@ -113,8 +135,9 @@ def asked_enough(health: Health) -> bool:
 class _Unit:
     """One unit's counts, and the shares that follow from them."""
 
-    def __init__(self, unit_id: int, counts: Mapping[str, Any]) -> None:
+    def __init__(self, unit_id: int, counts: Mapping[str, Any], silence: Silence | None = None) -> None:
         self.unit_id, self._counts = unit_id, counts
+        self.silence = silence if silence is not None and silence.polls >= SILENT else None
         self.requests, self.timeouts = self["requests"], self["timeouts"]
         self.exceptions, self.broken = self["exceptions"], self["crc_errors"]
         self.replies = max(0, self.requests - self.timeouts)  # of whatever kind
@@ -167,8 +190,10 @@ def _about_line(health: Health, asked: Sequence[_Unit]) -> Iterator[Advice]:
         yield Advice("flood", (), {"bytes": stray, "requests": requests})
     elif stray / requests >= STRAY_BYTES and not sum(u["unasked"] + u["late"] + u["wrong_unit"] for u in asked):
         yield Advice("bias", (), {"bytes": stray, "requests": requests})
-    noisy = [unit for unit in asked if NOISE <= unit.broken_share < BROKEN]
-    if len(noisy) > 1 or (noisy and len(asked) == 1):
+    noisy = [unit for unit in asked if NOISE <= unit.broken_share < BROKEN and unit.silence is None]
+    if noisy and len(asked) == 1:
+        yield Advice("noise", (noisy[0].unit_id,), _share(noisy[0]))
+    if len(noisy) > 1:
         broken, replies = sum(u.broken for u in noisy), sum(u.replies for u in noisy)
         figures = {"broken": broken, "replies": replies, "percent": _percent(broken, replies)}
         yield Advice("termination", tuple(unit.unit_id for unit in noisy), figures)
@@ -185,6 +210,10 @@ def _about_units(health: Health, asked: Sequence[_Unit]) -> Iterator[Advice]:
             if others_answer:
                 yield Advice("dead", here, {"requests": unit.requests})
             continue  # of somebody who never answered nothing else is known
+        if unit.silence is not None:
+            figures = {"seconds": round(unit.silence.seconds), "polls": unit.silence.polls}
+            yield Advice("silent_now", here, figures)
+            continue  # what it did while it answered hides what it does now
         if unit.broken_share >= BROKEN:
             yield Advice("settings", here, _share(unit))
         elif unit.broken_share >= NOISE and len(asked) > 1 and len(quiet) == len(asked) - 1:

@@ -619,7 +619,7 @@ def doctor(bus: str | None, config: Path, as_json: bool) -> int:
 
 def _health(loaded: Loaded, name: str, as_json: bool) -> tuple[Health, Mapping[str, str]]:
     """The figures of a line: the running station's, else those it kept, else from reading every instrument a while."""
-    from drivers.doctor import Health
+    from drivers.doctor import Health, Silence
     from station.cli import _asked
 
     found = _asked(loaded, "line", bus=name, timeout=LOAN_PATIENCE) or _kept(loaded, name)
@@ -630,7 +630,8 @@ def _health(loaded: Loaded, name: str, as_json: bool) -> tuple[Health, Mapping[s
         _tell(t("doctor.kept", bus=name, since=found["since"]), as_json)
     units = {int(unit): counts for unit, counts in found["units"].items()}
     patience = {int(unit): ms for unit, ms in found["patience_ms"].items()}
-    return Health(units, found["foreign"], found["latency_ms"], patience), found["devices"]
+    silent = {int(unit): Silence(**told) for unit, told in found.get("silent", {}).items()}
+    return Health(units, found["foreign"], found["latency_ms"], patience, silent), found["devices"]
 
 
 def _kept(loaded: Loaded, name: str) -> dict[str, Any] | None:
@@ -643,19 +644,22 @@ def _kept(loaded: Loaded, name: str) -> dict[str, Any] | None:
     if not loaded.database.exists():
         return None
     end = datetime.now(UTC)
-    with _closing(Store(connect(loaded.database, read_only=True), str(loaded.database))) as store:
-        rows = [row for row in store.records("line", end - KEPT, end) if row.body.get("bus") == name]
     settings = next(one for one in loaded.config.bus if one.name == name)
     units = {str(one.unit_id): one.name for one in settings.device if hasattr(one, "unit_id")}
+    with _closing(Store(connect(loaded.database, read_only=True), str(loaded.database))) as store:
+        rows = [row for row in store.records("line", end - KEPT, end) if row.body.get("bus") == name]
+        ends = {who: store.silence_at_end(who, end - KEPT) for who in units.values()}
     counts = {unit: summed(row.body for row in rows if row.device == who) for unit, who in units.items()}
     if not any(counts.values()):
         return None
+    silent = {unit: told for unit, who in units.items() if (told := ends[who])}
     return {
         "units": {unit: figures for unit, figures in counts.items() if figures},
         "devices": units,
         "patience_ms": _patience(loaded, settings.device),
         "foreign": 0,
         "latency_ms": latency_ms(settings.port),
+        "silent": silent,
         "since": f"{rows[0].at.astimezone(loaded.zone):%Y-%m-%d %H:%M}",
     }
 

@@ -25,6 +25,7 @@ from station.store import Store, find_message, later_versions, unpack_averages
 CHUNK = 5000
 GRACE_MS = 120_000  # a period is due this long after its end: closing, committing
 RESTARTED_MS = 60_000  # a clock entry this long after the last reading is a start, not a step
+STEP_MS = 2000  # what the station notes as a step (station/engine.py); less is how exactly two clocks are read
 KINDS = (Kind.REALTIME, Kind.MINUTE, Kind.HOUR, Kind.DAY)
 
 
@@ -320,7 +321,7 @@ def silences(store: Store) -> list[tuple[int, int, str]]:
     for (boot, _, offset, _), (next_boot, mono, next_offset, last) in pairwise(rows):
         if last is None or last >= mono + next_offset:
             continue
-        stepped = boot == next_boot and mono - (last - offset) < RESTARTED_MS
+        stepped = boot == next_boot and next_offset - offset >= STEP_MS and mono - (last - offset) < RESTARTED_MS
         found.append((last, mono + next_offset, "clock" if stepped else "off"))
     return sorted(found, key=lambda silence: silence[1])
 

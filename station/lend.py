@@ -15,7 +15,7 @@ from drivers.bus import Bus
 from drivers.port import LATENCY_TIMERS
 from drivers.profile import Profile, Write, load
 from drivers.tap import Tap
-from station.model import StationError, WrongArgument
+from station.model import Reason, StationError, WrongArgument
 
 if TYPE_CHECKING:
     from station.engine import Engine
@@ -49,9 +49,19 @@ def line(engine: Engine, request: Mapping[str, Any]) -> dict[str, Any]:
         "devices": {str(unit): name for unit, name in names.items()},
         "units": {str(unit): counts.so_far() for unit, counts in list(bus.statistics.items())},
         "patience_ms": {str(unit): ms for unit, ms in _patience(engine, poller).items()},
+        "silent": {str(unit): told for unit, name in names.items() if (told := _silence(engine, name))},
         "foreign": bus.foreign,
         "latency_ms": latency_ms(bus.settings.port),
     }
+
+
+def _silence(engine: Engine, device: str) -> dict[str, Any] | None:
+    """Since when *device* gives no reply at all, and how many polls that is; None while it answers in any way."""
+    state = engine.recorder.state(device)
+    if not state.failures or state.reason is not Reason.NO_REPLY:
+        return None
+    seconds = (engine.clock.now() - (state.last_reply or engine.started)).total_seconds()
+    return {"seconds": round(max(0.0, seconds), 1), "polls": state.failures}
 
 
 def ask(engine: Engine, request: Mapping[str, Any]) -> dict[str, Any]:

@@ -446,6 +446,20 @@ class Store:
         )
         return from_ms(rows[0][0]) if rows[0][0] is not None else None
 
+    def silence_at_end(self, device: str, since: datetime) -> dict[str, Any] | None:
+        """How long and over how many polls *device* had given no reply when the record ends; None where it had."""
+        last = self.last_time(device, since)
+        rows = self.query(
+            "SELECT reason, first_ms, last_ms FROM missed WHERE device = ? AND last_ms >= ? ORDER BY id DESC LIMIT 1",
+            (device, to_ms(since)),
+        )
+        reason, first, until = rows[0] if rows else (None, 0, 0)
+        heard = to_ms(last) if last else first
+        if reason != Reason.NO_REPLY or until <= heard:
+            return None
+        ((polls,),) = self.query("SELECT sum(count) FROM missed WHERE device = ? AND last_ms > ?", (device, heard))
+        return {"seconds": round((until - heard) / 1000, 1), "polls": polls}
+
     def normal_values(
         self, point: str, parameter: str, start: datetime, end: datetime, after_id: int = 0
     ) -> list[tuple[datetime, float]]:

@@ -12,7 +12,7 @@ import pytest
 
 from drivers.base import BusSettings, DriverError
 from drivers.bus import Bus
-from drivers.doctor import ADVICE, Health, advice, asked_enough
+from drivers.doctor import ADVICE, Health, Silence, advice, asked_enough
 from drivers.emulated import EmulatedUnit
 from drivers.emulator import EmulatedBus
 from drivers.port import Speed
@@ -41,6 +41,10 @@ CASES: dict[str, tuple[Health, dict[str, Any]]] = {
         {"units": [], "figures": {"bytes": 90_000, "requests": 1000}},
     ),
     "all_silent": (Health({1: DEAD, 2: DEAD}), {"units": [1, 2], "figures": {"requests": 600}}),
+    "silent_now": (
+        Health({1: unit(timeouts=7, requests=47)}, silent={1: Silence(61.2, 7)}),
+        {"units": [1], "figures": {"seconds": 61, "polls": 7}},
+    ),
     "settings": (
         Health({1: unit(), 2: broken(980)}),
         {"units": [2], "figures": {"broken": 980, "replies": 1000, "percent": 98.0}},
@@ -52,6 +56,7 @@ CASES: dict[str, tuple[Health, dict[str, Any]]] = {
         Health({1: broken(30), 2: broken(50), 3: unit()}),
         {"units": [1, 2], "figures": {"broken": 80, "replies": 2000, "percent": 4.0}},
     ),
+    "noise": (Health({1: broken(60)}), {"units": [1], "figures": {"broken": 60, "replies": 1000, "percent": 6.0}}),
     "branch": (
         Health({1: unit(), 2: broken(60), 3: unit()}),
         {"units": [2], "figures": {"broken": 60, "replies": 1000, "percent": 6.0}},
@@ -120,7 +125,7 @@ def test_several_illnesses_come_the_worst_first() -> None:
 
 def test_the_only_unit_with_noise_is_a_matter_of_the_line() -> None:
     """There is no other to compare with."""
-    assert [one.key for one in advice(Health({1: broken(50)}))] == ["termination"]
+    assert [one.key for one in advice(Health({1: broken(50)}))] == ["noise"]
 
 
 PROBE = thermometer("worst_reply_ms = 60\n")
@@ -174,3 +179,10 @@ def test_an_emulated_illness_is_recognised(
 def test_a_unit_at_another_speed_is_one_that_never_answers() -> None:
     """It hears noise; station bus scan finds it."""
     assert judged({}, speeds={2: Speed(4800)}) == [("dead", (2,))]
+
+
+def test_health_gone_by_does_not_hide_a_silence_now() -> None:
+    """Noise and lost requests of the time before are not what to look at first."""
+    found = advice(Health({1: broken(30, timeouts=7), 2: unit()}, silent={1: Silence(61.0, 7)}))
+    assert [one.key for one in found] == ["silent_now"]
+    assert [one.key for one in advice(Health({1: unit(timeouts=2)}, silent={1: Silence(2.0, 2)}))] == []

@@ -32,9 +32,10 @@ from station.clock import SystemClock
 from station.config import load
 from station.control import ControlServer
 from station.engine import Engine
-from station.model import Record
+from station.model import Mark, Reading, Reason, Record
+from station.recorder import DeviceState
 from station.service import verbs
-from station.store import Store
+from station.store import Miss, Series, Store
 from tests.station.commands import Here, configure, environment, until, words_of
 
 MYSTERY = """
@@ -635,6 +636,21 @@ def test_doctor_judges_the_running_stations_line(run: Here, tmp_path: Path) -> N
     assert "请求 40 次,无应答" in done.out
 
 
+def test_doctor_says_of_a_healthy_instrument_that_it_is_silent_now(run: Here, tmp_path: Path) -> None:
+    """Its good past is not held against the present."""
+    with collecting(tmp_path) as engine:
+        until(lambda: engine.recorder.state("dust").last_reply)
+        counts = engine.lines["line"].statistics[1]
+        counts.requests, counts.timeouts = 47, 7
+        engine.recorder.devices["dust"] = DeviceState(
+            engine.clock.now() - timedelta(seconds=61), failures=7, missed=7, reason=Reason.NO_REPLY
+        )
+        counted = found(run("bus", "doctor", "--json"))
+    (advice,) = counted[0]["advice"]
+    assert (advice["advice"], advice["units"], advice["figures"]["polls"]) == ("silent_now", [1], 7)
+    assert 61 <= advice["figures"]["seconds"] < 90
+
+
 def test_doctor_reads_for_itself_when_no_station_runs(run: Here, tmp_path: Path) -> None:
     """And says so."""
     loaded = load(configure(tmp_path))
@@ -660,9 +676,31 @@ def test_doctor_of_a_stopped_station_judges_by_the_hours_it_kept(run: Here, tmp_
     store.close()
     done = run("bus", "doctor", "--json")
     (advice,) = found(done)[0]["advice"]
-    assert (done.code, advice["advice"], advice["units"]) == (1, "termination", [1])
+    assert (done.code, advice["advice"], advice["units"]) == (1, "noise", [1])
     assert advice["figures"] == {"broken": 72, "replies": 1440, "percent": 5.0}
     assert "these are the hours it kept since" in run("bus", "doctor").err
+
+
+def test_doctor_of_a_stopped_station_tells_of_the_silence_it_ended_with(run: Here, tmp_path: Path) -> None:
+    """A healthy hour, then nothing: not that it was asked too fast."""
+    loaded = load(configure(tmp_path))
+    loaded.data_folder.mkdir()
+    now = datetime.now(UTC)
+    body = {"bus": "line", "seconds": 3600, "requests": 47, "timeouts": 7, "latency": [0] * 11, "worst_ms": 80.0}
+    last, gone = now - timedelta(seconds=100), now - timedelta(seconds=39)
+    series = Series("dust", "site", "pm10")
+    store = Store.open(loaded.database)
+    store.begin_boot("boot")
+    with store.transaction():
+        store.add_clock(1000.0, now - timedelta(seconds=3600), "ntp")
+        store.register([series])
+        store.add_readings([Reading("dust", "site", "pm10", last, 50.0, 50.0, Mark.N)], {("dust", "pm10"): series})
+        store.add_missed([Miss("dust", Reason.NO_REPLY, last + timedelta(seconds=5), gone, 7)])
+        store.add_records([Record("line", now - timedelta(hours=1), body, device="dust")])
+    store.close()
+    (advice,) = found(run("bus", "doctor", "--json"))[0]["advice"]
+    assert (advice["advice"], advice["figures"]) == ("silent_now", {"seconds": 61, "polls": 7})
+    assert "已 61 秒无应答,连续 7 次采集落空" in run("bus", "doctor", "--lang", "zh").out
 
 
 def test_the_tap_comes_off_when_nobody_looks(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from station.clock import from_ms, to_ms
-from station.ledger import GRACE_MS, Gap, Row, completeness, gaps, kept, monthly, roll_up
+from station.ledger import GRACE_MS, Gap, Row, completeness, gaps, kept, monthly, roll_up, silences
 from station.model import Command, Kind, Lane, Mark, Outcome, Result, StoreError, WrongArgument, replace
 from station.outbox import MOST_REFUSALS
 from station.store import Store
@@ -229,6 +229,30 @@ def test_what_is_missing_says_why(rig: Watched) -> None:
     assert told[-1][1:] == (8, "owed", "")
     realtime = reasons(rig, Kind.REALTIME, zero, zero + HOUR)
     assert [entry[2] for entry in realtime] == ["dropped", "off", "dropped", "owed"]
+
+
+def test_a_quick_restart_is_no_clock_that_jumped(rig: Watched) -> None:
+    """Half a minute down after a kill, and the clock was not moved: the station was off."""
+    rig.run(305, step=5)
+    rig.engine.commit()
+    rig.clock.advance(45)
+    rig.restart()
+    rig.run(300, step=5)
+    rig.engine.commit()
+    assert [why for _, _, why in silences(rig.engine.store)] == ["off"]
+    assert "clock" not in [why for _, _, why, _ in reasons(rig, Kind.REALTIME, START, START + HOUR)]
+
+
+def test_a_clock_that_was_set_forward_is_on_record(rig: Watched) -> None:
+    """The time it jumped over was never there; the station was not off."""
+    rig.run(305, step=5)
+    rig.engine.commit()
+    rig.clock.step(600)
+    rig.engine.tick()
+    rig.run(300, step=5)
+    rig.engine.commit()
+    assert [why for _, _, why in silences(rig.engine.store)] == ["clock"]
+    assert "clock" in [why for _, _, why, _ in reasons(rig, Kind.REALTIME, START, START + HOUR)]
 
 
 def test_a_day_without_an_instrument_was_not_measured(rig: Watched) -> None:
