@@ -40,7 +40,17 @@ from station.cli_report import report
 from station.cli_uplink import gaps, provision, resend, uplink
 from station.i18n import t
 from station.model import ConfigError, StationError, StoreError, WrongArgument
-from station.texts import SYSTEM_CONFIG, Group, Option, config_option, default_config, json_option, lang_option, option
+from station.texts import (
+    SYSTEM_CONFIG,
+    Group,
+    Option,
+    config_option,
+    default_config,
+    in_zone,
+    json_option,
+    lang_option,
+    option,
+)  # fmt: skip
 from station.version import VERSION
 
 if TYPE_CHECKING:
@@ -53,9 +63,16 @@ LONGEST_MEASUREMENT = 120.0  # seconds that a reading without a station waits fo
 SYSTEM_SOCKET = Path("/run/niutang-station/control.sock")  # the unit's RuntimeDirectory
 
 
+class _Spoken:
+    """The zone that an operator's times are in, once a configuration is read."""
+
+    zone: tzinfo | None = None
+
+
 def main() -> None:
     """Run the command line; no traceback reaches the terminal."""
     i18n.use(i18n.preferred())
+    _Spoken.zone = None
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # "µ" is not in GBK, nor is every byte of a name UTF-8
@@ -68,7 +85,7 @@ def main() -> None:
     except click.exceptions.Abort:
         sys.exit(130)
     except StationError as error:
-        print(error, file=sys.stderr)
+        print(in_zone(str(error), _Spoken.zone), file=sys.stderr)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         _let_go_of_output()  # whoever read us left; there is nobody to tell
@@ -176,7 +193,7 @@ def status(config: Path, as_json: bool) -> None:
     else:
         from station.screen import show_status
 
-        show_status(found, {point.code: point.name for point in loaded.config.point})
+        show_status(found, {point.code: point.name for point in loaded.config.point}, loaded.zone)
 
 
 @cli.command(help="help.read")
@@ -263,17 +280,19 @@ def export(
     from station.export import check_version, columns, rows, write_csv, write_json
 
     loaded = _load(config)
-    _known(point, {p.code for p in loaded.config.point}, "point")
-    _known(parameter, _parameters(), "parameter")
+    point = None if point is None else _point(loaded, point)
+    parameter = None if parameter is None else _parameter(parameter)
     if not loaded.database.exists():
         raise StoreError(f"{loaded.database}: is not there yet; start the station first: station run --config")
     check_version(loaded.database)
-    limits = {"start": _moment(start, loaded.zone), "end": _moment(end, loaded.zone)}
+    since, until = _moment(start, loaded.zone), _moment(end, loaded.zone)
+    if since is not None and until is not None and since >= until:
+        raise WrongArgument(f"{since.isoformat()} is not before {until.isoformat()}")
     _asked(loaded, "commit")
-    found = rows(loaded.database, kind, loaded.zone, **limits, point=point, parameter=parameter)
+    found = rows(loaded.database, kind, loaded.zone, start=since, end=until, point=point, parameter=parameter)
 
     def write(file: TextIO) -> int:
-        return write_csv(found, file, columns(kind)) if form == "csv" else write_json(found, file)
+        return write_csv(found, file, columns(kind), loaded.zone) if form == "csv" else write_json(found, file)
 
     if str(output) == "-":
         sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
@@ -289,10 +308,18 @@ def export(
     print(t("export.done", rows=count, path=output))
 
 
-def _parameters() -> set[str]:
-    from station.parameters import catalogue
+def _parameter(word: str) -> str:
+    """The key of the parameter that *word* names."""
+    from station.naming import parameter_named
 
-    return set(catalogue())
+    return parameter_named(word)
+
+
+def _point(loaded: Loaded, word: str) -> str:
+    """The code of the measuring point that *word* names."""
+    from station.naming import point_named
+
+    return point_named(word, loaded.config.point)
 
 
 def _known(word: str | None, known: set[str], what: str) -> None:
@@ -516,7 +543,9 @@ def _load(path: Path, *, secrets: bool = False) -> Loaded:
     """The configuration; its credentials only where they are about to be used."""
     from station.config import load
 
-    return load(path, secrets=secrets)
+    loaded = load(path, secrets=secrets)
+    _Spoken.zone = loaded.zone
+    return loaded
 
 
 def _asked(loaded: Loaded, verb: str, **arguments: Any) -> Any:

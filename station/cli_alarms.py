@@ -51,7 +51,7 @@ def show(config: Path, as_json: bool) -> None:
 @alarms.command("ack", help="help.alarms_ack")
 @click.argument("name")
 @option("--user", key="user", required=True)
-@option("--note", key="note", default="")
+@option("--note", key="seen_note", default="")
 @config_option
 @json_option
 @lang_option

@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 @lang_option
 def index(point: str | None, hour: str | None, day: str | None, month: str | None, config: Path, as_json: bool) -> None:
     """Over the last day that is over, unless an hour, day or month is named."""
-    from station.cli import _asked, _closing, _known, _load, _print_json
+    from station.cli import _asked, _closing, _load, _point, _print_json
     from station.cli_marks import _store
     from station.index import AIR, WATER, gather, span
     from station.index import as_json as plain
 
     loaded = _load(config)
-    _known(point, {p.code for p in loaded.config.point}, "point")
+    point = None if point is None else _point(loaded, point)
     named = {kind: text for kind, text in (("hour", hour), ("day", day), ("month", month)) if text is not None}
     if len(named) > 1:
         raise WrongArgument(f"one of {', '.join(f'--{kind}' for kind in named)}, not several")

@@ -43,6 +43,9 @@ def set_mark(
     as_json: bool,
 ) -> None:  # fmt: skip
     """A spell of values gets a mark beside what was stored."""
+    from station.cli import _load, _parameter, _point
+
+    point, parameter = _point(_load(config), point), _parameter(parameter) if parameter else ""
     fields = {"do": "mark", "point": point, "mark": mark, "parameter": parameter, "user": user, "reason": reason}
     _enter(config, as_json, fields, start=start, end=end)
 
@@ -106,12 +109,11 @@ def show(config: Path, as_json: bool) -> None:
 @lang_option
 def explain(point: str, parameter: str, at: str, config: Path, as_json: bool) -> None:
     """Everything on record about one value."""
-    from station.cli import _asked, _closing, _known, _load, _moment, _parameters, _print_json
+    from station.cli import _asked, _closing, _load, _moment, _parameter, _point, _print_json
     from station.explain import explain as gather
 
     loaded = _load(config)
-    _known(point, {p.code for p in loaded.config.point}, "point")
-    _known(parameter, _parameters(), "parameter")
+    point, parameter = _point(loaded, point), _parameter(parameter)
     moment = _moment(at, loaded.zone)
     assert moment is not None
     _asked(loaded, "commit")

@@ -11,7 +11,7 @@ import click
 
 from station.i18n import t
 from station.model import asdict
-from station.texts import Command, Group, config_option, json_option, lang_option, option
+from station.texts import Command, Group, config_option, json_option, lang_option, option, wall
 
 if TYPE_CHECKING:
     from station.config import Loaded
@@ -43,7 +43,11 @@ def add(
     config: Path, as_json: bool,
 ) -> None:  # fmt: skip
     """So much less, from when on, for which lines."""
-    fields = {"do": "add", "points": list(points), "percent": percent, "baseline_days": baseline_days}
+    from station.cli import _load, _point
+
+    loaded = _load(config)
+    scope = [_point(loaded, point) for point in points]
+    fields = {"do": "add", "points": scope, "percent": percent, "baseline_days": baseline_days}
     _enter(config, as_json, fields | {"user": user, "reason": reason}, start=start, end=end)
 
 
@@ -106,8 +110,7 @@ def _as_json(one: Any) -> dict[str, Any]:
 
 
 def _rows(one: Any, kept: Any, loaded: Loaded) -> list[dict[str, str]]:
-    first = f"{one.first.astimezone(loaded.zone):%Y-%m-%d %H:%M}"
-    last = f"{one.last.astimezone(loaded.zone):%m-%d %H:%M}" if one.last else t("order.on")
+    first, last = wall(one.first, loaded.zone), wall(one.last, loaded.zone) if one.last else t("order.on")
     said = {"name": one.name, "time": f"{first} – {last}", "percent": f"{one.percent:g} %"}
     if one.withdrawn:
         verdict = t("order.withdrawn", why=one.withdrawn)

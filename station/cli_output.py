@@ -34,13 +34,15 @@ def output() -> None:
 @lang_option
 def show(config: Path, as_json: bool) -> None:
     """Inputs, outputs and rules, as they are right now."""
-    found = _ask(config, "output", action="list")
+    from station.cli import _load
+
+    found, zone = _ask(config, "output", action="list"), _load(config).zone
     if as_json:
         _print_json(found)
         return
     from station.screen import console, show_pins
 
-    show_pins(console(), found)
+    show_pins(console(), found, zone)
 
 
 def _hold(ctx: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
@@ -150,7 +152,10 @@ def _ask(config: Path, verb: str, **arguments: Any) -> Any:
 
     found = _asked(_load(config), verb, **arguments)
     if found is None:
-        raise NoStation("no station is running; its pins are its own, start it first")
+        raise NoStation(
+            "no station is running here, and only the running one reads inputs and switches outputs;"
+            " start it first: station run --config FILE"
+        )
     return found
 
 

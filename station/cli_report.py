@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,11 +53,12 @@ def month(which: str, output: Path, point: str | None, config: Path, as_json: bo
 
 def _report(word: str, which: str, output: Path, point: str | None, config: Path, as_json: bool) -> None:
     """Gather, and print as JSON or write page and table."""
-    from station.cli import _asked, _known, _load, _print_json
+    from station.cli import _asked, _load, _print_json
+    from station.cli import _point as named
     from station.report import span_of
 
     loaded = _load(config)
-    _known(point, {p.code for p in loaded.config.point}, "point")
+    point = None if point is None else named(loaded, point)
     span = span_of(word, which, datetime.now(UTC), loaded.zone)
     if not loaded.database.exists():
         raise StoreError(f"{loaded.database}: is not there yet; start the station first: station run --config")
@@ -66,7 +67,7 @@ def _report(word: str, which: str, output: Path, point: str | None, config: Path
     if as_json:
         _print_json(found)
         return
-    for path in written(found, output, point):
+    for path in written(found, output, loaded.zone, point):
         print(t("report.written", path=path))
 
 
@@ -81,7 +82,7 @@ def gathered(loaded: Loaded, span: Any, point: str | None = None) -> dict[str, A
     return dict(found)
 
 
-def written(found: dict[str, Any], folder: Path, point: str | None = None) -> list[Path]:
+def written(found: dict[str, Any], folder: Path, zone: tzinfo, point: str | None = None) -> list[Path]:
     """The files of a report, written to *folder*; the page first."""
     from station.export import write_csv
     from station.report_page import page
@@ -95,7 +96,7 @@ def written(found: dict[str, Any], folder: Path, point: str | None = None) -> li
         folder.mkdir(parents=True, exist_ok=True)
         html.write_text(text, encoding="utf-8")
         with table.open("w", encoding="utf-8", newline="") as file:
-            write_csv(rows(found), file, COLUMNS)
+            write_csv(rows(found), file, COLUMNS, zone)
     except OSError as error:
         raise StoreError(f"{folder}: cannot be written ({error.strerror})") from error
     return [html, table]

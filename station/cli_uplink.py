@@ -14,7 +14,7 @@ import click
 from station.i18n import t
 from station.model import StationError, StoreError, WrongArgument, asdict
 from station.records import PERIODIC, TOLD
-from station.texts import Command, Group, config_option, json_option, lang_option, option
+from station.texts import Command, Group, config_option, json_option, lang_option, option, wall
 
 if TYPE_CHECKING:
     from station.config import Loaded
@@ -25,6 +25,12 @@ KIND_WORDS = (*PERIODIC, *TOLD)
 
 class NotRunningHere(StationError):
     """Error raised when only a running station could do what was asked."""
+
+    exit_code = 69
+
+
+class PlatformRefuses(StationError):
+    """Error raised when the link is up and the platform says no to what it is sent."""
 
     exit_code = 69
 
@@ -104,7 +110,7 @@ def _show_gaps(found: Sequence[Mapping[str, Any]], since: datetime, until: datet
     from station.screen import BAD, DIM, GOOD, console
 
     out = console()
-    words = [f"{at.astimezone(loaded.zone):%Y-%m-%d %H:%M}" for at in (since, until)]
+    words = [wall(at, loaded.zone) for at in (since, until)]
     out.print(t("gaps.title", start=words[0], end=words[1]), style="bold")
     for one in found:
         table = Table(title=one["platform"], title_justify="left", title_style="bold", box=None, pad_edge=False)
@@ -124,7 +130,7 @@ def _show_gaps(found: Sequence[Mapping[str, Any]], since: datetime, until: datet
             table.add_row(row["point"], t(f"kind.{row['kind']}"), *_counts(row))
         out.print(table)
         for gap in one["gaps"]:
-            first, last = (_local(gap[key], loaded) for key in ("first", "last"))
+            first, last = (wall(gap[key], loaded.zone) for key in ("first", "last"))
             reason = t(f"gap.{gap['reason']}") + (f" ({gap['detail']})" if gap["detail"] else "")
             kind = t(f"kind.{gap['kind']}")
             text = t("gaps.gap", point=gap["point"], kind=kind, first=first, last=last, count=gap["periods"])
@@ -139,11 +145,6 @@ def _counts(row: Mapping[str, Any]) -> list[str]:
     validity = f"{row['normal'] / row['averages']:.1%}" if row["averages"] else t("status.unknown")
     counts = (row["expected"], row["answered"], row["unconfirmed"], row["owed"], given_up)
     return [*map(str, counts), capture, validity]
-
-
-def _local(moment: datetime | str, loaded: Loaded) -> str:
-    at = moment if isinstance(moment, datetime) else datetime.fromisoformat(moment)
-    return f"{at.astimezone(loaded.zone):%Y-%m-%d %H:%M:%S}"
 
 
 @click.command("resend", cls=Command, help="help.resend")
@@ -190,9 +191,14 @@ def test(name: str, config: Path, as_json: bool) -> None:
         if as_json:
             _print_json(found)
         elif found["connected"]:
-            print(t("uplink.live", name=name, since=found["connected_since"], answered=found["answered"]))
+            since = wall(found["connected_since"], loaded.zone)
+            print(t("uplink.live", name=name, since=since, answered=found["answered"], owed=found["owed"]))
+            print(t("uplink.not_tried"))
         if not found["connected"]:
             raise NotRunningHere(f"{name}: the running station is not connected: {found['error'] or 'no reason yet'}")
+        if found["error"]:
+            again = f"; tried again at {found['next_try']}" if found["next_try"] else ""
+            raise PlatformRefuses(f"{name}: connected, and the platform refuses records: {found['error']}{again}")
         return
     from uplink.hj212.probe import probe
 

@@ -325,6 +325,16 @@ def parse_zone(text: str) -> timezone:
     return timezone(-offset if match[1] == "-" else offset)
 
 
+TYPED = (  # what a Chinese keyboard leaves in a line that TOML does not take, and what belongs there
+    ("“”‘’", 'straight quotes "…" instead of “…”'),
+    ("，", 'a plain comma "," instead of "，"'),
+    ("＝", 'a plain "=" instead of "＝"'),
+    ("。", 'a plain "." instead of "。"'),
+    ("［］【】", 'plain brackets "[" and "]" instead of full-width ones'),
+    ("：；（）　", "plain ASCII signs instead of full-width ones"),
+)
+
+
 def load(path: Path, *, secrets: bool = True) -> Loaded:
     """The configuration in *path*; raise ConfigError naming every fault, one a line.
 
@@ -334,7 +344,8 @@ def load(path: Path, *, secrets: bool = True) -> Loaded:
     try:
         text = path.read_text(encoding="utf-8-sig")  # Notepad writes a byte-order mark
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+        here = "" if path.is_absolute() else f" in {Path.cwd()}; cd to the station's folder or name it with --config"
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}){here}") from error
     except UnicodeDecodeError as error:
         number = path.read_bytes()[: error.start].count(b"\n") + 1
         raise ConfigError(f"{path}:{number}: is not UTF-8 text; save the file as UTF-8 (not GBK)") from error
@@ -344,8 +355,8 @@ def load(path: Path, *, secrets: bool = True) -> Loaded:
         where = re.search(r"\(at line (\d+), column \d+\)", str(error))
         said = str(error).partition(" (at ")[0]
         number = int(where[1]) if where else len(text.splitlines())
-        curly = set("“”‘’") & set("".join(text.splitlines()[number - 1 : number]))
-        hint = '; write straight quotes "…" instead of “…”' if curly else ""
+        wrong = "".join(text.splitlines()[number - 1 : number])
+        hint = next((f"; write {right}" for marks, right in TYPED if set(marks) & set(wrong)), "")
         raise ConfigError(f"{path}:{number}: not TOML: {said}{hint}") from error
     except ValueError as error:  # a number of more digits than Python reads
         raise ConfigError(f"{path}: not TOML: {error}") from error
@@ -593,7 +604,8 @@ def _secret_faults(config: Config, folder: Path) -> Iterator[Fault]:
         except (OSError, UnicodeDecodeError) as error:
             why = getattr(error, "strerror", None) or "it is not UTF-8 text"
             absent = isinstance(error, FileNotFoundError)
-            yield Fault(place, f"there is no file {path}" if absent else f"{path} cannot be read ({why})")
+            how = f"there is no file {path}; make it: printf '%s' PASSWORD > {path} && chmod 600 {path}"
+            yield Fault(place, how if absent else f"{path} cannot be read ({why})")
             continue
         if not text or not text.isprintable() or set(text) & set(";,=&#"):
             yield Fault(place, f"{path} holds no usable password: 1 to 6 printable characters without ;,=&#")

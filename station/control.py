@@ -6,6 +6,7 @@ the kernel's peer credentials are checked: root, the station's own user, or a me
 
 from __future__ import annotations
 
+import grp
 import json
 import logging
 import os
@@ -99,7 +100,7 @@ class ControlServer:
                 if _may_ask(client):
                     reply = self._carry_out(line, uid)
                 else:
-                    reply = {"ok": False, "error": "this user may not ask; join the station's group"}
+                    reply = {"ok": False, "error": f"this user may not ask; use sudo or {_join(self._path)}"}
                 client.sendall(json.dumps(reply, default=str).encode() + b"\n")
             except OSError:
                 return  # the client went away
@@ -126,7 +127,7 @@ def ask(path: Path, verb: str, *, timeout: float = 30.0, **arguments: Any) -> An
             with _address(path) as address:
                 client.connect(address)
         except PermissionError as error:
-            raise ControlRefused(f"{path}: this user may not ask the station; use sudo or join its group") from error
+            raise ControlRefused(f"{path}: this user may not ask the station; use sudo or {_join(path)}") from error
         except OSError as error:
             raise NotRunning(f"{path}: no station is running ({error.strerror or error})") from error
         try:
@@ -142,6 +143,17 @@ def ask(path: Path, verb: str, *, timeout: float = 30.0, **arguments: Any) -> An
     if not reply["ok"]:
         raise ControlRefused(str(reply["error"]), int(reply.get("exit_code", EX_UNAVAILABLE)))
     return reply["result"]
+
+
+def _join(path: Path) -> str:
+    """How to come into the group that may ask at the socket *path*, by its name where it can be had."""
+    for place in (path, path.parent):
+        try:
+            group = grp.getgrgid(place.stat().st_gid).gr_name
+        except (OSError, KeyError):
+            continue
+        return f"join group {group} (sudo usermod -aG {group} YOU, then log in again)"
+    return "join the group of station run"
 
 
 @contextmanager

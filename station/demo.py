@@ -76,7 +76,7 @@ def run_demo(seconds: int, outage: int, standard: str, keep: Path | None, *, as_
 
     say(t("demo.title", standard=standard))
     with _folder(keep) as folder, Platform(database=folder / "platform.db") as platform:
-        say(t("demo.folder", folder=folder))
+        say(t("demo.folder" if keep is not None else "demo.folder_goes", folder=folder))
         loaded = _configure(folder, platform.port, standard)
         with _instruments(loaded, folder), _station(loaded, folder) as station:
             for bus in loaded.config.bus:

@@ -7,14 +7,14 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, tzinfo  # noqa: F401 - UTC is of an example
 from pathlib import Path
 from typing import Any, TextIO
 
 from sqlite_utils import Database
 
 from station.clock import from_ms, to_ms
-from station.i18n import language
+from station.i18n import language, t
 from station.marks import KIND as MARK_RECORDS
 from station.marks import HandMarks
 from station.model import Kind, Mark, Record, StoreError, StoreVersionError
@@ -23,6 +23,7 @@ from station.store import SCHEMA_VERSION, connect, unpack_averages, unpack_mark
 
 KINDS = {"readings": None, "minute": Kind.MINUTE, "hour": Kind.HOUR, "day": Kind.DAY}
 BOM = "\ufeff"
+TIMES = ("time", "start")
 
 READING = (
     "time", "point", "device", "parameter", "name", "unit", "value", "raw", "mark", "reason", "effective_mark",
@@ -158,15 +159,34 @@ def _local(milliseconds: int, zone: tzinfo) -> str:
     return from_ms(milliseconds).astimezone(zone).isoformat(timespec="seconds")
 
 
-def write_csv(found: Iterator[dict[str, Any]], file: TextIO, columns: Sequence[str]) -> int:
-    """Write *found* with a byte-order mark, so that spreadsheets take it for UTF-8; how many rows."""
+def headings(columns: Sequence[str], zone: tzinfo) -> dict[str, str]:
+    """What stands above each of *columns* in the operator's language; above a time its zone, too.
+
+    >>> headings(("time", "point"), UTC)
+    {'time': 'time (UTC)', 'point': 'point'}
+    """
+    return {key: t(f"export_column.{key}") + (f" ({zone})" if key in TIMES else "") for key in columns}
+
+
+def write_csv(found: Iterator[dict[str, Any]], file: TextIO, columns: Sequence[str], zone: tzinfo) -> int:
+    """Write *found* with a byte-order mark, so that spreadsheets take it for UTF-8; how many rows.
+
+    Times, which are in *zone*, lose their offset and the T: only so they become dates in Excel and WPS.
+    """
     file.write(BOM)
     count, writer = 0, csv.DictWriter(file, columns)
-    writer.writeheader()
+    writer.writerow(headings(columns, zone))
     for row in found:
-        writer.writerow({key: _unarmed(value) for key, value in row.items()})
+        writer.writerow({key: _unarmed(_shown(key, value)) for key, value in row.items()})
         count += 1
     return count
+
+
+def _shown(key: str, value: Any) -> Any:
+    """A value of a JSON row as a CSV has it: times without offset; a Chinese one has its reasons in words."""
+    if key in TIMES:
+        return f"{datetime.fromisoformat(value):%Y-%m-%d %H:%M:%S}"
+    return t(f"reason.{value}") if key == "reason" and value and language() == "zh" else value
 
 
 def _unarmed(value: Any) -> Any:

@@ -18,6 +18,7 @@ from station.model import MISSING, Field, dataclass, did_you_mean, fields, is_da
 MOST = sys.float_info.max
 CONTROL = r"[\x00-\x1f\x7f-\x9f]"  # no name, file or text to send holds one
 _WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+_INDEX = r"\[[0-9]+\]"
 _KINDS = {str: "text", int: "a whole number", float: "a number", bool: "true/false", list: "a list", dict: "a table"}
 
 
@@ -95,7 +96,9 @@ def _value(hint: Any, value: Any, place: str, description: Field[Any], faults: l
 
 def _sequence(kinds: tuple[Any, ...], value: Any, place: str, description: Field[Any], faults: list[Fault]) -> Any:
     if not isinstance(value, list):
-        _complain(faults, place, f"{_show(value)} is {_kind(value)}, not a list")
+        tables = description.metadata.get("pick") or is_dataclass(kinds[0])
+        hint = f"; write [[{re.sub(_INDEX, '', place)}]]" if isinstance(value, dict) and tables else ""
+        _complain(faults, place, f"{_show(value)} is {_kind(value)}, not a list{hint}")
     if kinds[-1] is not Ellipsis and len(value) != len(kinds):
         _complain(faults, place, f"needs {len(kinds)} values, has {len(value)}")
     items, usable = [], True
@@ -127,7 +130,8 @@ def _mapping(kind: Any, value: Any, place: str, description: Field[Any], faults:
 def _scalar(kind: Any, value: Any, place: str, description: Field[Any], faults: list[Fault]) -> Any:
     right = type(value) is kind or (kind is float and type(value) is int)  # bool is an int to isinstance
     if not right:
-        _complain(faults, place, f"{_show(value)} is {_kind(value)}, not {_WORDS[kind]}")
+        hint = f'; put it in quotes: "{value}"' if kind is str and type(value) in (int, float) else ""
+        _complain(faults, place, f"{_show(value)} is {_kind(value)}, not {_WORDS[kind]}{hint}")
     if kind is str and (control := re.search(CONTROL, value)):
         _complain(faults, place, f"holds the control character U+{ord(control[0]):04X}")
     low, high = description.metadata.get("low"), description.metadata.get("high")

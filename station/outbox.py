@@ -504,6 +504,13 @@ class PlatformOutbox:
             refused = [s for s in self._spans if s.tries and s.state in (State.RESEND, State.PARKED)]
             return refused[-1].reason if refused else ""
 
+    @property
+    def next_try(self) -> datetime | None:
+        """When the first of the refused records is sent again; None where none is refused."""
+        with self._lock:
+            refused = [s.next_try_ms for s in self._spans if s.tries and s.state is State.RESEND]
+            return from_ms(min(refused)) if refused else None
+
     def unanswered(self, message_id: int) -> None:
         """The link was given up over this message: the second time it steps aside, so that the rest goes on.
 

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from station.i18n import language, t
 from station.parameters import catalogue
+from station.texts import wall
 
 _SILENCES = {
     "port_lost": "silence.port",
@@ -53,12 +54,12 @@ def number(value: float | None, parameter: str) -> str:
     return f"{value:.{known.decimals}f}" if known else f"{value:g}"
 
 
-def show_status(found: Mapping[str, Any], points: Mapping[str, str]) -> None:
+def show_status(found: Mapping[str, Any], points: Mapping[str, str], zone: tzinfo) -> None:
     """The screen of `station status`; *points* are the names of the measuring points by their codes."""
     out = console()
     out.print(t("status.title", name=found["station"]), style="bold")
-    since = datetime.fromisoformat(found["started"]).astimezone() if found["running"] else None
-    out.print(t("status.running", since=f"{since:%Y-%m-%d %H:%M:%S}") if since else t("status.stopped"), style=DIM)
+    since = f"{wall(found['started'], zone)} ({zone})" if found["running"] else ""
+    out.print(t("status.running", since=since) if since else t("status.stopped"), style=DIM)
     if found["store"]["error"]:
         out.print(t("status.store_error", text=found["store"]["error"]), style=BAD)
     now = datetime.fromisoformat(found["time"])
@@ -71,12 +72,14 @@ def show_status(found: Mapping[str, Any], points: Mapping[str, str]) -> None:
         out.print(_values(values, points, found["running"]))
     out.print(_platforms(found["platforms"]) if found["platforms"] else t("status.no_platforms"))
     if found.get("alarms"):
-        show_alarms(found["alarms"], now.astimezone().tzinfo)
+        show_alarms(found["alarms"], zone)
     if "pins" in found:
-        show_pins(out, found["pins"])
+        show_pins(out, found["pins"], zone)
     for thing in (*found["devices"], *found["platforms"]):
         if thing["error"]:
             out.print(t("status.error", name=thing["name"], text=thing["error"]), style=BAD)
+        if thing.get("next_try"):
+            out.print(t("status.next_try", name=thing["name"], at=wall(thing["next_try"], zone)), style=DIM)
         for note in thing.get("notes", ()):
             out.print(t("status.error", name=thing["name"], text=note), style=DIM)
 
@@ -151,14 +154,14 @@ def _platforms(platforms: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def show_pins(out: Console, pins: Mapping[str, Any]) -> None:
+def show_pins(out: Console, pins: Mapping[str, Any], zone: tzinfo) -> None:
     """Inputs and outputs with their rules, and why each output is as it is."""
     if pins["mock"]:
         out.print(t("output.mock"), style=BAD)
     if pins["inputs"]:
         table = _table("inputs", "input", "pin", "state", "since")
         for one in pins["inputs"]:
-            since = f"{datetime.fromisoformat(one['since']).astimezone():%Y-%m-%d %H:%M:%S}" if one["since"] else ""
+            since = wall(one["since"], zone) if one["since"] else ""
             table.add_row(one["name"], f"GPIO {one['pin']}", t(f"contact.{one['state']}"), since)
         out.print(table)
     if pins["outputs"]:
@@ -198,14 +201,14 @@ def _rule(rule: Mapping[str, Any]) -> str:
 STATES = {"normal": GOOD, "pre_alarm": "yellow", "alarm": BAD, "undetermined": "yellow", "stale": BAD}
 
 
-def show_alarms(rows: Sequence[Mapping[str, Any]], zone: tzinfo | None) -> None:
+def show_alarms(rows: Sequence[Mapping[str, Any]], zone: tzinfo) -> None:
     """Every alarm with its state, and the value and limit it was held against."""
     columns = ("name", "point", "value", "limit", "state", "why", "since")
     table = Table(title=t("alarms.title"), title_justify="left", title_style="bold", box=None, pad_edge=False)
     for column in columns:
         table.add_column(t(f"alarms.{column}"), header_style=DIM, overflow="fold")
     for row in rows:
-        since = f"{datetime.fromisoformat(row['since']).astimezone(zone):%m-%d %H:%M}" if row["since"] else ""
+        since = wall(row["since"], zone) if row["since"] else ""
         why = t(f"alarm_why.{row['cause']}", count=row["count"], allowed=row.get("allowed_per_day", 0))
         if row["acknowledged"]:
             why += "; " + t("alarms.seen_by", user=row["acknowledged"]["user"])
@@ -246,13 +249,13 @@ def show_rows(columns: Sequence[tuple[str, str]], rows: Sequence[Mapping[str, st
 
 
 def _point(code: str, points: Mapping[str, str]) -> str:
-    """The name of a point, with its code where another has the same name.
+    """The name of a point, with its code where that is another word: commands take either.
 
-    >>> _point("a", {"a": "Outlet", "b": "Inlet"}), _point("a", {"a": "Outlet", "b": "Outlet"}), _point("c", {})
-    ('Outlet', 'Outlet (a)', 'c')
+    >>> _point("a", {"a": "Outlet"}), _point("a", {"a": "a"}), _point("c", {})
+    ('Outlet (a)', 'a', 'c')
     """
     name = points.get(code, code)
-    return f"{name} ({code})" if list(points.values()).count(name) > 1 else name
+    return name if name == code else f"{name} ({code})"
 
 
 def _name(parameter: str) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
-from datetime import datetime
+from collections.abc import Container, Mapping, Sequence
+from datetime import datetime, timedelta
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
-from station.model import Mark, Reading, Sample, StationError, WrongArgument
+from station.model import Reading, Sample, StationError, WrongArgument
 from station.outbox import OWED, State
 from station.parameters import catalogue
 from station.store import SEQUENCE_BITS
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from station.engine import Engine
     from station.store import Store
 
+SILENT_DAYS = timedelta(days=7)  # how far back the last reply of a silent instrument is looked for
 READ_PATIENCE = 20.0  # seconds a borrowed reading may take
 
 
@@ -114,6 +115,7 @@ def _platform(sender: Any, now: datetime) -> dict[str, Any]:
         "parked": depth.parked,
         "dropped": depth.dropped,
         "error": sender.outbox.complaint if up else sender.error,
+        "next_try": again.isoformat() if (again := sender.outbox.next_try) else None,
     }
 
 
@@ -173,7 +175,7 @@ def stored(store: Store, now: datetime) -> dict[str, Any]:
                 "name": name,
                 "bus": "",
                 "answers": False,
-                "last_reply": max((v["time"] for v in values if v["mark"] != Mark.B.name), default=None),
+                "last_reply": _last_reply(store, name, values),
                 "missed": 0,
                 "error": "",
                 "notes": [],
@@ -183,6 +185,13 @@ def stored(store: Store, now: datetime) -> dict[str, Any]:
         ],
         "platforms": _stored_platforms(store, now, {}),
     }
+
+
+def _last_reply(store: Store, name: str, values: Sequence[Mapping[str, Any]]) -> str | None:
+    """When *name* last brought a value, though its newest rows may say that it is silent; of the last days before."""
+    newest = datetime.fromisoformat(max(v["time"] for v in values))
+    last = store.last_time(name, newest - SILENT_DAYS)
+    return last.isoformat() if last else None
 
 
 def _stored_platforms(store: Store, now: datetime, configured: Container[str]) -> list[dict[str, Any]]:
@@ -210,6 +219,7 @@ def _stored_platform(store: Store, row: Sequence[Any], now: datetime) -> dict[st
         "parked": sum(u - f + 1 for f, u, state, _ in spans if state == State.PARKED),
         "dropped": dropped,
         "error": "",
+        "next_try": None,
     }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -33,6 +34,7 @@ from station.model import (
     dataclass,
 )
 
+SHARED_MEMORY = 65536  # bytes; a reader of a write-ahead log makes its index of blocks of 32 KiB
 SCHEMA_VERSION = 3
 PAGE_SIZE = 1024  # measured with the whole flow: tests/bench/bench_store.py prints both sizes
 PURGE_CHUNK = 5000
@@ -143,7 +145,7 @@ def _quoted(path: Path) -> str:
 def _advice(path: Path, error: Exception) -> str:
     """One sentence that says what could not be done, where, and what to do."""
     said = str(error)
-    if "full" in said:
+    if "full" in said or ("disk I/O" in said and _is_full(path.parent)):
         return f"{path}: the disk is full; free some space, nothing stored is lost"
     if "readonly" in said or "read-only" in said:
         return f"{path}: is read-only; remount the data folder writable and check who owns it"
@@ -152,6 +154,14 @@ def _advice(path: Path, error: Exception) -> str:
     if "not a database" in said or "malformed" in said:
         return f"{path}: is damaged ({said}); keep the file, restore the newest backup"
     return f"{path}: {said}"
+
+
+def _is_full(folder: Path) -> bool:
+    """Whether there is not even room for the page of shared memory that every reader needs."""
+    try:
+        return os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize < SHARED_MEMORY
+    except OSError:
+        return False
 
 
 def rows_of(connection: Any, where: str, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
+from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,6 +33,30 @@ for _module in (click.core, click.exceptions, click.parser, click.types):
     for _name, _instead in (("_", _ours), ("ngettext", _ours_of_many)):
         if _name in vars(_module):
             vars(_module)[_name] = _instead
+
+
+def wall(moment: datetime | str, zone: tzinfo | None) -> str:
+    """*moment* as an operator reads it: the station's own time, to the second.
+
+    >>> from datetime import timedelta, timezone
+    >>> wall("2026-11-25T19:34:22.114409+00:00", timezone(timedelta(hours=8)))
+    '2026-11-26 03:34:22'
+    """
+    at = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+    return f"{at.astimezone(zone):%Y-%m-%d %H:%M:%S}"
+
+
+_MOMENT = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?[+-]\d\d:\d\d")
+
+
+def in_zone(sentence: str, zone: tzinfo | None) -> str:
+    """*sentence* with its moments as an operator reads them; errors carry them with their offset, for logs.
+
+    >>> from datetime import timedelta, timezone
+    >>> in_zone("M1 ended at 2026-11-25T19:34:22.114409+00:00", timezone(timedelta(hours=8)))
+    'M1 ended at 2026-11-26 03:34:22'
+    """
+    return sentence if zone is None else _MOMENT.sub(lambda found: wall(found[0], zone), sentence)
 
 
 class _Formatter(click.HelpFormatter):

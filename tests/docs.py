@@ -103,7 +103,7 @@ CHINESE = {
     "[[bus]].baudrate": "bit/s(波特率)",
     "[[bus]].parity": "无校验、偶校验或奇校验",
     "[[bus]].stopbits": "停止位",
-    "[[bus]].gap_ms": "每次轮询前的静默时间,毫秒;不填则按仪器描述",
+    "[[bus]].gap_ms": "每次轮询前的静默时间,毫秒;不填则按仪器配置文件",
     "[[bus]].rs485": "收发方向由谁切换:适配器(hardware)或串口驱动(kernel)",
     "[[input]].name": "在事件和界面中的名称;输入、输出、设备之间不得重名",
     "[[input]].kind": "雨量 rain、脉冲 pulse、门 door、市电 mains、液位 level 或触点 contact",

@@ -148,7 +148,7 @@ def main() -> None:
             began = time.perf_counter()
             found = gathered(loaded, span_of(word, which, now, ZONE))
             read = time.perf_counter() - began
-            written(found, folder / "out")
+            written(found, folder / "out", loaded.zone)
             whole = time.perf_counter() - began
             valid = sum(row["is_valid"] for point in found["points"] for row in point["parameters"])
             print(

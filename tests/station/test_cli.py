@@ -164,8 +164,8 @@ def test_status_asks_the_running_station(command: Command, running: Rig) -> None
     assert lines[0] == "Station test"
     assert lines[1].startswith("running since 20")
     assert "dust line answers 3 s 0" in lines
-    assert "dust Site PM2.5 35.0 µg/m³ N normal 3 s" in lines
-    assert "dust Site PM10 60.0 µg/m³ N normal 3 s" in lines
+    assert "dust Site (site) PM2.5 35.0 µg/m³ N normal 3 s" in lines
+    assert "dust Site (site) PM10 60.0 µg/m³ N normal 3 s" in lines
     (district,) = (text for text in lines if text.startswith("district"))
     assert district == "district not connected 3 33 s 0 0 0 0"
 
@@ -188,7 +188,9 @@ def test_a_value_from_before_a_silence_is_shown_as_out_of_date(command: Command,
     assert [v["current"] for v in found["devices"][0]["values"]] == [True, True]
     running.clock.advance(1)
     done = command("status", "--config", running.loaded.path)
-    assert "dust Site PM2.5 35.0 µg/m³ out of date 30 s" in [" ".join(text.split()) for text in done.out.splitlines()]
+    assert "dust Site (site) PM2.5 35.0 µg/m³ out of date 30 s" in [
+        " ".join(text.split()) for text in done.out.splitlines()
+    ]
     found = json.loads(command("status", "--json", "--config", running.loaded.path).out)
     assert [(v["mark"], v["current"]) for v in found["devices"][0]["values"]] == [("N", False), ("N", False)]
 
@@ -316,7 +318,8 @@ def test_export_writes_a_csv_that_spreadsheets_take_for_utf8(command: Command, r
     rows = exported(target.read_bytes().decode())
     assert len(rows) == 14
     assert rows[0] == {
-        "time": "2026-03-01T08:00:30+08:00", "point": "site", "device": "dust", "parameter": "pm25", "name": "PM2.5",
+        "time (UTC+08:00)": "2026-03-01 08:00:30", "point": "site", "device": "dust", "parameter": "pm25",
+        "name": "PM2.5",
         "unit": "µg/m³", "value": "35.0", "raw": "35.0", "mark": "N", "reason": "",
         "effective_mark": "N", "marked_by": "",
     }  # fmt: skip
@@ -382,6 +385,54 @@ def test_export_says_what_it_does_not_know(command: Command, rig: Rig, words: li
     """Exit 2, with the likely word."""
     done = command("export", *words, "--config", rig.loaded.path)
     assert (done.code, done.out, done.said) == (2, "", [sentence])
+
+
+@pytest.mark.parametrize("word", ["pm10", "PM10", "pM10", "a34002", "A34002"])
+def test_a_parameter_goes_by_every_name_that_is_shown(command: Command, rig: Rig, word: str) -> None:
+    """The key, the name in either language, the code of HJ 212; points by code or name."""
+    rig.run(33)
+    done = command("export", "--parameter", word, "--point", "Site", "--config", rig.loaded.path)
+    assert (done.code, {row["parameter"] for row in exported(done.out)}) == (0, {"pm10"})
+
+
+def test_a_point_that_is_not_there_is_told_which_are(command: Command, rig: Rig) -> None:
+    """Where nothing is near."""
+    done = command("export", "--point", "西门", "--config", rig.loaded.path)
+    assert (done.code, done.said) == (2, ['there is no point "西门"; known: site (Site)'])
+
+
+def test_an_export_that_ends_before_it_begins_is_refused(command: Command, rig: Rig) -> None:
+    """In the station's own time."""
+    done = command("export", "--from", "2026-03-02", "--to", "2026-03-01T00:00+00:00", "--config", rig.loaded.path)
+    assert (done.code, done.said) == (2, ["2026-03-02 00:00:00 is not before 2026-03-01 08:00:00"])
+
+
+def test_a_chinese_export_has_chinese_headings_and_its_json_the_keys(command: Command, rig: Rig) -> None:
+    """The zone stands in the heading of the time."""
+    rig.run(33)
+    lines = command("export", "--config", rig.loaded.path, "--lang", "zh").out.splitlines()
+    assert lines[0].startswith("\ufeff时间 (UTC+08:00),点位,仪器,参数键,参数,单位,数值")
+    assert lines[1].startswith("2026-03-01 08:00:30,site,dust,pm25,")
+    found = json.loads(command("export", "--format", "json", "--config", rig.loaded.path, "--lang", "zh").out)
+    assert (found[0]["time"], list(found[0])[:3]) == ("2026-03-01T08:00:30+08:00", ["time", "point", "device"])
+
+
+def test_a_stopped_station_tells_when_an_instrument_answered_last(command: Command, rig: Rig) -> None:
+    """Though its newest rows say that it was silent in the end."""
+    rig.run(33)
+    rig.instrument.go_silent(1000)
+    rig.run(90)
+    rig.engine.commit()
+    found = json.loads(command("status", "--json", "--config", rig.loaded.path).out)
+    (device,) = found["devices"]
+    assert {one["mark"] for one in device["values"]} == {"B"}
+    assert device["last_reply"].startswith("2026-03-01T00:01:0")
+
+
+def test_without_its_folder_the_station_says_where_it_looked(tmp_path: Path) -> None:
+    """And what to do about it."""
+    done = station("check", cwd=tmp_path)
+    assert f"station.toml: cannot be read (No such file or directory) in {tmp_path}; cd to" in done.out
 
 
 def test_export_to_a_place_that_cannot_be_written(command: Command, rig: Rig, tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ def test_the_sheet_prints_every_weighing_and_equal_letters_for_equal_entries(con
     done = dustfall(config, "certificate", "2026-03", "--output", str(page), lang="zh")
     assert (done.code, done.out) == (0, f"已写入:{page}\n")
     text = page.read_text(encoding="utf-8")
-    for shown in ("2026-03 降尘监测结果单", "5.4", "32.1040 32.1041", "28.5010 28.5011", "AUY-7", "Wang Fang", "95.4"):
+    for shown in ("2026-03 降尘监测记录单", "5.4", "32.1040 32.1041", "28.5010 28.5011", "AUY-7", "Wang Fang", "95.4"):
         assert shown in text
     assert "<script" not in text
     letters = [line for line in text.splitlines() if "SHA-256" in line]

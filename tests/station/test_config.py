@@ -131,11 +131,13 @@ def test_what_does_not_fit_together_is_named_beside_wrong_values(folder: Path) -
         ('password_file = "district.password"', 'password_file = "no.password"'),
     )
     assert faults(path) == [
-        f"station.toml:{line(path, 'name = 5')}: bus[0].device[0].name: 5 is a whole number, not a text",
+        f"station.toml:{line(path, 'name = 5')}: bus[0].device[0].name: "
+        '5 is a whole number, not a text; put it in quotes: "5"',
         f'station.toml:{line(path, "sight")}: bus[0].device[2].point: there is no point "sight"; did you mean site?',
         f'station.toml:{line(path, "unit_id = 3") + 7}: bus[0].device[3].unit_id: 3 is already "collector" on this bus',
         f'station.toml:{line(path, "parity") + 3}: bus[1].device[0].name: "meter" is already bus[0].device[3]',
-        f"station.toml:{line(path, 'no.password')}: uplink[0].password_file: there is no file no.password",
+        f"station.toml:{line(path, 'no.password')}: uplink[0].password_file: there is no file no.password; "
+        "make it: printf '%s' PASSWORD > no.password && chmod 600 no.password",
     ]
 
 
@@ -500,3 +502,30 @@ def test_a_template_is_refused_until_it_is_confirmed_and_then_said_to_be_one(fol
     path.write_text(alone + "confirmed = true\n")
     (warning, _) = load(path).warnings
     assert warning.endswith("mine is a template of grade D, confirmed here: the order of the words")
+
+
+@pytest.mark.parametrize(
+    ("right", "typed", "hint"),
+    [
+        ("= 4800", "＝4800", 'write a plain "=" instead of "＝"'),
+        ("[[bus]]", "［［bus］］", 'write plain brackets "[" and "]" instead of full-width ones'),
+        ("= 4800", "= 4800。", 'write a plain "." instead of "。"'),
+        ("= 4800", "= [1，2]", 'write a plain comma "," instead of "，"'),
+    ],
+)
+def test_full_width_signs_are_named(folder: Path, right: str, typed: str, hint: str) -> None:
+    """What a Chinese keyboard leaves in the file, and what belongs there."""
+    path = example(folder)
+    text = path.read_text(encoding="utf-8")
+    right = right if right in text else "= 9600"
+    path.write_text(text.replace(right, typed, 1), encoding="utf-8")
+    (found,) = faults(path)
+    assert found.endswith(hint)
+
+
+def test_one_bracket_where_two_belong_is_said(folder: Path) -> None:
+    """By the place it stands in."""
+    path = example(folder)
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("[[point]]", "[[bus2]]").replace("[[bus2]]", "[point]", 1), encoding="utf-8")
+    assert any(fault.endswith("this is a table, not a list; write [[point]]") for fault in faults(path))

@@ -7,6 +7,7 @@ import io
 import re
 import string
 from collections.abc import Iterator
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,14 @@ from station.average import USES
 from station.calibration import PROCEDURES
 from station.cli_profile import ASKED, ASKED_FIRST, COLUMNS
 from station.config import resolve
+from station.export import AVERAGE, READING
 from station.i18n import LANGUAGES, t, texts
 from station.model import Mark, Reason
 from station.orders import WHYS as ORDER_WHYS
 from station.parameters import catalogue
 from station.recipe import ABOUT
 from station.report_beside import EVENTS
+from station.report_table import COLUMNS as REPORTED
 from station.rules import Why
 from station.working import WHYS as LOAD_WHYS
 from tests.station.commands import configure, station
@@ -52,6 +55,7 @@ MADE = {
     "calibrations.": ["name", "device", "parameter", "procedure", "state", "begun", "user", "verdict", "coefficients"],
     "certificate.": [key.removeprefix("certificate.") for key in texts("en") if key.startswith("certificate.")],
     "certificate_clock.": ["ntp", "platform", "none"],
+    "export_column.": [*READING, *AVERAGE, *REPORTED],
     "age.": ["seconds", "minutes", "hours"],
     "click.": [key.removeprefix("click.") for key in texts("en") if key.startswith("click.")],
     "heading.": ["Options", "Commands", "Arguments", "Usage"],
@@ -322,7 +326,7 @@ def shown(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Co
 @pytest.mark.parametrize("shown", [80, 100], indirect=True)
 def test_the_status_screen_holds_what_it_must(language: str, shown: Console) -> None:
     """Every device, value, unit, mark, age and count, none of it cut off, in either width."""
-    screen.show_status(FOUND, {"site": "North", "river": "Outlet"})
+    screen.show_status(FOUND, {"site": "North", "river": "Outlet"}, UTC)
     text = shown.export_text()
     flat = " ".join(text.split())
     assert "…" not in text
@@ -337,11 +341,11 @@ def test_the_status_screen_holds_what_it_must(language: str, shown: Console) -> 
     pm25, pm10, ph = (catalogue()[key].name(language) for key in ("pm25", "pm10", "ph"))
     assert f"dust line {t('status.answers')} {t('age.seconds', n=5)} 0" in lines
     assert f"sonde water {t('status.silent')} {t('age.never')} 17" in lines
-    assert f"dust North {pm25} 35.0 µg/m³ N {t('mark.N')} {t('age.seconds', n=5)}" in lines
-    assert f"dust North {pm10} 9000.0 µg/m³ T {t('mark.T')} {t('age.seconds', n=5)}" in lines
+    assert f"dust North (site) {pm25} 35.0 µg/m³ N {t('mark.N')} {t('age.seconds', n=5)}" in lines
+    assert f"dust North (site) {pm10} 9000.0 µg/m³ T {t('mark.T')} {t('age.seconds', n=5)}" in lines
     tsp = catalogue()["tsp"].name(language)
-    assert f"dust North {tsp} 80.0 µg/m³ {t('mark.outdated')} {t('age.minutes', n=10)}" in lines
-    assert f"sonde Outlet {ph} - B {t('mark.B')} {t('age.hours', n=2)}" in lines
+    assert f"dust North (site) {tsp} 80.0 µg/m³ {t('mark.outdated')} {t('age.minutes', n=10)}" in lines
+    assert f"sonde Outlet (river) {ph} - B {t('mark.B')} {t('age.hours', n=2)}" in lines
     assert f"district {t('status.connected')} 3 {t('age.minutes', n=3)} 12 4 1 2" in lines
 
 
@@ -353,7 +357,7 @@ def _cells(line: str) -> int:
 
 def test_a_station_without_devices_or_platforms_says_so(language: str, shown: Console) -> None:
     """Instead of empty tables."""
-    screen.show_status(FOUND | {"devices": [], "platforms": [], "running": False}, {})
+    screen.show_status(FOUND | {"devices": [], "platforms": [], "running": False}, {}, UTC)
     text = shown.export_text()
     for key in ("status.no_devices", "status.no_platforms", "status.stopped"):
         assert t(key) in text

@@ -63,7 +63,7 @@ def test_each_devices_exchanges_are_shown_and_kept(tmp_path: Path, capsys: pytes
             poller.poll(task)
         found = live(engine)
         counted = {device["name"]: device["line"] for device in found["devices"]}
-        show_status(found, {})
+        show_status(found, {}, UTC)
         engine.stop.set()
         poller.run()
         engine.shut_down()

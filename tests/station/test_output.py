@@ -204,13 +204,19 @@ def test_a_host_without_pins_is_refused_before_anything_is_written(tmp_path: Pat
     assert not load(path).database.exists()
 
 
+NO_STATION = (
+    "no station is running here, and only the running one reads inputs and switches outputs;"
+    " start it first: station run --config FILE\n"
+)
+
+
 def test_without_a_station_orders_say_so_and_safe_works(tmp_path: Path) -> None:
     """What the unit's drop-in calls after the station has ended, however it ended."""
     path = wired(tmp_path)
     (tmp_path / "data").mkdir()
     for words in (("list",), ("on", "cannon")):
         done = station("output", *words, "--config", path)
-        assert (done.code, done.err) == (69, "no station is running; its pins are its own, start it first\n")
+        assert (done.code, done.err) == (69, NO_STATION)
     safe = station("output", "safe", "--config", path, env=MOCK)
     assert (safe.code, safe.out) == (0, "Outputs off and let go of: 1\n")
     with line(path), daemon(path, env=MOCK):

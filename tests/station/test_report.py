@@ -501,9 +501,9 @@ def test_the_files_are_a_page_and_a_table_that_spreadsheets_open(store: Store, l
     fill_dust(store)
     store.close()
     span = span_of("month", "2026-03", NOW, ZONE)
-    html, table = written(gathered(loaded, span), tmp_path / "out")
+    html, table = written(gathered(loaded, span), tmp_path / "out", loaded.zone)
     assert html.read_text(encoding="utf-8").startswith("<!doctype html>")
-    assert table.read_bytes().startswith(b"\xef\xbb\xbfperiod,start,point,")
+    assert table.read_bytes().startswith(b"\xef\xbb\xbfperiod,start (UTC+08:00),point,")
     with table.open(encoding="utf-8-sig", newline="") as file:
         first, *days = csv.DictReader(file)
     assert (first["period"], first["value"], first["valid"], first["made_of"]) == ("month", "31.0", "1", "mean_day")
