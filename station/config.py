@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from importlib import import_module
 from pathlib import Path
@@ -434,6 +434,7 @@ def _cross_faults(
             yield Fault(f"point[{index}].st", f'"{point.st}" is not two characters 0-9 A-Z (HJ 212 part 6)')
     owners: dict[tuple[str, str], str] = {}
     names: dict[str, str] = {}
+    unread: set[str] = set()  # points of instruments of which it is not known what they measure
     for b, bus in enumerate(config.bus):
         line, units, general = Bus(bus), dict[Any, str](), set[int | None]()
         yield from _crowded(f"bus[{b}]", bus)
@@ -447,6 +448,8 @@ def _cross_faults(
                 yield Fault(f"{place}.unit_id", f"{unit_id} is already {units[unit_id]} on this bus")
             units.setdefault(unit_id, f'"{device.name}"')
             yield from _device_faults(place, device, line, folder, points, owners, units_of, hints, general)
+            if device.name not in units_of:
+                unread |= {device.point, *device.points.values()}
         for d, device in enumerate(bus.device):
             unit_id = getattr(device, "unit_id", None)
             if unit_id is not None and unit_id in general and len(bus.device) > 1:
@@ -461,7 +464,7 @@ def _cross_faults(
     if config.wired:
         from station import wiring  # only who has pins pays for it
 
-        yield from wiring.faults(config, owners, names)
+        yield from _not_of(unread, wiring.faults(config, owners, names))
     if config.city is not None:
         from station import city
 
@@ -471,7 +474,7 @@ def _cross_faults(
         from station import alarm  # only who has alarms pays for it
 
         yield from alarm.named_twice(config)
-        yield from alarm.faults(config, owners, folder)
+        yield from _not_of(unread, alarm.faults(config, owners, folder))
     if config.pair or config.dry_flow or config.permit:
         from station import working
 
@@ -505,6 +508,14 @@ def _twice(*groups: tuple[str, Sequence[Any], str]) -> Iterator[Fault]:
             if value in seen:
                 yield Fault(f"{table}[{index}].{key}", f'"{value}" is already {table}[{seen[value]}]')
             seen.setdefault(value, index)
+
+
+def _not_of(unread: Collection[str], found: Iterable[Fault]) -> Iterator[Fault]:
+    """The faults *found* but those that only say what is not measured at a point with an unread profile."""
+    said = tuple(f'at point "{point}"' for point in unread)
+    for fault in found:
+        if not (fault.text.startswith("nothing measures") and any(one in fault.text for one in said)):
+            yield fault
 
 
 def _device_faults(

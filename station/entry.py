@@ -7,6 +7,14 @@ import sys
 
 
 def main() -> None:
+    """Run the words that were typed; Ctrl-C while all is still being loaded is no traceback."""
+    try:
+        _run()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _run() -> None:
     """Run `station run --config FILE` and `station --version` directly, any other words through station.cli."""
     words = sys.argv[1:]
     if words == ["--version"]:

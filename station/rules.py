@@ -36,6 +36,7 @@ class Why(enum.StrEnum):
     WIND = "wind"
     UNKNOWN = "unknown"  # what a lock looks at is stale or marked
     NO_VALUE = "no_value"  # missing or stale
+    WINDOW = "window"  # there are values, and not yet a whole averaging window of them
     MARKED = "marked"
     MINIMUM_RUN = "minimum_run"
     MINIMUM_OFF = "minimum_off"
@@ -227,7 +228,12 @@ def level(
     made = close(newest.parameter, averaging, inputs, expected_inputs=due, expected=due)
     if made.mark is Mark.N and made.mean is not None:
         return Level(made.mean)
-    return Level(made.mean, Why.NO_VALUE if len(within) < ENOUGH * due else Why.MARKED)
+    if len(within) >= ENOUGH * due:
+        return Level(made.mean, Why.MARKED)
+    if not within:
+        return Level(None, Why.NO_VALUE)
+    since_first = (now - within[0].heard) // poll_seconds + 1
+    return Level(made.mean, Why.WINDOW if len(within) >= ENOUGH * since_first else Why.NO_VALUE)
 
 
 # -- from a level to a wish

@@ -131,7 +131,7 @@ def _values(
             _point(value["point"], points),
             _name(value["parameter"]),
             number(value["value"], value["parameter"]),
-            value["unit"],
+            _unit(value["unit"]),
             t("mark.outdated") if outdated else _mark(value["mark"]),
             age(value["age_seconds"]),
             style="" if value["mark"] == "N" and not outdated else BAD,
@@ -234,7 +234,7 @@ def show_samples(samples: Sequence[Mapping[str, Any]]) -> None:
     table = _table("values", "parameter", "value", "unit", "mark", right=("value",))
     for sample in samples:
         value = number(sample["value"], sample["parameter"])
-        table.add_row(_name(sample["parameter"]), value, sample["unit"], _mark(sample["mark"]))
+        table.add_row(_name(sample["parameter"]), value, _unit(sample["unit"]), _mark(sample["mark"]))
     console().print(table)
 
 
@@ -256,6 +256,11 @@ def _point(code: str, points: Mapping[str, str]) -> str:
     """
     name = points.get(code, code)
     return name if name == code else f"{name} ({code})"
+
+
+def _unit(unit: str) -> str:
+    """The unit a person reads: the catalogue's levels are A-weighted, which Chinese readers expect beside them."""
+    return "dB(A)" if unit == "dB" and language() == "zh" else unit
 
 
 def _name(parameter: str) -> str:

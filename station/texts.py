@@ -59,6 +59,18 @@ def in_zone(sentence: str, zone: tzinfo | None) -> str:
     return sentence if zone is None else _MOMENT.sub(lambda found: wall(found[0], zone), sentence)
 
 
+_format_missing = click.MissingParameter.format_message
+
+
+def _missing(error: click.MissingParameter) -> str:
+    """What is missing, with the full stop of the language: click writes its own behind what it had translated."""
+    said = _format_missing(error)
+    return said.replace("'. ", "'。").removesuffix(".") + "。" * said.endswith(".") if language() == "zh" else said
+
+
+setattr(click.MissingParameter, "format_message", _missing)  # noqa: B010 - a type checker forbids the assignment
+
+
 class _Formatter(click.HelpFormatter):
     def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:
         super().write_usage(prog, args, prefix or f"{t('heading.Usage')}: ")

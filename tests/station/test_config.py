@@ -529,3 +529,15 @@ def test_one_bracket_where_two_belong_is_said(folder: Path) -> None:
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace("[[point]]", "[[bus2]]").replace("[[bus2]]", "[point]", 1), encoding="utf-8")
     assert any(fault.endswith("this is a table, not a list; write [[point]]") for fault in faults(path))
+
+
+def test_an_unknown_profile_is_one_fault(folder: Path) -> None:
+    """What it would have measured is not said to be missing as well."""
+    path = example(folder, ('name = "dust"\nprofile = "', 'name = "dust"\nprofile = "no-such-'))
+    text = path.read_text(encoding="utf-8")
+    rule = '\n[[output]]\nname = "lamp"\nkind = "lamp"\npin = 5\n'
+    rule += '[[rule]]\nname = "dusty"\nkind = "signal"\noutput = "lamp"\npoint = "site"\nparameter = "pm10"\n'
+    path.write_text(text + rule + "start = 300\nstop = 200\n", encoding="utf-8")
+    found = faults(path)
+    assert any("no-such-" in fault for fault in found)
+    assert not [fault for fault in found if "nothing measures" in fault]

@@ -18,7 +18,7 @@ from drivers import INPUTS
 from drivers.captured import FAULTS
 from drivers.doctor import ADVICE
 from drivers.loopback import VERDICTS
-from station import i18n, report, screen
+from station import entry, i18n, report, screen
 from station.alarm import Cause, State
 from station.aqi import LEVELS
 from station.average import USES
@@ -397,3 +397,24 @@ def test_the_summary_of_check_is_in_the_operators_language(language: str, summar
             "zh": "发现 1 处错误;此配置无法启动",
         }[language]
     )
+
+
+def test_what_click_says_by_itself_is_chinese_in_a_chinese_session(tmp_path: Path) -> None:
+    """The full stop, what an option must be given, what it is without."""
+    missing = station("bus", "scan", "--lang", "zh", cwd=tmp_path)
+    assert (missing.code, missing.err.splitlines()[-1]) == (2, "错误:缺少参数 'BUS'。")
+    assert "[必填]" in station("resend", "--lang", "zh", "--help").out
+    assert "[默认:" in station("demo", "--lang", "zh", "--help").out
+    assert "[default:" in station("demo", "--help").out
+
+
+def test_ctrl_c_while_the_program_is_being_loaded_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends as every other does: 130."""
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(entry, "_run", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        entry.main()
+    assert ended.value.code == 130

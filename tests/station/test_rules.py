@@ -314,7 +314,8 @@ def test_a_marked_value_is_said_to_be_marked(mark):
 
 def test_a_mean_needs_three_quarters_of_its_readings():
     """So after a start it waits until its window has filled."""
-    assert seen(readings(*[200.0] * 8), 60.0).trouble is Why.NO_VALUE
+    assert seen(readings(*[200.0] * 8), 60.0).trouble is Why.WINDOW
+    assert seen([*readings(*[200.0] * 12)[::3]], 60.0, now=86.0).trouble is Why.NO_VALUE  # not young, full of holes
     assert seen(readings(*[200.0] * 9), 60.0) == Level(200.0)
 
 
