@@ -74,6 +74,26 @@ def test_a_running_link_is_watched_tested_and_asked_for_more(tmp_path: Path, pla
     assert (refused.code, refused.said) == (69, ["no station is running; start it first, it does the sending"])
 
 
+def test_a_running_link_over_which_everything_is_refused_is_not_well(tmp_path: Path, platform: Platform) -> None:
+    """Exit 69 with what the platform says; status tells when the refused records go again, in the station's time."""
+    config = site(tmp_path, platform)
+    platform.fault("refuse")
+    with served("emulate", "bus", config) as line, daemon(config):
+        assert "serving" in line.says("serving")
+        done = until(
+            lambda: (
+                (it := station("uplink", "test", "district", "--config", config)).code == 69
+                and "refuses records" in it.err
+                and it
+            ),
+            30,
+        )
+        assert "nothing was sent for this and no clock was compared" in done.out
+        assert "tried again at 20" in done.err
+        assert "T" not in done.err.partition("tried again at ")[2]
+        assert "district: refused records are sent again at 20" in station("status", "--config", config).out
+
+
 def test_an_mn_is_taken_from_a_platform_and_kept(tmp_path: Path) -> None:
     """1001, 1002, and the file that the configuration can take it from."""
     (tmp_path / "password").write_text("123456")

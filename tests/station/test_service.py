@@ -461,3 +461,16 @@ def test_status_and_export_work_on_a_read_only_disk(disk: Path) -> None:
     assert (shown.code, shown.err) == (0, "")
     done = station("export", "--config", path)
     assert (done.code, len(done.out.splitlines()) - 1) == (0, stored)
+
+
+def test_status_and_export_say_that_the_disk_is_full(disk: Path) -> None:
+    """Where there is no room for what a reader needs: the words of the daemon, not SQLite's."""
+    path = configure(disk.parent, *QUICK)
+    with instruments(path), daemon(path) as process:
+        until(lambda: count(path) >= 2)
+        assert process.stop() == 0
+    fill(disk)
+    full = f"{disk}/station.db: the disk is full; free some space, nothing stored is lost"
+    for command in ("status", "export"):
+        done = station(command, "--config", path)
+        assert (done.code, sentences(done.err)) == (74, [full])
