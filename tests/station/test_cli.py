@@ -723,7 +723,7 @@ def test_emulate_platform_says_what_it_cannot_do(tmp_path: Path) -> None:
         (["status", "--config"], "错误:选项 '--config' 需要一个值。"),
         (["status", "--json=1"], "错误:选项 '--json' 不带值。"),
         (["status", "now", "or", "never"], "错误:多余的参数(now or never)"),
-        (["read"], "错误:缺少参数 'DEVICE'."),
+        (["read"], "错误:缺少参数 'DEVICE'。"),
         (["export", "week"], "错误:'[readings|minute|hour|day]' 的值无效:'week' 不在可选值之中:"
          "'readings', 'minute', 'hour', 'day'。"),
         (["emulate", "platform", "--port", "x"], "错误:'--port' 的值无效:'x' 不是有效的数(integer range)。"),

@@ -542,7 +542,7 @@ def test_a_replayed_week_has_the_means_of_its_rows(tmp_path: Path) -> None:
     assert (dust["value"], dust["is_valid"]) == (pytest.approx(sum(first) / 24), True)
     assert (dust["minimum"], dust["maximum"]) == (min(first), max(first))
     assert [dot["value"] for dot in dust["series"]] == first
-    html, _ = written(found, tmp_path / "out")
+    html, _ = written(found, tmp_path / "out", loaded.zone)
     assert html.read_text(encoding="utf-8").count("<circle") >= 24
 
 
