@@ -16,7 +16,7 @@ import click
 from station.cli_bus import NoAnswer, bus, existing_words, try_words
 from station.cli_line import Reached, line_options, reached
 from station.i18n import t
-from station.model import StoreError, WrongArgument, did_you_mean
+from station.model import StoreError, WrongArgument
 from station.texts import json_option, lang_option, option
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def solve(
     from drivers.scan import numbers_in
     from drivers.solve import number
 
-    _known_parameter(parameter, write)
+    parameter = _known_parameter(parameter, write)
     session = _Session(_session_file(bus, unit, parameter), fresh=new)
     tables = TABLES if table == "both" else (table,)
     try:
@@ -97,15 +97,15 @@ def solve(
     return 0 if found else 1
 
 
-def _known_parameter(parameter: str | None, write: Path | None) -> None:
-    from station.parameters import catalogue
+def _known_parameter(parameter: str | None, write: Path | None) -> str | None:
+    """The key of the parameter named, if one is."""
+    from station.naming import parameter_named
 
     if parameter is None:
         if write is not None:
             raise WrongArgument("--write needs --parameter: what the display shows, a key of station/parameters.toml")
-        return
-    if parameter not in catalogue():
-        raise WrongArgument(f'there is no parameter "{parameter}"{did_you_mean(parameter, catalogue())}')
+        return None
+    return parameter_named(parameter)
 
 
 # -- reading what there is

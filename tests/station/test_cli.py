@@ -21,11 +21,12 @@ from drivers.emulator import EmulatedBus, emulated_bus
 from drivers.faults import UNIT_FAULTS
 from drivers.profile import SHIPPED
 from station import cli, i18n
+from station.cli_solve import _known_parameter
 from station.config import load
 from station.control import ControlServer
 from station.export import columns
 from station.migrations import migrate
-from station.model import StoreError, StoreVersionError
+from station.model import StoreError, StoreVersionError, WrongArgument
 from station.service import verbs
 from station.store import SCHEMA_VERSION, Store, connect
 from station.version import VERSION
@@ -393,6 +394,13 @@ def test_a_parameter_goes_by_every_name_that_is_shown(command: Command, rig: Rig
     rig.run(33)
     done = command("export", "--parameter", word, "--point", "Site", "--config", rig.loaded.path)
     assert (done.code, {row["parameter"] for row in exported(done.out)}) == (0, {"pm10"})
+
+
+def test_solve_takes_the_names_that_are_shown() -> None:
+    """And suggests the nearest of them."""
+    assert [_known_parameter(word, None) for word in ("风速", "Wind speed", "wind_speed")] == ["wind_speed"] * 3
+    with pytest.raises(WrongArgument, match='there is no parameter "wind_sped"; did you mean wind_speed'):
+        _known_parameter("wind_sped", None)
 
 
 def test_a_point_that_is_not_there_is_told_which_are(command: Command, rig: Rig) -> None:
