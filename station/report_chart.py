@@ -17,7 +17,7 @@ def steps(low: float, high: float, most: int = TICKS) -> list[float]:
     """Round values from *low* or below to *high* or above, about *most* of them.
 
     >>> steps(0, 87.0), steps(6.9, 7.4), steps(5.0, 5.0)
-    ([0.0, 25.0, 50.0, 75.0, 100.0], [6.8, 7.0, 7.2, 7.4], [4.5, 5.0, 5.5])
+    ([0.0, 25.0, 50.0, 75.0, 100.0], [6.8, 7.0, 7.2, 7.4], [4.5, 4.75, 5.0, 5.25, 5.5])
     """
     if high <= low:
         low, high = low - (abs(low) * 0.1 or 1.0), high + (abs(high) * 0.1 or 1.0)
