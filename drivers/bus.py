@@ -208,9 +208,8 @@ class Bus:
         self._leave_alone(self._still_owed(unit_id))
         answer = self._exchange(unit_id, request, profile)
         if self._wire is not None and any(one.shape[0] == function for one in self._still_owed(unit_id)):
-            self._owe(
-                unit_id, request, profile.timeout_seconds(self._wire.line, request)
-            )  # this may have been another's
+            patience = profile.timeout_seconds(self._wire.line, request)
+            self._owe(unit_id, request, patience, answered=True)  # this may have been another's
         if answer == data and self._wire is not None:  # or its echo
             self._wire.keep_quiet(profile.timeout_seconds(self._wire.line, request))
         return answer
@@ -406,7 +405,7 @@ class Bus:
             code = frame[2]
             statistics.refused(code)
             if any(one.shape[0] == request.function for one in self._still_owed(unit_id)):
-                self._owe(unit_id, request, timeout)  # it does not say to which request it is
+                self._owe(unit_id, request, timeout, answered=True)  # it does not say to which request it is
             text = f"{where}: exception {code} ({EXCEPTIONS.get(code, 'not in the standard')}) to {request.text}"
             if code in BUSY:
                 statistics.busy += 1
@@ -421,13 +420,20 @@ class Bus:
             statistics.crc_errors += 1
         return BadReply(f"{where}: {frame.hex(' ').upper()} is not the reply to {request.text}")
 
-    def _owe(self, unit_id: int, request: Request | Write | Raw, timeout: float) -> None:
-        """Remember that the reply to *request* may still come, and keep the line quiet as long as it is likely to."""
+    def _owe(self, unit_id: int, request: Request | Write | Raw, timeout: float, *, answered: bool = False) -> None:
+        """Remember that the reply to *request* may still come, and keep the line quiet as long as it is likely to.
+
+        *answered*: something came, which may have been an older request's.  One reply is out then, as before, and is
+        waited for as long as the older one was: a unit that answers exceptions all the time owes nothing for ever.
+        """
         assert self._wire is not None
         slow = 2 * self.statistics[unit_id].slowest(self.monotonic())
         until = self._wire.keep_quiet(min(max(timeout, slow), max(timeout, LONGEST_QUIET)))
         owed = self.owed.setdefault(unit_id, [])
-        owed += [Owed(shape, self._wire.sent_at, until) for shape in _shapes(request)]
+        older = [one.sent_at for one in owed if one.shape[0] == request.function] if answered else []
+        sent_at = min(older, default=self._wire.sent_at)
+        known = {one.shape for one in owed if one.sent_at == sent_at}
+        owed += [Owed(shape, sent_at, until) for shape in _shapes(request) if shape not in known]
 
 
 class _Wire:
