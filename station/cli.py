@@ -6,14 +6,12 @@ import errno
 import io
 import json
 import os
-import signal
 import sqlite3
 import sys
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, tzinfo
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
@@ -38,10 +36,24 @@ from station.cli_profile import profile
 from station.cli_replay import replay
 from station.cli_report import report
 from station.cli_uplink import gaps, provision, resend, uplink
+from station.command_line import (
+    EX_FAULTS,
+    Spoken,
+    ask_station,
+    moment_in,
+    must_be_known,
+    pair,
+    parameter_key,
+    point_code,
+    print_json,
+    read_config,
+    say,
+    stop_signal,
+    whole_seconds,
+)
 from station.i18n import t
 from station.model import ConfigError, StationError, StoreError, WrongArgument
 from station.texts import (
-    SYSTEM_CONFIG,
     Group,
     Option,
     config_option,
@@ -58,21 +70,14 @@ if TYPE_CHECKING:
     from station.config import Loaded
     from station.model import Sample
 
-EX_FAULTS, EX_SOFTWARE = 1, 70
+EX_SOFTWARE = 70
 LONGEST_MEASUREMENT = 120.0  # seconds that a reading without a station waits for an instrument's steps and means
-SYSTEM_SOCKET = Path("/run/niutang-station/control.sock")  # the unit's RuntimeDirectory
-
-
-class _Spoken:
-    """The zone that an operator's times are in, once a configuration is read."""
-
-    zone: tzinfo | None = None
 
 
 def main() -> None:
     """Run the command line; no traceback reaches the terminal."""
     i18n.use(i18n.preferred())
-    _Spoken.zone = None
+    Spoken.zone = None
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # "µ" is not in GBK, nor is every byte of a name UTF-8
@@ -85,7 +90,7 @@ def main() -> None:
     except click.exceptions.Abort:
         sys.exit(130)
     except StationError as error:
-        print(in_zone(str(error), _Spoken.zone), file=sys.stderr)
+        print(in_zone(str(error), Spoken.zone), file=sys.stderr)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         _let_go_of_output()  # whoever read us left; there is nobody to tell
@@ -144,18 +149,18 @@ def check(file: Path | None, as_json: bool) -> int:
     """Every fault of a configuration; 0 when there is none, else 1."""
     path = file or default_config()
     try:
-        loaded = _load(path, secrets=True)
+        loaded = read_config(path, secrets=True)
     except ConfigError as error:
         faults = str(error).splitlines()
         if as_json:
-            _print_json({"ok": False, "faults": faults, "warnings": []})
+            print_json({"ok": False, "faults": faults, "warnings": []})
         else:
             print("\n".join(faults))
             print(t("check.faults", count=len(faults)), file=sys.stderr)
         return EX_FAULTS
     config = loaded.config
     if as_json:
-        _print_json({"ok": True, "faults": [], "warnings": list(loaded.warnings)})
+        print_json({"ok": True, "faults": [], "warnings": list(loaded.warnings)})
         return 0
     for warning in loaded.warnings:
         print(t("check.warning", text=warning))
@@ -181,15 +186,15 @@ def status(config: Path, as_json: bool) -> None:
     from station.status import stored
     from station.store import Store, connect
 
-    loaded = _load(config)
-    found = _asked(loaded, "status")
+    loaded = read_config(config)
+    found = ask_station(loaded, "status")
     if found is None:
         if not loaded.database.exists():
             raise StoreError(f"{loaded.database}: is not there yet; start the station first: station run --config")
-        with _closing(Store(connect(loaded.database, read_only=True), str(loaded.database))) as store:
+        with closing(Store(connect(loaded.database, read_only=True), str(loaded.database))) as store:
             found = stored(store, datetime.now(UTC)) | {"station": loaded.config.station.name}
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         from station.screen import show_status
 
@@ -203,13 +208,13 @@ def status(config: Path, as_json: bool) -> None:
 @lang_option
 def read(device: str, config: Path, as_json: bool) -> None:
     """One reading of one device."""
-    loaded = _load(config)
-    samples = _asked(loaded, "read", device=device)
+    loaded = read_config(config)
+    samples = ask_station(loaded, "read", device=device)
     note = t("read.through")
     if samples is None:
         samples, note = _read_alone(loaded, device), t("read.alone")
     if as_json:
-        _print_json({"device": device, "samples": samples})
+        print_json({"device": device, "samples": samples})
         return
     from station.screen import show_samples
 
@@ -279,16 +284,16 @@ def export(
     """Rows to a file or to standard output."""
     from station.export import check_version, columns, rows, write_csv, write_json
 
-    loaded = _load(config)
-    point = None if point is None else _point(loaded, point)
-    parameter = None if parameter is None else _parameter(parameter)
+    loaded = read_config(config)
+    point = None if point is None else point_code(loaded, point)
+    parameter = None if parameter is None else parameter_key(parameter)
     if not loaded.database.exists():
         raise StoreError(f"{loaded.database}: is not there yet; start the station first: station run --config")
     check_version(loaded.database)
-    since, until = _moment(start, loaded.zone), _moment(end, loaded.zone)
+    since, until = moment_in(start, loaded.zone), moment_in(end, loaded.zone)
     if since is not None and until is not None and since >= until:
         raise WrongArgument(f"{since.isoformat()} is not before {until.isoformat()}")
-    _asked(loaded, "commit")
+    ask_station(loaded, "commit")
     found = rows(loaded.database, kind, loaded.zone, start=since, end=until, point=point, parameter=parameter)
 
     def write(file: TextIO) -> int:
@@ -308,48 +313,12 @@ def export(
     print(t("export.done", rows=count, path=output))
 
 
-def _parameter(word: str) -> str:
-    """The key of the parameter that *word* names."""
-    from station.naming import parameter_named
-
-    return parameter_named(word)
-
-
-def _point(loaded: Loaded, word: str) -> str:
-    """The code of the measuring point that *word* names."""
-    from station.naming import point_named
-
-    return point_named(word, loaded.config.point)
-
-
-def _known(word: str | None, known: set[str], what: str) -> None:
-    if word is not None and word not in known:
-        from station.model import did_you_mean
-
-        raise WrongArgument(f'there is no {what} "{word}"{did_you_mean(word, dict.fromkeys(sorted(known)))}')
-
-
-def _moment(text: str | None, zone: tzinfo) -> datetime | None:
-    """The moment *text* names; without an offset it is the station's own time.
-
-    >>> _moment("2026-03-01T08:00", UTC)
-    datetime.datetime(2026, 3, 1, 8, 0, tzinfo=datetime.timezone.utc)
-    """
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise WrongArgument(f'"{text}" is not a time such as 2026-03-01 or 2026-03-01T08:00') from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=zone)
-
-
 @cli.command(help="help.migrate")
 @config_option
 @lang_option
 def migrate(config: Path) -> None:
     """The database of an earlier version becomes this one's; nothing happens when there is nothing to do."""
-    path = _load(config).database
+    path = read_config(config).database
     if not path.exists():
         print(t("migrate.absent", path=path))
         return
@@ -389,22 +358,22 @@ def emulate_bus(
     from station.emulate import Replay, lines, listen, obey_lines
 
     chosen: dict[str, dict[str, str]] = {}
-    for place, column in (_pair(text, "--column") for text in columns):
+    for place, column in (pair(text, "--column") for text in columns):
         device, _, parameter = place.partition(".")
         chosen.setdefault(device, {})[parameter] = column
     replays = {
         device: Replay(Path(path), chosen.get(device), not step, speed)
-        for device, path in (_pair(text, "--csv") for text in files)
+        for device, path in (pair(text, "--csv") for text in files)
     }
-    stop = _stop_signal()
-    with lines(_load(file), replays, links, seed, speed) as found:
-        for device, fault in (_pair(text, "--fault") for text in faults):
+    stop = stop_signal()
+    with lines(read_config(file), replays, links, seed, speed) as found:
+        for device, fault in (pair(text, "--fault") for text in faults):
             found.set_fault(device, fault)
         for name, bus in found.buses.items():
             print(t("emulate.bus", name=name, port=bus.path, baudrate=bus.line.baudrate, units=len(bus.units) or 1))
         print(t("emulate.prompt_bus"))
         print(t("emulate.ready"), flush=True)
-        listen(sys.stdin, obey_lines(found), _say)
+        listen(sys.stdin, obey_lines(found), say)
         stop.wait()
 
 
@@ -429,11 +398,11 @@ def emulate_platform(
             return
         notes = [t("emulate.resupply")] * bool(record.rf) + [t("emulate.repeated")] * record.duplicate
         now = datetime.now().astimezone().strftime("%H:%M:%S")
-        _say(t("emulate.record", time=now, mn=record.mn, cn=record.cn, datatime=record.datatime, note=" ".join(notes)))
+        say(t("emulate.record", time=now, mn=record.mn, cn=record.cn, datatime=record.datatime, note=" ".join(notes)))
 
     if fault is not None:
-        _known(fault, set(FAULTS), "fault")
-    stop = _stop_signal()
+        must_be_known(fault, set(FAULTS), "fault")
+    stop = stop_signal()
     platform = Platform(host, port, database=database, on_record=tell)
     try:
         platform.start()
@@ -452,7 +421,7 @@ def emulate_platform(
             print(t("emulate.ready"), flush=True)
         if script is not None:
             return _judge(platform.run_script(script), as_json)
-        listen(sys.stdin, obey_platform(platform, "platform"), _say if not as_json else lambda _: None)
+        listen(sys.stdin, obey_platform(platform, "platform"), say if not as_json else lambda _: None)
         stop.wait()
         _finish(platform.summary(), as_json)
         return 0
@@ -463,7 +432,7 @@ def emulate_platform(
 def _judge(verdict: Any, as_json: bool) -> int:
     """Print what came of a script; 0 when everything went as expected."""
     if as_json:
-        _print_json(verdict.as_dict())
+        print_json(verdict.as_dict())
         return 0 if verdict.passed else EX_FAULTS
     for said in verdict.steps:
         print(t("emulate.step", name=said.name, text="; ".join(said.faults) or t("emulate.as_expected")))
@@ -473,7 +442,7 @@ def _judge(verdict: Any, as_json: bool) -> int:
 
 def _finish(summary: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
-        _print_json(summary)
+        print_json(summary)
         return
     print(
         t(
@@ -485,21 +454,9 @@ def _finish(summary: Mapping[str, Any], as_json: bool) -> None:
     )
 
 
-LONGEST_SECONDS = 7  # digits, more than a hundred days
-
-
-def _seconds(ctx: click.Context, parameter: click.Parameter, value: str) -> int:
-    """The whole seconds in "150s", "150" or "5m"."""
-    factor = {"s": 1, "m": 60, "h": 3600}.get(value[-1:])
-    number = value[:-1] if factor else value
-    if not (number.isascii() and number.isdecimal() and len(number) <= LONGEST_SECONDS):
-        raise click.BadParameter(t("click.not_seconds", value=value))
-    return int(number) * (factor or 1)
-
-
 @cli.command(help="help.demo")
-@option("--for", "seconds", key="for", default="150s", callback=_seconds, show_default=True)
-@option("--outage", key="outage", default="30s", callback=_seconds, show_default=True)
+@option("--for", "seconds", key="for", default="150s", callback=whole_seconds, show_default=True)
+@option("--outage", key="outage", default="30s", callback=whole_seconds, show_default=True)
 @option("--standard", key="standard", type=click.Choice(["2017", "2025"]), default="2017", show_default=True)
 @option("--keep", key="keep", type=click.Path(path_type=Path))
 @json_option
@@ -537,54 +494,3 @@ for command in (
 ):
     cli.add_command(command)
 emulate.add_command(emulate_pin)
-
-
-def _load(path: Path, *, secrets: bool = False) -> Loaded:
-    """The configuration; its credentials only where they are about to be used."""
-    from station.config import load
-
-    loaded = load(path, secrets=secrets)
-    _Spoken.zone = loaded.zone
-    return loaded
-
-
-def _asked(loaded: Loaded, verb: str, **arguments: Any) -> Any:
-    """What the running station answers, or None when none runs."""
-    from station.control import NotRunning, ask
-
-    for socket in (loaded.control_socket, *[SYSTEM_SOCKET] * (loaded.path == SYSTEM_CONFIG)):
-        with suppress(NotRunning):
-            return ask(socket, verb, **arguments)
-    return None
-
-
-def _pair(text: str, name: str) -> tuple[str, str]:
-    left, equals, right = text.partition("=")
-    if not equals or not left or not right:
-        raise click.BadParameter(t("click.not_a_pair", value=text), param_hint=name)
-    return left, right
-
-
-def _stop_signal() -> threading.Event:
-    """Set by SIGINT or SIGTERM from here on, so that what was set up is also taken down."""
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    return stop
-
-
-@contextmanager
-def _closing(thing: Any) -> Iterator[Any]:
-    try:
-        yield thing
-    finally:
-        thing.close()
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)
-
-
-def _print_json(value: Any) -> None:
-    plain = (sys.stdout.encoding or "").lower() not in ("utf-8", "utf8")
-    print(json.dumps(value, ensure_ascii=plain, default=str))

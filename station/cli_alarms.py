@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from station.command_line import ask_station, print_json, read_config
 from station.i18n import t
 from station.texts import Group, config_option, json_option, lang_option, option
 
@@ -28,15 +30,13 @@ def alarms() -> None:
 @lang_option
 def show(config: Path, as_json: bool) -> None:
     """Every alarm of the running station, else as the database left it."""
-    from station.cli import _asked, _load, _print_json
-
-    loaded = _load(config)
-    rows = _asked(loaded, "alarms", action="list")
+    loaded = read_config(config)
+    rows = ask_station(loaded, "alarms", action="list")
     alone = rows is None
     if rows is None:
         rows = _stored(loaded)
     if as_json:
-        _print_json({"alarms": rows, "running": not alone})
+        print_json({"alarms": rows, "running": not alone})
         return
     if not rows:
         print(t("alarms.none"))
@@ -57,15 +57,13 @@ def show(config: Path, as_json: bool) -> None:
 @lang_option
 def acknowledge(name: str, user: str, note: str, config: Path, as_json: bool) -> None:
     """Somebody has seen it; it goes on until the value says otherwise."""
-    from station.cli import _asked, _load, _print_json
-
-    loaded = _load(config)
+    loaded = read_config(config)
     fields = {"name": name, "user": user, "note": note}
-    body = _asked(loaded, "alarms", action="ack", fields=fields)
+    body = ask_station(loaded, "alarms", action="ack", fields=fields)
     if body is None:
         body = _acknowledge_alone(loaded, fields)
     if as_json:
-        _print_json(body)
+        print_json(body)
     else:
         print(t("alarms.acknowledged", name=name, user=user))
 
@@ -73,21 +71,19 @@ def acknowledge(name: str, user: str, note: str, config: Path, as_json: bool) ->
 def _stored(loaded: Loaded) -> list[dict[str, Any]]:
     """What was last told of each alarm that is configured; of those that were not told yet, nothing."""
     from station.alarming import as_left
-    from station.cli import _closing
     from station.cli_marks import _store
 
-    with _closing(_store(loaded)) as store:
+    with closing(_store(loaded)) as store:
         return as_left(store, loaded.config, loaded.folder)
 
 
 def _acknowledge_alone(loaded: Loaded, fields: Mapping[str, Any]) -> dict[str, Any]:
     from station.alarming import acknowledgement, stored
-    from station.cli import _closing
     from station.service import own_folder
     from station.store import Store, check_folder
 
     check_folder(loaded.data_folder)
-    with own_folder(loaded.data_folder), _closing(Store.open(loaded.database)) as store:
+    with own_folder(loaded.data_folder), closing(Store.open(loaded.database)) as store:
         told = {name: told for name, (told, _) in stored(store).items()}
         record = acknowledgement(told, fields, datetime.now(UTC))
         with store.transaction():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from station.cli_line import LOAN_PATIENCE, Alone, Reached, Shared, line_options, reached
+from station.command_line import ask_station, must_be_known, print_json, read_config
 from station.i18n import t
 from station.model import StationError, WrongArgument
 from station.texts import Group, config_option, json_option, lang_option, option
@@ -92,9 +93,7 @@ def scan(
             fits = {key: search_.fits(*key, stopped) for key in search_.found if not search_.known(*key)}
     result = search_.as_dict(fits, total)
     if as_json:
-        from station.cli import _print_json
-
-        _print_json(result)
+        print_json(result)
     else:
         _show_found(result)
     return 0 if search_.found else 1
@@ -315,9 +314,7 @@ def peek(
             return
         answer = _raw(line, unit, code, start, count, data, patience)
     if as_json:
-        from station.cli import _print_json
-
-        _print_json({"unit_id": unit, "function": code, "answer": answer.hex(" ").upper()})
+        print_json({"unit_id": unit, "function": code, "answer": answer.hex(" ").upper()})
     else:
         print(answer.hex(" ").upper() or t("peek.empty"))
 
@@ -389,9 +386,7 @@ def _print_words(words: Mapping[int, int], as_json: bool) -> None:
 
     found = list(guesses(words))
     if as_json:
-        from station.cli import _print_json
-
-        _print_json(
+        print_json(
             {
                 "registers": [{"address": a, "word": w, "bcd": bcd(w), "text": text([w])} for a, w in words.items()],
                 "values": [
@@ -535,9 +530,7 @@ def poke(
         raise NoAnswer(answer.text)
     good = after == words
     if as_json:
-        from station.cli import _print_json
-
-        _print_json({"confirmed": answer.state == REPLY, "before": before, "written": words, "after": after})
+        print_json({"confirmed": answer.state == REPLY, "before": before, "written": words, "after": after})
     else:
         if answer.state != REPLY:
             print(t("poke.unconfirmed", text=answer.text), file=sys.stderr)
@@ -598,12 +591,11 @@ def _confirmed(address: int) -> bool:
 def doctor(bus: str | None, config: Path, as_json: bool) -> int:
     """What to look at first on each line; 0 when there is nothing, else 1."""
     from drivers.doctor import advice, asked_enough
-    from station.cli import _known, _load, _print_json
 
-    loaded = _load(config)
+    loaded = read_config(config)
     names = [one.name for one in loaded.config.bus]
     if bus is not None:
-        _known(bus, set(names), "bus")
+        must_be_known(bus, set(names), "bus")
         names = [bus]
     result = []
     for name in names:
@@ -613,16 +605,15 @@ def doctor(bus: str | None, config: Path, as_json: bool) -> int:
         if not as_json:
             _show_advice(name, found, devices, asked_enough(health))
     if as_json:
-        _print_json(result)
+        print_json(result)
     return 1 if any(one["advice"] for one in result) else 0
 
 
 def _health(loaded: Loaded, name: str, as_json: bool) -> tuple[Health, Mapping[str, str]]:
     """The figures of a line: the running station's, else those it kept, else from reading every instrument a while."""
     from drivers.doctor import Health, Silence
-    from station.cli import _asked
 
-    found = _asked(loaded, "line", bus=name, timeout=LOAN_PATIENCE) or _kept(loaded, name)
+    found = ask_station(loaded, "line", bus=name, timeout=LOAN_PATIENCE) or _kept(loaded, name)
     if found is None:
         _tell(t("doctor.alone", bus=name, polls=POLLS), as_json)
         found = _measured(loaded, name)
@@ -637,7 +628,6 @@ def _health(loaded: Loaded, name: str, as_json: bool) -> tuple[Health, Mapping[s
 def _kept(loaded: Loaded, name: str) -> dict[str, Any] | None:
     """What the station kept of the last day, hour by hour; None where it kept nothing."""
     from drivers.doctor import summed
-    from station.cli import _closing
     from station.lend import latency_ms
     from station.store import Store, connect
 
@@ -646,7 +636,7 @@ def _kept(loaded: Loaded, name: str) -> dict[str, Any] | None:
     end = datetime.now(UTC)
     settings = next(one for one in loaded.config.bus if one.name == name)
     units = {str(one.unit_id): one.name for one in settings.device if hasattr(one, "unit_id")}
-    with _closing(Store(connect(loaded.database, read_only=True), str(loaded.database))) as store:
+    with closing(Store(connect(loaded.database, read_only=True), str(loaded.database))) as store:
         rows = [row for row in store.records("line", end - KEPT, end) if row.body.get("bus") == name]
         ends = {who: store.silence_at_end(who, end - KEPT) for who in units.values()}
     counts = {unit: summed(row.body for row in rows if row.device == who) for unit, who in units.items()}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from station.command_line import ask_station, print_json, read_config
 from station.i18n import t
 from station.model import StationError, StoreError, WrongArgument
 from station.texts import Command, Group, config_option, json_option, lang_option, option
@@ -61,9 +62,8 @@ def calibrate(
 ) -> None:  # fmt: skip
     """One parameter of an instrument, from the first standard to the coefficients."""
     from station.calibration import Rule, standard_in
-    from station.cli import _load
 
-    desk = Desk(_load(config), device, parameter, as_json, tail)
+    desk = Desk(read_config(config), device, parameter, as_json, tail)
     if cancel_for is not None:
         desk.cancel(cancel_for, user)
         return
@@ -269,13 +269,14 @@ class Desk:
     @contextmanager
     def reading(self, every: float | None) -> Iterator[tuple[Read, float]]:
         """How its value is had (time and raw value, or None where there is none), and at which pace in seconds."""
-        from station.cli import _asked
-
         bus, settings = next(
             (bus, one) for bus in self.loaded.config.bus for one in bus.device if one.name == self.place.device
         )
-        if _asked(self.loaded, "commit") is not None:
-            yield lambda: self._value(_asked(self.loaded, "read", device=settings.name)), every or settings.poll_seconds
+        if ask_station(self.loaded, "commit") is not None:
+            yield (
+                lambda: self._value(ask_station(self.loaded, "read", device=settings.name)),
+                every or settings.poll_seconds,
+            )
             return
         from drivers.bus import Bus
         from station.config import make_device
@@ -332,9 +333,7 @@ class Desk:
     def show(self, body: Mapping[str, Any]) -> None:
         """What was kept, where JSON is wanted."""
         if self.as_json:
-            from station.cli import _print_json
-
-            _print_json(body)
+            print_json(body)
 
 
 def _standard(one: Standard) -> str:
@@ -414,12 +413,10 @@ def calibrations() -> None:
 @lang_option
 def show_all(device: str, config: Path, as_json: bool) -> None:
     """Every run, the newest last."""
-    from station.cli import _load, _print_json
-
-    loaded = _load(config)
+    loaded = read_config(config)
     rows = [_row(run) for run in _book(loaded).runs.values() if device in ("", run.device)]
     if as_json:
-        _print_json({"calibrations": rows})
+        print_json({"calibrations": rows})
         return
     if not rows:
         print(t("calibrations.none"))
@@ -437,12 +434,10 @@ def show_all(device: str, config: Path, as_json: bool) -> None:
 @lang_option
 def show_one(name: str, config: Path, as_json: bool) -> None:
     """One run with all its figures."""
-    from station.cli import _load, _print_json
-
-    loaded = _load(config)
+    loaded = read_config(config)
     run = _book(loaded).named(name)
     if as_json:
-        _print_json(_row(run) | {"steps": [_step(one) for one in run.steps], "result": dict(run.result)})
+        print_json(_row(run) | {"steps": [_step(one) for one in run.steps], "result": dict(run.result)})
         return
     from station.parameters import catalogue
 
@@ -467,11 +462,9 @@ def show_one(name: str, config: Path, as_json: bool) -> None:
 @lang_option
 def revert(name: str, reason: str, user: str, config: Path, as_json: bool) -> None:
     """The coefficients of before count again."""
-    from station.cli import _load, _print_json
-
-    body = _enter(_load(config), {"do": "revert", "name": name, "reason": reason, "user": user})
+    body = _enter(read_config(config), {"do": "revert", "name": name, "reason": reason, "user": user})
     if as_json:
-        _print_json(body)
+        print_json(body)
     else:
         print(t("calibrations.reverted", name=name, coefficients=_pair(body["coefficients"])))
 
@@ -484,9 +477,8 @@ def revert(name: str, reason: str, user: str, config: Path, as_json: bool) -> No
 def certificate(name: str, output: Path, config: Path) -> None:
     """A page to print and sign."""
     from station.calibration_sheet import sheet
-    from station.cli import _load
 
-    loaded = _load(config)
+    loaded = read_config(config)
     run = _book(loaded).named(name)
     if run.state not in ("done", "reverted"):
         raise WrongArgument(t("calibrations.not_done", name=name, state=t(f"run_state.{run.state}")))
@@ -552,14 +544,13 @@ def _worded(row: Mapping[str, Any], loaded: Loaded) -> dict[str, str]:
 def _entries(loaded: Loaded) -> list[Any]:
     """Every entry, in the order they were made: what the running station has taken is committed first."""
     from station.calibrate import KIND
-    from station.cli import _asked, _closing
     from station.fieldbook import BEGINNING, END
     from station.store import Store, connect
 
-    _asked(loaded, "commit")
+    ask_station(loaded, "commit")
     if not loaded.database.exists():
         return []
-    with _closing(Store(connect(loaded.database, read_only=True), str(loaded.database))) as store:
+    with closing(Store(connect(loaded.database, read_only=True), str(loaded.database))) as store:
         return sorted(store.records(KIND, BEGINNING, END), key=lambda record: record.id)
 
 
@@ -571,21 +562,18 @@ def _book(loaded: Loaded) -> Book:
 
 def _enter(loaded: Loaded, fields: dict[str, Any], device: Any = None) -> dict[str, Any]:
     """Have an entry kept by the running station, or, when none runs, in its database for the next start."""
-    from station.cli import _asked
-
-    body: dict[str, Any] | None = _asked(loaded, "calibrate", fields=fields)
+    body: dict[str, Any] | None = ask_station(loaded, "calibrate", fields=fields)
     return _enter_alone(loaded, fields, device) if body is None else body
 
 
 def _enter_alone(loaded: Loaded, fields: dict[str, Any], device: Any) -> dict[str, Any]:
-    from station.cli import _closing
     from station.clock import trust
     from station.fieldbook import enter_calibration, told_to_act
     from station.service import own_folder
     from station.store import Store, check_folder
 
     check_folder(loaded.data_folder)
-    with own_folder(loaded.data_folder), _closing(Store.open(loaded.database)) as store:
+    with own_folder(loaded.data_folder), closing(Store.open(loaded.database)) as store:
         made = enter_calibration(store, loaded, fields, datetime.now(UTC), trust())
         if made[0].body["do"] == "act":  # kept once the instrument has obeyed
             _, arguments = told_to_act(store, made[0])

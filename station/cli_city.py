@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from station.command_line import ask_station, moment_in, print_json, read_config
 from station.i18n import t
 from station.model import StoreError, WrongArgument
 from station.texts import Group, config_option, json_option, lang_option, option
@@ -46,9 +48,8 @@ def set_hour(at: str, pm10: str | None, aqi: str | None, primary: str, user: str
 def load_table(file: Path, user: str, config: Path, as_json: bool) -> None:
     """A table of hours."""
     from station.city import read_table
-    from station.cli import _load
 
-    loaded = _load(config)
+    loaded = read_config(config)
     try:
         text = file.read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -73,18 +74,17 @@ def load_table(file: Path, user: str, config: Path, as_json: bool) -> None:
 def show(start: str | None, end: str | None, config: Path, as_json: bool) -> None:
     """What was said last of each hour; the last two days unless said otherwise."""
     from station.city import KIND
-    from station.cli import _asked, _closing, _load, _moment, _print_json
     from station.cli_marks import _store
 
-    loaded = _load(config)
-    until = _moment(end, loaded.zone) or datetime.now(UTC)
-    first = _moment(start, loaded.zone) or until - timedelta(days=2)
-    _asked(loaded, "commit")
-    with _closing(_store(loaded)) as store:
+    loaded = read_config(config)
+    until = moment_in(end, loaded.zone) or datetime.now(UTC)
+    first = moment_in(start, loaded.zone) or until - timedelta(days=2)
+    ask_station(loaded, "commit")
+    with closing(_store(loaded)) as store:
         hours = {record.at: record for record in sorted(store.records(KIND, first, until), key=lambda r: r.id)}
     rows = [{"time": at.astimezone(loaded.zone).isoformat(), **hours[at].body} for at in sorted(hours)]
     if as_json:
-        _print_json({"hours": rows})
+        print_json({"hours": rows})
         return
     if not rows:
         print(t("city.none"))
@@ -102,26 +102,23 @@ def _worded(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _enter(config: Path, as_json: bool, rows: Sequence[Mapping[str, Any]], user: str) -> None:
-    from station.cli import _asked, _load, _print_json
-
-    loaded = _load(config)
-    done = _asked(loaded, "city", rows=rows, person=user)
+    loaded = read_config(config)
+    done = ask_station(loaded, "city", rows=rows, person=user)
     if done is None:
         done = _enter_alone(loaded, rows, user)
     if as_json:
-        _print_json(done)
+        print_json(done)
     else:
         print(t("city.kept", count=done["kept"]))
 
 
 def _enter_alone(loaded: Loaded, rows: Sequence[Mapping[str, Any]], user: str) -> dict[str, Any]:
     from station.city import by_hand
-    from station.cli import _closing
     from station.service import own_folder
     from station.store import Store, check_folder
 
     check_folder(loaded.data_folder)
-    with own_folder(loaded.data_folder), _closing(Store.open(loaded.database)) as store:
+    with own_folder(loaded.data_folder), closing(Store.open(loaded.database)) as store:
         made = by_hand(store, rows, user, loaded.zone, datetime.now(UTC))
         with store.transaction():
             store.add_records(made)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from station.command_line import ask_station, print_json, read_config
 from station.i18n import t
 from station.texts import Group, config_option, json_option, lang_option, option
 
@@ -29,14 +31,12 @@ def collector() -> None:
 @lang_option
 def show(config: Path, as_json: bool) -> None:
     """From the running station, else as last kept."""
-    from station.cli import _asked, _load, _print_json
-
-    loaded = _load(config)
-    found = _asked(loaded, "collector")
+    loaded = read_config(config)
+    found = ask_station(loaded, "collector")
     if found is None:
         found = _kept(loaded)
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     if not found:
         print(t("collector.none"))
@@ -55,24 +55,22 @@ def show(config: Path, as_json: bool) -> None:
 @lang_option
 def decide(name: str, verb: str, user: str, config: Path) -> None:
     """A person looked into the jar; only a running station can be told."""
-    from station.cli import _load
     from station.control import ask
 
-    loaded = _load(config)
+    loaded = read_config(config)
     ask(loaded.control_socket, "collector", name=name, decision=verb, by=user)
     print(t(f"collector.{verb}", name=name))
 
 
 def _kept(loaded: Loaded) -> list[dict[str, Any]]:
     """The newest record of each configured collector."""
-    from station.cli import _closing
     from station.collecting import last_record
     from station.store import Store, connect
 
     if not loaded.database.exists():
         return []
     now = datetime.now(UTC)
-    with _closing(Store(connect(loaded.database, read_only=True), str(loaded.database))) as store:
+    with closing(Store(connect(loaded.database, read_only=True), str(loaded.database))) as store:
         records = [last_record(store, settings.name, now) for settings in loaded.config.collector]
     return [{"name": r.device, "at": r.at.isoformat(), **r.body["result"]} for r in records if r is not None]
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from station.command_line import print_json
 from station.i18n import t
 from station.model import StoreError, WrongArgument
 from station.texts import Command, default_config, json_option, lang_option, option
@@ -41,7 +42,6 @@ def decode(
     """One exchange, or each of a log; 0 when all are whole and known, else 1."""
     from drivers.captured import Fault, Meaning, meaning
     from drivers.frames import from_hex
-    from station.cli import _print_json
 
     described = find_profile(profile, variant)
     if log is not None:
@@ -60,7 +60,7 @@ def decode(
         asked, answered = frames["request"], frames["response"]
         found = meaning(described, asked, answered, datetime.now(UTC), unit_id=unit_id, variant=variant)
     if as_json:
-        _print_json(found.as_dict())
+        print_json(found.as_dict())
     else:
         show_meaning(found)
     return 0 if found.ok else 1
@@ -153,7 +153,6 @@ def _decode_log(profile: Profile, log: Path, unit_id: int | None, variant: str |
     """Every exchange of a hex log, such as `station bus sniff --raw` writes."""
     from drivers.captured import Fault, Meaning, meaning
     from drivers.frames import to_hex
-    from station.cli import _print_json
 
     now, wrong, seen = datetime.now(UTC), 0, 0
     for exchange in _exchanges(log):
@@ -168,7 +167,7 @@ def _decode_log(profile: Profile, log: Path, unit_id: int | None, variant: str |
         wrong += not found.ok
         if as_json:
             frames = {"request": to_hex(exchange.request), "response": to_hex(exchange.reply)}
-            _print_json({**found.as_dict(), **frames})
+            print_json({**found.as_dict(), **frames})
         else:
             print(f"> {to_hex(exchange.request) or '-'}\n< {to_hex(exchange.reply) or '-'}")
             show_meaning(found)

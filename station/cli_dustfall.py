@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from station.command_line import ask_station, moment_in, print_json, read_config
 from station.i18n import t
 from station.model import StoreError, WrongArgument
 from station.texts import Group, config_option, json_option, lang_option, option
@@ -124,17 +126,16 @@ def void(name: str, note: str, user: str, config: Path, as_json: bool) -> None:
 @lang_option
 def show(everything: bool, config: Path, as_json: bool) -> None:
     """Exposures and where they stand."""
-    from station.cli import _load, _print_json
     from station.dustfall_sheet import exposure_row
 
-    loaded = _load(config)
+    loaded = read_config(config)
     book, _ = _book(loaded)
     rows = [
         exposure_row(book, e.name, loaded) for e in book.exposures.values() if everything or e.state in ("out", "in")
     ]
     if as_json:
         blanks = {name: {"residue_g": one.residue, "at": one.at.isoformat()} for name, one in book.blanks.items()}
-        _print_json({"exposures": rows, "blanks": blanks})
+        print_json({"exposures": rows, "blanks": blanks})
         return
     if not rows:
         print(t("dustfall.no_exposures"))
@@ -152,15 +153,14 @@ def show(everything: bool, config: Path, as_json: bool) -> None:
 @lang_option
 def month(which: str, config: Path, as_json: bool) -> None:
     """What a month comes to, point by point, and in the township."""
-    from station.cli import _load, _print_json
     from station.dustfall_sheet import point_row, summary, verdict
 
-    loaded = _load(config)
+    loaded = read_config(config)
     which = _month(which, loaded)
     book, _ = _book(loaded)
     found = summary(book, which, loaded)
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     if not found["points"]:
         print(t("dustfall.no_month", month=which))
@@ -180,10 +180,9 @@ def month(which: str, config: Path, as_json: bool) -> None:
 @lang_option
 def certificate(which: str, output: Path, config: Path) -> None:
     """A sheet to print and sign: the month's results, every weighing behind them, and the method."""
-    from station.cli import _load
     from station.dustfall_sheet import sheet, summary
 
-    loaded = _load(config)
+    loaded = read_config(config)
     which = _month(which, loaded)
     book, entries = _book(loaded)
     found = summary(book, which, loaded)
@@ -253,44 +252,40 @@ def _numbers(text: str, name: str) -> list[float]:
 
 def _book(loaded: Loaded) -> tuple[Book, Sequence[Record]]:
     """All entries: what the running station has taken is committed first."""
-    from station.cli import _asked, _closing
     from station.dustfall import read_book
     from station.fieldbook import dustfall_entries
     from station.store import Store, connect
 
-    _asked(loaded, "commit")
+    ask_station(loaded, "commit")
     if not loaded.database.exists():
         return read_book([]), []
-    with _closing(Store(connect(loaded.database, read_only=True), str(loaded.database))) as store:
+    with closing(Store(connect(loaded.database, read_only=True), str(loaded.database))) as store:
         entries = dustfall_entries(store)
     return read_book(entries), entries
 
 
 def _enter(config: Path, as_json: bool, do: str, at: str | None, **fields: Any) -> None:
     """Have an entry kept by the running station, or, when none runs, in its database."""
-    from station.cli import _asked, _load, _moment, _print_json
-
-    loaded = _load(config)
-    moment = _moment(at, loaded.zone)
+    loaded = read_config(config)
+    moment = moment_in(at, loaded.zone)
     fields |= {"do": do, "at": moment.isoformat() if moment else None}
-    body = _asked(loaded, "dustfall", fields=fields)
+    body = ask_station(loaded, "dustfall", fields=fields)
     if body is None:
         body = _enter_alone(loaded, fields)
     if as_json:
-        _print_json(body)
+        print_json(body)
     else:
         print(t(f"dustfall.{do}", name=body["name"]))
 
 
 def _enter_alone(loaded: Loaded, fields: dict[str, Any]) -> dict[str, Any]:
-    from station.cli import _closing
     from station.fieldbook import enter_dustfall
     from station.service import own_folder
     from station.store import Store, check_folder
 
     check_folder(loaded.data_folder)
     points = [point.code for point in loaded.config.point]
-    with own_folder(loaded.data_folder), _closing(Store.open(loaded.database)) as store:
+    with own_folder(loaded.data_folder), closing(Store.open(loaded.database)) as store:
 
         def keep(record: Record) -> None:
             with store.transaction():

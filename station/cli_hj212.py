@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from station.command_line import print_json
 from station.i18n import language, t
 from station.model import ConfigError, StoreError, WrongArgument
 from station.texts import Group, json_option, lang_option, option
@@ -29,14 +30,13 @@ def frame() -> None:
 @lang_option
 def decode(file: Path, key_file: Path | None, as_json: bool) -> int:
     """Every frame in a log or capture; 0 when all are whole, 1 when one is not or none is there."""
-    from station.cli import _print_json
     from station.parameters import catalogue
     from uplink.hj212.inspect import inspect
 
     found = list(inspect(_bytes(file), _key(key_file), catalogue()))
     for one in found:
         if as_json:
-            _print_json(one.as_dict())
+            print_json(one.as_dict())
         else:
             _show(one)
     if not found:

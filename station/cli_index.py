@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from station.command_line import ask_station, point_code, print_json, read_config
 from station.i18n import language, t
 from station.model import WrongArgument
 from station.texts import Command, config_option, json_option, lang_option, option
@@ -27,13 +29,12 @@ if TYPE_CHECKING:
 @lang_option
 def index(point: str | None, hour: str | None, day: str | None, month: str | None, config: Path, as_json: bool) -> None:
     """Over the last day that is over, unless an hour, day or month is named."""
-    from station.cli import _asked, _closing, _load, _point, _print_json
     from station.cli_marks import _store
     from station.index import AIR, WATER, gather, span
     from station.index import as_json as plain
 
-    loaded = _load(config)
-    point = None if point is None else _point(loaded, point)
+    loaded = read_config(config)
+    point = None if point is None else point_code(loaded, point)
     named = {kind: text for kind, text in (("hour", hour), ("day", day), ("month", month)) if text is not None}
     if len(named) > 1:
         raise WrongArgument(f"one of {', '.join(f'--{kind}' for kind in named)}, not several")
@@ -42,11 +43,11 @@ def index(point: str | None, hour: str | None, day: str | None, month: str | Non
     points = [p.code for p in loaded.config.point if point in (None, p.code)]
     if point is not None and next(p.st for p in loaded.config.point if p.code == point) not in (*AIR, *WATER):
         raise WrongArgument(f'"{point}" has neither an index of air (st {", ".join(AIR)}) nor a class of water (st 21)')
-    _asked(loaded, "commit")
-    with _closing(_store(loaded)) as store:
+    ask_station(loaded, "commit")
+    with closing(_store(loaded)) as store:
         found = [plain(one, loaded.zone) for one in gather(store, loaded, points, kind, start, end)]
     if as_json:
-        _print_json({"indices": found})
+        print_json({"indices": found})
         return
     for row in found:
         for line in _air(row, loaded) if row["kind"] == "air" else _water(row, loaded):

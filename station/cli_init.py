@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from station.command_line import print_json
 from station.i18n import language, t
 from station.texts import Command, json_option, lang_option, option
 
@@ -17,13 +18,12 @@ from station.texts import Command, json_option, lang_option, option
 @lang_option
 def init(name: str | None, output: Path, as_json: bool) -> None:
     """The recipes there are, or one of them written down."""
-    from station.cli import _print_json
     from station.recipe import ABOUT, names, recipe, write
 
     if name is None:
         found = [recipe(one, language()) for one in names()]
         if as_json:
-            _print_json({"recipes": [{"name": one.name, **one.about} for one in found]})
+            print_json({"recipes": [{"name": one.name, **one.about} for one in found]})
             return
         from station.screen import show_rows
 
@@ -36,7 +36,7 @@ def init(name: str | None, output: Path, as_json: bool) -> None:
     about = [f"{t(f'init.{key}')}{t('init.colon')}{one.about[key]}" for key in ABOUT]
     files, passwords = write(one, output, about)
     if as_json:
-        _print_json({"recipe": one.name, "files": list(map(str, files)), "placeholders": list(map(str, passwords))})
+        print_json({"recipe": one.name, "files": list(map(str, files)), "placeholders": list(map(str, passwords))})
         return
     for path in files:
         print(t("init.written", path=path))

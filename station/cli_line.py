@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from station.command_line import ask_station, read_config
 from station.i18n import t
 from station.model import ConfigError, WrongArgument, did_you_mean
 from station.texts import config_option, option
@@ -112,10 +113,9 @@ class Shared:
 
     def call(self, verb: str, **arguments: Any) -> Any:
         """What the running station answers to *verb* about this line."""
-        from station.cli import _asked
         from station.control import NotRunning
 
-        found = _asked(self._loaded, verb, timeout=LOAN_PATIENCE, bus=self.name, **arguments)
+        found = ask_station(self._loaded, verb, timeout=LOAN_PATIENCE, bus=self.name, **arguments)
         if found is None:
             raise NotRunning(f"{self._loaded.control_socket}: the station has stopped meanwhile; ask again")
         return found
@@ -148,9 +148,7 @@ def _reach(name: str, config: Path, wanted: Mapping[str, Any]) -> Reached:
     known = {bus.name: bus for bus in loaded.config.bus} if loaded else {}
     bus = known.get(name) or next((b for b in known.values() if _same_port(b.port, name)), None)
     if bus is not None and loaded is not None:
-        from station.cli import _asked
-
-        if _asked(loaded, "line", bus=bus.name) is not None:
+        if ask_station(loaded, "line", bus=bus.name) is not None:
             if _with(bus, wanted) != bus:
                 speed = f"{bus.baudrate} 8{bus.parity}{bus.stopbits}"
                 raise WrongArgument(f"{bus.name}: the running station speaks at {speed}; stop it to speak otherwise")
@@ -164,11 +162,10 @@ def _reach(name: str, config: Path, wanted: Mapping[str, Any]) -> Reached:
 
 def _remember(loaded: Loaded, code: str, told: Mapping[str, Any]) -> None:
     """Keep an event in the database of a station that does not run."""
-    from station.cli import _closing
     from station.service import own_folder
     from station.store import Event, Store
 
-    with own_folder(loaded.data_folder), _closing(Store.open(loaded.database)) as store, store.transaction():
+    with own_folder(loaded.data_folder), closing(Store.open(loaded.database)) as store, store.transaction():
         store.add_events([Event(datetime.now(UTC), code, told)])
 
 
@@ -184,12 +181,10 @@ def _same_port(port: str, name: str) -> bool:
 
 def _configuration(config: Path, *, needed: bool) -> Loaded | None:
     """The configuration, where there is one; a port can be tried without, and with one that is not finished."""
-    from station.cli import _load
-
     if not config.exists():
         return None
     try:
-        return _load(config)
+        return read_config(config)
     except ConfigError:
         if needed:
             raise

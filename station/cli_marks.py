@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from station.command_line import ask_station, moment_in, parameter_key, point_code, print_json, read_config
 from station.i18n import t
 from station.model import StoreError
 from station.texts import Group, config_option, json_option, lang_option, option
@@ -43,9 +45,7 @@ def set_mark(
     as_json: bool,
 ) -> None:  # fmt: skip
     """A spell of values gets a mark beside what was stored."""
-    from station.cli import _load, _parameter, _point
-
-    point, parameter = _point(_load(config), point), _parameter(parameter) if parameter else ""
+    point, parameter = point_code(read_config(config), point), parameter_key(parameter) if parameter else ""
     fields = {"do": "mark", "point": point, "mark": mark, "parameter": parameter, "user": user, "reason": reason}
     _enter(config, as_json, fields, start=start, end=end)
 
@@ -81,15 +81,14 @@ def withdraw(name: str, user: str, reason: str, config: Path, as_json: bool) -> 
 @lang_option
 def show(config: Path, as_json: bool) -> None:
     """Every mark set by hand."""
-    from station.cli import _closing, _load, _print_json
     from station.explain import _hand
 
-    loaded = _load(config)
-    with _closing(_store(loaded)) as store:
+    loaded = read_config(config)
+    with closing(_store(loaded)) as store:
         book = _marks(store)
     rows = [_hand(one) | {"point": one.point, "parameter": one.parameter} for one in book]
     if as_json:
-        _print_json({"marks": rows})
+        print_json({"marks": rows})
         return
     if not rows:
         print(t("marks.none"))
@@ -109,18 +108,17 @@ def show(config: Path, as_json: bool) -> None:
 @lang_option
 def explain(point: str, parameter: str, at: str, config: Path, as_json: bool) -> None:
     """Everything on record about one value."""
-    from station.cli import _asked, _closing, _load, _moment, _parameter, _point, _print_json
     from station.explain import explain as gather
 
-    loaded = _load(config)
-    point, parameter = _point(loaded, point), _parameter(parameter)
-    moment = _moment(at, loaded.zone)
+    loaded = read_config(config)
+    point, parameter = point_code(loaded, point), parameter_key(parameter)
+    moment = moment_in(at, loaded.zone)
     assert moment is not None
-    _asked(loaded, "commit")
-    with _closing(_store(loaded)) as store:
+    ask_station(loaded, "commit")
+    with closing(_store(loaded)) as store:
         found = gather(store, _marks(store), loaded, point, parameter, moment, _instrument(loaded, point, parameter))
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         for line in _sentences(found, loaded):
             print(line)
@@ -240,17 +238,15 @@ def _enter(
     config: Path, as_json: bool, fields: dict[str, Any], *, start: str | None = None, end: str | None = None
 ) -> None:
     """Have an entry kept by the running station, or, when none runs, in its database for the next start."""
-    from station.cli import _asked, _load, _moment, _print_json
-
-    loaded = _load(config)
-    first, last = _moment(start, loaded.zone), _moment(end, loaded.zone)
+    loaded = read_config(config)
+    first, last = moment_in(start, loaded.zone), moment_in(end, loaded.zone)
     fields |= {"from": first.isoformat() if first else None, "to": last.isoformat() if last else None}
-    body = _asked(loaded, "marks", fields=fields)
+    body = ask_station(loaded, "marks", fields=fields)
     alone = body is None
     if body is None:
         body = _enter_alone(loaded, fields)
     if as_json:
-        _print_json(body)
+        print_json(body)
         return
     print(t(f"marked.{body['do']}", name=body["name"]))
     if alone:
@@ -258,14 +254,13 @@ def _enter(
 
 
 def _enter_alone(loaded: Loaded, fields: dict[str, Any]) -> dict[str, Any]:
-    from station.cli import _closing
     from station.marks import enter
     from station.service import own_folder
     from station.store import Store, check_folder
 
     check_folder(loaded.data_folder)
     points = {point.code: point for point in loaded.config.point}
-    with own_folder(loaded.data_folder), _closing(Store.open(loaded.database)) as store:
+    with own_folder(loaded.data_folder), closing(Store.open(loaded.database)) as store:
         record = enter(_marks(store), fields, points, datetime.now(UTC))
         with store.transaction():
             store.add_records([record])

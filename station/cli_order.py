@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from station.command_line import ask_station, moment_in, point_code, print_json, read_config
 from station.i18n import t
 from station.model import asdict
 from station.texts import Command, Group, config_option, json_option, lang_option, option, wall
@@ -43,10 +45,8 @@ def add(
     config: Path, as_json: bool,
 ) -> None:  # fmt: skip
     """So much less, from when on, for which lines."""
-    from station.cli import _load, _point
-
-    loaded = _load(config)
-    scope = [_point(loaded, point) for point in points]
+    loaded = read_config(config)
+    scope = [point_code(loaded, point) for point in points]
     fields = {"do": "add", "points": scope, "percent": percent, "baseline_days": baseline_days}
     _enter(config, as_json, fields | {"user": user, "reason": reason}, start=start, end=end)
 
@@ -82,17 +82,16 @@ def withdraw(name: str, user: str, reason: str, config: Path, as_json: bool) -> 
 @lang_option
 def show(config: Path, as_json: bool) -> None:
     """Every order, and how each of its lines kept to it."""
-    from station.cli import _asked, _closing, _load, _print_json
     from station.cli_marks import _store
     from station.orders import lines
 
-    loaded = _load(config)
-    _asked(loaded, "commit")
+    loaded = read_config(config)
+    ask_station(loaded, "commit")
     now = datetime.now(UTC)
-    with _closing(_store(loaded)) as store:
+    with closing(_store(loaded)) as store:
         found = [(one, [] if one.withdrawn else lines(store, one, now, loaded.zone)) for one in _book(store)]
     if as_json:
-        _print_json({"orders": [_as_json(one) | {"lines": [asdict(line) for line in kept]} for one, kept in found]})
+        print_json({"orders": [_as_json(one) | {"lines": [asdict(line) for line in kept]} for one, kept in found]})
         return
     if not found:
         print(t("order.none"))
@@ -141,29 +140,26 @@ def _book(store: Any) -> Any:
 def _enter(
     config: Path, as_json: bool, fields: Mapping[str, Any], *, start: str | None = None, end: str | None = None
 ) -> None:
-    from station.cli import _asked, _load, _moment, _print_json
-
-    loaded = _load(config)
-    first, last = _moment(start, loaded.zone), _moment(end, loaded.zone)
+    loaded = read_config(config)
+    first, last = moment_in(start, loaded.zone), moment_in(end, loaded.zone)
     given = {**fields, "from": first.isoformat() if first else None, "to": last.isoformat() if last else None}
-    body = _asked(loaded, "order", fields=given)
+    body = ask_station(loaded, "order", fields=given)
     if body is None:
         body = _enter_alone(loaded, given)
     if as_json:
-        _print_json(body)
+        print_json(body)
     else:
         print(t(f"ordered.{body['do']}", name=body["name"]))
 
 
 def _enter_alone(loaded: Loaded, fields: Mapping[str, Any]) -> dict[str, Any]:
-    from station.cli import _closing
     from station.orders import enter
     from station.service import own_folder
     from station.store import Store, check_folder
 
     check_folder(loaded.data_folder)
     points = {point.code: point for point in loaded.config.point}
-    with own_folder(loaded.data_folder), _closing(Store.open(loaded.database)) as store:
+    with own_folder(loaded.data_folder), closing(Store.open(loaded.database)) as store:
         record = enter(_book(store), fields, points, datetime.now(UTC))
         with store.transaction():
             store.add_records([record])
@@ -176,17 +172,16 @@ def _enter_alone(loaded: Loaded, fields: Mapping[str, Any]) -> dict[str, Any]:
 @lang_option
 def load(config: Path, as_json: bool) -> None:
     """Each permit: carried so far this year, and when it is used up at the pace of the last month."""
-    from station.cli import _asked, _closing, _load, _print_json
     from station.cli_marks import _store
     from station.working import year_of
 
-    loaded = _load(config)
-    _asked(loaded, "commit")
+    loaded = read_config(config)
+    ask_station(loaded, "commit")
     today = datetime.now(UTC).astimezone(loaded.zone).date()
-    with _closing(_store(loaded)) as store:
+    with closing(_store(loaded)) as store:
         found = [(one, year_of(store, one, today, loaded.zone)) for one in loaded.config.permit]
     if as_json:
-        _print_json({"permits": [asdict(one) | asdict(used) | {"share": used.share} for one, used in found]})
+        print_json({"permits": [asdict(one) | asdict(used) | {"share": used.share} for one, used in found]})
         return
     if not found:
         print(t("load.none"))

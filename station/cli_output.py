@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from station.command_line import ask_station, print_json, read_config, whole_seconds
 from station.i18n import t
 from station.model import StationError
 from station.texts import Command, Group, config_option, json_option, lang_option, option
@@ -34,11 +35,9 @@ def output() -> None:
 @lang_option
 def show(config: Path, as_json: bool) -> None:
     """Inputs, outputs and rules, as they are right now."""
-    from station.cli import _load
-
-    found, zone = _ask(config, "output", action="list"), _load(config).zone
+    found, zone = _ask(config, "output", action="list"), read_config(config).zone
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     from station.screen import console, show_pins
 
@@ -46,9 +45,7 @@ def show(config: Path, as_json: bool) -> None:
 
 
 def _hold(ctx: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
-    from station.cli import _seconds
-
-    return None if value is None else _seconds(ctx, parameter, value)
+    return None if value is None else whole_seconds(ctx, parameter, value)
 
 
 def _order(command: _F) -> _F:
@@ -105,7 +102,7 @@ def _give(action: str, name: str, seconds: int | None, reason: str, user: str, c
         config, "output", action=action, name=name, seconds=seconds, reason=reason, person=user, user=""
     )  # the kernel says which account
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         print(t("output.now", name=name, state=_state(found), why=t(f"why.{found['why']}")))
 
@@ -119,10 +116,9 @@ def _state(found: Mapping[str, Any]) -> str:
 @lang_option
 def safe(config: Path) -> None:
     """What ExecStopPost= calls: whatever ended the station, its outputs are off."""
-    from station.cli import _load
     from station.service import own_folder
 
-    loaded = _load(config)
+    loaded = read_config(config)
     if not loaded.config.output:
         print(t("output.none"))
         return
@@ -148,18 +144,10 @@ def emulate_pin(name: str, action: str, config: Path) -> None:
 
 
 def _ask(config: Path, verb: str, **arguments: Any) -> Any:
-    from station.cli import _asked, _load
-
-    found = _asked(_load(config), verb, **arguments)
+    found = ask_station(read_config(config), verb, **arguments)
     if found is None:
         raise NoStation(
             "no station is running here, and only the running one reads inputs and switches outputs;"
             " start it first: station run --config FILE"
         )
     return found
-
-
-def _print_json(value: Any) -> None:
-    from station.cli import _print_json
-
-    _print_json(value)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from station.cli_decode import find_profile, profile_folders
+from station.command_line import print_json
 from station.i18n import t
 from station.model import StoreError, WrongArgument, did_you_mean
 from station.parameters import catalogue
@@ -40,11 +41,9 @@ def profile() -> None:
 @lang_option
 def check(file: Path, as_json: bool) -> int:
     """Every fault of a profile with its line; 0 when there is none, else 1."""
-    from station.cli import _print_json
-
     faults = faults_of(file)
     if as_json:
-        _print_json({"ok": not faults, "faults": faults})
+        print_json({"ok": not faults, "faults": faults})
         return int(bool(faults))
     if faults:
         print("\n".join(faults))
@@ -117,8 +116,6 @@ def _frames_otherwise(found: Profile) -> Iterator[tuple[str, str]]:
 @lang_option
 def show(name: str, variant: str | None, as_json: bool) -> None:
     """The registers of a profile, and what else is to be known of it."""
-    from station.cli import _print_json
-
     found = find_profile(name, variant)
     chosen = [found.chosen(variant)] if variant or not found.variants else _layouts(found)
     titles = [variant] if variant or not found.variants else [v.name for v in found.variants]
@@ -127,7 +124,7 @@ def show(name: str, variant: str | None, as_json: bool) -> None:
             title or "": [_row(r) for r in layout.registers] for title, layout in zip(titles, chosen, strict=True)
         }
         facts = {"name": found.name, "title": found.title, "grade": found.grade, "uncertain": found.uncertain}
-        _print_json(facts | {"layouts": tables})
+        print_json(facts | {"layouts": tables})
         return
     print(f"{found.maker} {found.title}".strip())
     serial = f"{found.baudrate} 8{found.parity}{found.stopbits}"
@@ -195,7 +192,6 @@ def probe(
     from drivers.base import BusSettings
     from drivers.bus import Bus
     from drivers.plausible import judge
-    from station.cli import _print_json
 
     found = find_profile(name)
     settings = BusSettings(
@@ -211,7 +207,7 @@ def probe(
     finally:
         bus.close()
     if as_json:
-        _print_json({"variants": [_as_dict(verdict) for verdict in verdicts]})
+        print_json({"variants": [_as_dict(verdict) for verdict in verdicts]})
     else:
         for verdict in verdicts:
             _show_verdict(verdict)

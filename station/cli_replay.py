@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from station.command_line import pair, print_json, read_config
 from station.i18n import t
 from station.model import WrongArgument, asdict
 from station.texts import Command, config_option, json_option, lang_option, option
@@ -28,19 +29,18 @@ def replay(
     file: Path, columns: tuple[str, ...], where: tuple[str, ...], output: Path, config: Path, as_json: bool
 ) -> None:
     """What the station would have made of a series."""
-    from station.cli import _load, _pair, _print_json
     from station.replay import read_series
     from station.replay import replay as run
 
-    loaded = _load(config)
+    loaded = read_config(config)
     chosen = [_column(text) for text in columns]
-    series = read_series(file, loaded.zone, dict(_pair(text, "--where") for text in where))
+    series = read_series(file, loaded.zone, dict(pair(text, "--where") for text in where))
     began = time.perf_counter()
     outcome = run(loaded, series, chosen, output)
     seconds = time.perf_counter() - began
     speed = outcome.simulated_seconds / seconds
     if as_json:
-        _print_json(asdict(outcome) | {"seconds": round(seconds, 2), "speed": round(speed), "output": str(output)})
+        print_json(asdict(outcome) | {"seconds": round(seconds, 2), "speed": round(speed), "output": str(output)})
         return
     print(t("replay.series", rows=outcome.rows, begin=outcome.begin, end=outcome.end))
     odd = outcome.unordered + outcome.repeated + outcome.unreadable

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from station.command_line import ask_station, point_code, print_json, read_config
 from station.i18n import t
 from station.model import StoreError
 from station.texts import Group, config_option, json_option, lang_option, option
@@ -53,19 +55,17 @@ def month(which: str, output: Path, point: str | None, config: Path, as_json: bo
 
 def _report(word: str, which: str, output: Path, point: str | None, config: Path, as_json: bool) -> None:
     """Gather, and print as JSON or write page and table."""
-    from station.cli import _asked, _load, _print_json
-    from station.cli import _point as named
     from station.report import span_of
 
-    loaded = _load(config)
-    point = None if point is None else named(loaded, point)
+    loaded = read_config(config)
+    point = None if point is None else point_code(loaded, point)
     span = span_of(word, which, datetime.now(UTC), loaded.zone)
     if not loaded.database.exists():
         raise StoreError(f"{loaded.database}: is not there yet; start the station first: station run --config")
-    _asked(loaded, "commit")
+    ask_station(loaded, "commit")
     found = gathered(loaded, span, point)
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     for path in written(found, output, loaded.zone, point):
         print(t("report.written", path=path))
@@ -73,11 +73,10 @@ def _report(word: str, which: str, output: Path, point: str | None, config: Path
 
 def gathered(loaded: Loaded, span: Any, point: str | None = None) -> dict[str, Any]:
     """The report of *span*, read through a connection that cannot write."""
-    from station.cli import _closing
     from station.report import gather
     from station.store import Store, connect
 
-    with _closing(Store(connect(loaded.database, read_only=True), str(loaded.database))) as store:
+    with closing(Store(connect(loaded.database, read_only=True), str(loaded.database))) as store:
         found = gather(store, loaded, span, point)
     return dict(found)
 

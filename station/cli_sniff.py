@@ -14,6 +14,7 @@ import click
 from station.cli_bus import bus
 from station.cli_decode import fault_text, find_profile, parameter_name
 from station.cli_line import Reached, Shared, line_options, reached
+from station.command_line import print_json, stop_signal
 from station.i18n import t
 from station.model import StationError, WrongArgument
 from station.texts import json_option, lang_option, option
@@ -50,10 +51,9 @@ def sniff(
 ) -> int:
     """Frames with time and meaning until Ctrl-C; 0 when something was heard, else 1."""
     from drivers.frames import paired
-    from station.cli import _stop_signal
 
     named = dict(_unit_profile(text) for text in profiles)
-    stop = _stop_signal()
+    stop = stop_signal()
     end = time.monotonic() + seconds if seconds is not None else float("inf")
     counted = {"exchanges": 0, "unanswered": 0, "noise": 0}
     with reached(bus, config, baudrate, parity, stopbits) as line:
@@ -196,9 +196,7 @@ def _show(exchange: Exchange, known: Mapping[int, tuple[Profile, str | None]], a
     if profile is not None and exchange.request and exchange.reply:
         found = meaning(profile, exchange.request, exchange.reply, datetime.now(UTC), variant=variant)
     if as_json:
-        from station.cli import _print_json
-
-        _print_json(
+        print_json(
             {
                 "time": datetime.fromtimestamp(exchange.at, UTC).isoformat(),
                 "request": to_hex(exchange.request),
@@ -258,7 +256,6 @@ def _value(value: Any) -> str:
 def loopback(port: str, other: str | None, as_json: bool) -> int:
     """Patterns at several speeds; 0 when all came back whole, else 1."""
     from drivers.loopback import trial, verdict
-    from station.cli import _print_json
 
     if not as_json:
         print(t("loopback.begin", port=port, other=other or port), file=sys.stderr)
@@ -271,7 +268,7 @@ def loopback(port: str, other: str | None, as_json: bool) -> int:
             print(t("loopback.good" if one.good else "loopback.bad", **counts, latency=latency))
     said = verdict(results, other is not None)
     if as_json:
-        _print_json({"verdict": said, "speeds": [one.as_dict() for one in results]})
+        print_json({"verdict": said, "speeds": [one.as_dict() for one in results]})
     else:
         print(t(f"verdict.{said}"))
     return 0 if said in ("clean", "held") else 1

@@ -15,6 +15,7 @@ import click
 
 from station.cli_bus import NoAnswer, bus, existing_words, try_words
 from station.cli_line import Reached, line_options, reached
+from station.command_line import print_json
 from station.i18n import t
 from station.model import StoreError, WrongArgument
 from station.texts import json_option, lang_option, option
@@ -84,10 +85,8 @@ def solve(
                 break
         session.save()
         if as_json:
-            from station.cli import _print_json
-
             looks = len(session.looks)
-            _print_json({"looks": looks, "candidates": [one.as_dict() for one in found[: 4 * SHOWN]]})
+            print_json({"looks": looks, "candidates": [one.as_dict() for one in found[: 4 * SHOWN]]})
         if write is not None and found:
             if pick > len(found):
                 raise WrongArgument(f"there are {len(found)} candidates; --pick {pick} is none of them")

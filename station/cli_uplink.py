@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from station.command_line import ask_station, moment_in, must_be_known, print_json, read_config, say
 from station.i18n import t
 from station.model import StationError, StoreError, WrongArgument, asdict
 from station.records import PERIODIC, TOLD
@@ -44,13 +46,11 @@ class PlatformRefuses(StationError):
 @lang_option
 def gaps(platform: str | None, start: str | None, end: str | None, config: Path, as_json: bool) -> int:
     """What each platform was due and does not have, and why; 0 when nothing is missing, else 1."""
-    from station.cli import _load, _print_json
-
-    loaded = _load(config)
+    loaded = read_config(config)
     since, until = _range(loaded, start, end)
     found = [_ledger(loaded, name, since, until) for name in _platforms(loaded, platform)]
     if as_json:
-        _print_json({"from": since.isoformat(), "to": until.isoformat(), "platforms": found})
+        print_json({"from": since.isoformat(), "to": until.isoformat(), "platforms": found})
     else:
         _show_gaps(found, since, until, loaded)
     return 1 if any(one["gaps"] for one in found) else 0
@@ -58,11 +58,9 @@ def gaps(platform: str | None, start: str | None, end: str | None, config: Path,
 
 def _range(loaded: Loaded, start: str | None, end: str | None) -> tuple[datetime, datetime]:
     """From the first of this month to now, unless said otherwise."""
-    from station.cli import _moment
-
     now = datetime.now(UTC)
     month = now.astimezone(loaded.zone).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    since, until = _moment(start, loaded.zone) or month, _moment(end, loaded.zone) or now
+    since, until = moment_in(start, loaded.zone) or month, moment_in(end, loaded.zone) or now
     if since >= until:
         raise WrongArgument(f"{since.isoformat()} is not before {until.isoformat()}")
     return since, until
@@ -72,18 +70,14 @@ def _platforms(loaded: Loaded, wanted: str | None) -> list[str]:
     names = [uplink.name for uplink in loaded.config.uplink]
     if wanted is None:
         return names
-    from station.cli import _known
-
-    _known(wanted, set(names), "platform")
+    must_be_known(wanted, set(names), "platform")
     return [wanted]
 
 
 def _ledger(loaded: Loaded, name: str, since: datetime, until: datetime) -> dict[str, Any]:
     """The rows and gaps of one platform: from the running station, else from its database."""
-    from station.cli import _asked
-
     asked = {"platform": name, "from": since.isoformat(), "to": until.isoformat()}
-    found = _asked(loaded, "gaps", **asked)
+    found = ask_station(loaded, "gaps", **asked)
     if found is None:
         found = _stored_ledger(loaded, name, since, until)
     return {"platform": name, **found}
@@ -91,12 +85,11 @@ def _ledger(loaded: Loaded, name: str, since: datetime, until: datetime) -> dict
 
 def _stored_ledger(loaded: Loaded, name: str, since: datetime, until: datetime) -> dict[str, Any]:
     from station import ledger
-    from station.cli import _closing
     from station.store import Store, connect
 
     if not loaded.database.exists():
         raise StoreError(f"{loaded.database}: is not there yet; start the station first: station run --config")
-    with _closing(Store(connect(loaded.database, read_only=True), str(loaded.database))) as store:
+    with closing(Store(connect(loaded.database, read_only=True), str(loaded.database))) as store:
         asked = (store, name, since, until, datetime.now(UTC), loaded.zone)
         return {
             "gaps": [{**asdict(gap), "kind": gap.kind.name.lower()} for gap in ledger.gaps(*asked)],
@@ -156,13 +149,11 @@ def _counts(row: Mapping[str, Any]) -> list[str]:
 @lang_option
 def resend(platform: str, start: str, end: str, kinds: tuple[str, ...], config: Path) -> None:
     """Queue what was sent to a platform once more; the running station does it."""
-    from station.cli import _asked, _load
-
-    loaded = _load(config)
+    loaded = read_config(config)
     _platforms(loaded, platform)
     since, until = _range(loaded, start, end)
     asked = {"platform": platform, "from": since.isoformat(), "to": until.isoformat(), "kinds": list(kinds)}
-    done = _asked(loaded, "resend", **asked)
+    done = ask_station(loaded, "resend", **asked)
     if done is None:
         raise NotRunningHere("no station is running; start it first, it does the sending")
     print(t("resend.queued", count=done["queued"], platform=platform))
@@ -181,15 +172,13 @@ def uplink() -> None:
 @lang_option
 def test(name: str, config: Path, as_json: bool) -> None:
     """Connect, one exchange, the difference of the clocks; beside a running station its own link is reported."""
-    from station.cli import _asked, _load, _print_json
-
-    loaded = _load(config)
+    loaded = read_config(config)
     _platforms(loaded, name)
-    live = _asked(loaded, "status")
+    live = ask_station(loaded, "status")
     if live is not None:
         found = next(p for p in live["platforms"] if p["name"] == name)
         if as_json:
-            _print_json(found)
+            print_json(found)
         elif found["connected"]:
             since = wall(found["connected_since"], loaded.zone)
             print(t("uplink.live", name=name, since=since, answered=found["answered"], owed=found["owed"]))
@@ -218,7 +207,7 @@ def test(name: str, config: Path, as_json: bool) -> None:
         )
     )
     if as_json:
-        _print_json({"name": name, **found})
+        print_json({"name": name, **found})
         return
     print(t("uplink.answered", name=name, connect=found["connect_seconds"], answer=found["answer_seconds"]))
     clock = found["clock_seconds"]
@@ -232,18 +221,16 @@ def test(name: str, config: Path, as_json: bool) -> None:
 @lang_option
 def trace(name: str, seconds: float, config: Path) -> None:
     """The frames of the running station's link as they pass, secrets masked."""
-    from station.cli import _asked, _load, _say
-
-    loaded = _load(config)
+    loaded = read_config(config)
     _platforms(loaded, name)
     end, after = time.monotonic() + seconds, 0
     while True:
-        seen = _asked(loaded, "trace", platform=name, after=after)
+        seen = ask_station(loaded, "trace", platform=name, after=after)
         if seen is None:
             raise NotRunningHere("no station is running; there is no link to watch")
         for one in seen:
             after = one["number"]
-            _say(f"{'→' if one['way'] == 'out' else '←'} {one['text']}")
+            say(f"{'→' if one['way'] == 'out' else '←'} {one['text']}")
         if seconds and time.monotonic() >= end:
             return
         time.sleep(LOOK_EVERY)
@@ -258,7 +245,6 @@ def trace(name: str, seconds: float, config: Path) -> None:
 @lang_option
 def provision(file: Path | None, host: str | None, port: int | None, password_file: Path | None, as_json: bool) -> None:
     """Show the hardware numbers; with an address send them (1001), keep the MN assigned (1002) in *file*."""
-    from station.cli import _print_json
     from uplink.hj212.provision import hardware
     from uplink.hj212.provision import provision as take
 
@@ -271,7 +257,7 @@ def provision(file: Path | None, host: str | None, port: int | None, password_fi
         if file is not None:
             _write_mn(file, mn)
     if as_json:
-        _print_json({"numbers": numbers, "mn": mn})
+        print_json({"numbers": numbers, "mn": mn})
         return
     for key, number in numbers.items():
         print(f"{key:8}{number}")

@@ -33,6 +33,7 @@ RULES = (
     ("station/engine.py", OURS, ""),
     ("station/lend.py", OURS, ""),
     ("station/cli.py", OURS, ""),
+    ("station/command_line.py", ("station",), "what the commands share knows neither drivers nor uplinks"),
     ("station/cli_*.py", OURS, ""),
     ("station/demo.py", OURS, ""),
     ("station/emulate.py", OURS, ""),
