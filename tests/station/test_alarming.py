@@ -19,7 +19,7 @@ from station.clock import EPOCH
 from station.config import load
 from station.control import ControlServer, ask
 from station.model import ConfigError, Kind, Mark, Reading, Record, WrongArgument
-from station.service import verbs
+from station.verbs import verbs
 from tests.station.commands import station
 from tests.station.conftest import CONFIG, Rig
 from tests.station.test_linkage import PIN, WIRED, PinRig

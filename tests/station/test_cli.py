@@ -27,8 +27,8 @@ from station.control import ControlServer
 from station.export import columns
 from station.migrations import migrate
 from station.model import StoreError, StoreVersionError, WrongArgument
-from station.service import verbs
 from station.store import SCHEMA_VERSION, Store, connect
+from station.verbs import verbs
 from station.version import VERSION
 from tests.station.commands import DOCUMENTED, Done, configure, served, station, words_of
 from tests.station.conftest import EXAMPLE, Rig

@@ -34,8 +34,8 @@ from station.control import ControlServer
 from station.engine import Engine
 from station.model import Mark, Reading, Reason, Record
 from station.recorder import DeviceState
-from station.service import verbs
 from station.store import Miss, Series, Store
+from station.verbs import verbs
 from tests.station.commands import Here, configure, environment, until, words_of
 
 MYSTERY = """

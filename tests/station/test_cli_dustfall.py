@@ -14,8 +14,8 @@ from station.control import ControlRefused, ControlServer, ask
 from station.dustfall import KIND
 from station.fieldbook import BEGINNING, END
 from station.model import StoreError
-from station.service import verbs
 from station.store import Store, connect
+from station.verbs import verbs
 from tests.station.commands import Done, configure, station
 from tests.station.conftest import Rig
 

@@ -13,8 +13,8 @@ import pytest
 from station.collecting import Collectors
 from station.config import load
 from station.model import ConfigError, Mark, Reading, WrongArgument
-from station.service import verbs
 from station.store import Store
+from station.verbs import verbs
 from tests.station.commands import station
 from tests.station.conftest import CONFIG, START, Rig
 

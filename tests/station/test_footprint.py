@@ -64,7 +64,7 @@ station.entry station.loader station.marks station.model station.outbox station.
 station.places
 station.poller station.purge station.qc station.recorder station.records station.sender station.service station.status
 station.store station.suspicion
-station.values station.version station.watchdog
+station.values station.verbs station.version station.watchdog
 uplink uplink.base uplink.hj212 uplink.hj212.dialects uplink.hj212.frame uplink.hj212.joining uplink.hj212.keys
 uplink.hj212.link uplink.hj212.messages uplink.hj212.requests uplink.hj212.session uplink.hj212.sm4 uplink.hj212.tap
 uplink.hj212.uploads uplink.hj212.verbs uplink.hj212.voice

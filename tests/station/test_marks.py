@@ -16,7 +16,7 @@ from station.config import load
 from station.control import ControlRefused, ControlServer, ask
 from station.marks import KIND, HandMarks, enter
 from station.model import Kind, Mark, Record, WrongArgument, replace
-from station.service import verbs
+from station.verbs import verbs
 from tests.station.commands import station
 from tests.station.conftest import START, Rig
 

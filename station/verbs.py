@@ -1,0 +1,277 @@
+"""What tools may ask of a running station through its control socket: a verb each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from station import marks, status
+from station.clock import EPOCH
+from station.model import Kind, Record, StoreError, WrongArgument, asdict
+from station.records import PERIODIC, TOLD
+
+if TYPE_CHECKING:
+    from station.control import Verb
+    from station.engine import Engine
+    from station.linkage import Linkage
+
+FOREVER = datetime.max.replace(tzinfo=UTC)
+LONGEST_ORDER = 30 * 86400  # seconds a person's word about an output may hold
+LENT = ("line", "ask", "poke", "frames")  # what tools do on a line that is lent to them
+
+
+def verbs(engine: Engine) -> dict[str, Verb]:
+    """What tools may ask of the running *engine*, by the names they ask with."""
+    return Verbs(engine).table()
+
+
+class Verbs:
+    """The verbs of *engine*; entries of people are taken one after the other.
+
+    An entry is checked against what the one before it has entered, and it is on the disk when its verb returns.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._one_entry = Lock()
+        self._marks_issued = 0  # the highest number of a mark by hand so far, also of those that wait for a commit
+        self._orders_issued = 0  # the same of dispatch orders
+
+    def table(self) -> dict[str, Verb]:
+        """Every verb by the name that a tool asks for."""
+        return {
+            "alarms": self.alarms,
+            "calibrate": self.calibrate,
+            "city": self.city,
+            "collector": self.collector,
+            "order": self.order,
+            "dustfall": self.dustfall,
+            "marks": self.marks,
+            "status": lambda request: status.live(self.engine),
+            "read": self.read,
+            "commit": self.commit,
+            "resend": self.resend,
+            "trace": self.trace,
+            "gaps": self.gaps,
+            "output": self.output,
+            "pin": self.pin,
+            **{name: partial(self._lent, name) for name in LENT},
+        }
+
+    def read(self, request: Mapping[str, Any]) -> Any:
+        return status.read_device(self.engine, str(request.get("device", "")))
+
+    def commit(self, request: Mapping[str, Any]) -> Any:
+        self.engine.committed()
+        return {"error": self.engine.store_error}
+
+    def resend(self, request: Mapping[str, Any]) -> Any:
+        """Queue messages again: platform, from, to (ISO 8601, to excluded), kinds; how many that adds."""
+        outbox = self.engine.outboxes.get(str(request.get("platform")))
+        if outbox is None:
+            raise WrongArgument(f"there is no such platform; known: {', '.join(self.engine.outboxes) or 'none'}")
+        start, end = (_moment(request, name) for name in ("from", "to"))
+        words = request.get("kinds") or PERIODIC
+        if not isinstance(words, Sequence) or not all(word in (*PERIODIC, *TOLD) for word in words):
+            raise WrongArgument(f"kinds are {', '.join((*PERIODIC, *TOLD))}")
+        return {"queued": outbox.resend(start, end, [Kind[word.upper()] for word in words])}
+
+    def trace(self, request: Mapping[str, Any]) -> Any:
+        """Frames of a platform's link numbered above `after`, secrets masked; noted for as long as one asks."""
+        sender = next((s for s in self.engine.senders if s.outbox.name == request.get("platform")), None)
+        if sender is None:
+            raise WrongArgument(f"there is no such platform; known: {', '.join(self.engine.outboxes) or 'none'}")
+        tap = getattr(sender.uplink, "tap", None)
+        if tap is None:
+            raise WrongArgument(f"{sender.outbox.name}: this protocol shows no frames")
+        after = request.get("after") or 0
+        if not isinstance(after, int):
+            raise WrongArgument("after is the number of a frame")
+        return [seen._asdict() for seen in tap.look(after)]
+
+    def gaps(self, request: Mapping[str, Any]) -> Any:
+        """What a platform does not have from .. to, as committed just now, and its completeness."""
+        from station import ledger  # only who asks pays for it
+
+        self.engine.committed()
+        start, end = (_moment(request, name) for name in ("from", "to"))
+        now, zone = self.engine.clock.now(), self.engine.loaded.zone
+        asked = (self.engine.store, str(request.get("platform")), start, end, now, zone)
+        return {
+            "gaps": [{**asdict(gap), "kind": gap.kind.name.lower()} for gap in ledger.gaps(*asked)],
+            "rows": [{**asdict(row), "kind": row.kind.name.lower()} for row in ledger.completeness(*asked)],
+        }
+
+    def _commit(self, see: str) -> None:
+        """Return when all that was kept so far is committed; *see* is the command that shows it."""
+        if not self.engine.committed():
+            raise StoreError(self.engine.store_error or f"the station did not commit in time; see station {see}")
+
+    def _make_durable(self, see: str, *entries: Record) -> None:
+        """Return when *entries* are committed; what the disk refuses is taken back, so that a refusal is one."""
+        self.engine.keep(*entries, urgent=True)
+        if self.engine.committed():
+            return
+        why = self.engine.store_error or "the station did not commit in time"
+        if self.engine.recorder.withdraw(entries):
+            raise StoreError(f"{why}; nothing was entered")
+        raise StoreError(f"{why}; it is entered as soon as that is possible, see station {see}")
+
+    def dustfall(self, request: Mapping[str, Any]) -> Any:
+        """Keep an entry of the field book, committed when this returns."""
+        from station.fieldbook import enter_dustfall
+
+        with self._one_entry:
+            points = [point.code for point in self.engine.config.point]
+            keep = partial(self._make_durable, "dustfall list")
+            now, zone = self.engine.clock.now(), self.engine.loaded.zone
+            made = enter_dustfall(self.engine.store, keep, _fields(request), points, now, zone)
+            told = {key: made.body[key] for key in ("do", "name", "user")}
+            self.engine.note("dustfall", urgent=True, **told)
+        return dict(made.body)
+
+    def marks(self, request: Mapping[str, Any]) -> Any:
+        """Keep a mark by hand, committed when this returns; what is closed already follows by itself."""
+        with self._one_entry:
+            points = {point.code: point for point in self.engine.config.point}
+            book, fields = self.engine.periods.marks, _fields(request)
+            number = max(self._marks_issued + 1, book.next_number)
+            made = marks.enter(book, fields, points, self.engine.clock.now(), number)
+            self._marks_issued = number if made.body["do"] == "mark" else self._marks_issued
+            self._make_durable("marks list", made)
+            self.engine.note("mark_by_hand", urgent=True, point=made.point, **made.body)
+        return dict(made.body)
+
+    def calibrate(self, request: Mapping[str, Any]) -> Any:
+        """Keep an entry of a calibration with its mark, committed when this returns; coefficients then hold at once."""
+        from station.fieldbook import enter_calibration
+
+        with self._one_entry:
+            fields, number = _fields(request), max(self._marks_issued + 1, self.engine.periods.marks.next_number)
+            now, trust = self.engine.clock.now(), self.engine.trust()
+            made = enter_calibration(self.engine.store, self.engine.loaded, fields, now, trust, number)
+            body = made[0].body
+            if body["do"] == "act":  # kept once the instrument has obeyed; where it has not, it is told again
+                from station import lend
+                from station.fieldbook import told_to_act
+
+                lend.act(self.engine, *told_to_act(self.engine.store, made[0]))
+            self._marks_issued = number if body["do"] == "begin" else self._marks_issued
+            self.engine.keep(*made, urgent=True)
+            told = {key: body[key] for key in ("parameter", "procedure", "coefficients", "verdict") if key in body}
+            self.engine.note(
+                "calibration", urgent=True, do=body["do"], name=body["name"], device=made[0].device,
+                user=body["user"], **told,
+            )  # fmt: skip
+            self._commit("calibrations list")
+        return dict(body)
+
+    def alarms(self, request: Mapping[str, Any]) -> Any:
+        """How every alarm stands; with action ack and fields, a person's word about one, committed first."""
+        if self.engine.alarms is None:
+            return []
+        if request.get("action") == "ack":
+            with self._one_entry:
+                made = self.engine.alarms.acknowledge(request.get("fields") or {}, self.engine.clock.now())
+                self._commit("alarms")
+            return {"name": made.device, **made.body}
+        return self.engine.alarms.states()
+
+    def city(self, request: Mapping[str, Any]) -> Any:
+        """Keep hours of the city's air that a person entered, committed when this returns."""
+        from station.city import by_hand
+
+        with self._one_entry:
+            rows, who = request.get("rows") or [], str(request.get("person") or "")
+            made = by_hand(self.engine.store, rows, who, self.engine.loaded.zone, self.engine.clock.now())
+            for record in made:
+                self.engine.keep(record, urgent=True)
+            if made:
+                self.engine.note("city_by_hand", urgent=True, hours=len(made), first=made[0].at, user=who)
+            self._commit("city list")
+        return {"kept": len(made)}
+
+    def order(self, request: Mapping[str, Any]) -> Any:
+        """Keep an entry about a dispatch order, committed when this returns."""
+        from station import orders
+
+        with self._one_entry:
+            points = {point.code: point for point in self.engine.config.point}
+            book = orders.Orders(self.engine.store.records(orders.KIND, EPOCH, FOREVER))
+            number = max(self._orders_issued + 1, book.next_number)
+            made = orders.enter(book, _fields(request), points, self.engine.clock.now(), number)
+            self._orders_issued = number if made.body["do"] == "add" else self._orders_issued
+            self.engine.keep(made, urgent=True)
+            self.engine.note("order", urgent=True, **made.body)
+            self._commit("order list")
+        return dict(made.body)
+
+    def collector(self, request: Mapping[str, Any]) -> Any:
+        """What the collectors say; with name, decision and by, a person's decision about one, committed first."""
+        if self.engine.collectors is None:
+            raise WrongArgument("there is no [[collector]] in station.toml")
+        if "decision" in request:
+            name, verb, by = (str(request.get(key) or "") for key in ("name", "decision", "by"))
+            self.engine.collectors.decide(name, verb, by, self.engine.clock.now())
+            self._commit("collector show")
+        return self.engine.collectors.results(self.engine.clock.now())
+
+    def output(self, request: Mapping[str, Any]) -> Any:
+        """What outputs do, or a person's order for one: name, seconds, reason, person."""
+        linkage = _linkage(self.engine)
+        if request.get("action") == "list":
+            return linkage.live()
+        words = (str(request.get(key) or "") for key in ("action", "name", "reason", "person"))
+        action, name, reason, person = words
+        found = linkage.order(action, name, _duration(request), reason, person, request.get("user"))
+        if not self.engine.committed():
+            why = self.engine.store_error or "the commit takes long"
+            raise StoreError(f"{name}: done, and not on record yet ({why})")
+        return found
+
+    def pin(self, request: Mapping[str, Any]) -> Any:
+        """With mock pins alone: do to an input what its wire would (active, inactive or tip)."""
+        return _linkage(self.engine).drive(str(request.get("name") or ""), str(request.get("action") or ""))
+
+    def _lent(self, name: str, request: Mapping[str, Any]) -> Any:
+        """What a tool does on a line that is lent to it."""
+        from station import lend  # only who asks pays for it
+
+        return getattr(lend, name)(self.engine, request)
+
+
+def _duration(request: Mapping[str, Any]) -> float | None:
+    """How long an order holds, in seconds; None where nothing is said."""
+    seconds = request.get("seconds")
+    if seconds is None:
+        return None
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= LONGEST_ORDER:
+        raise WrongArgument(f"an order holds for 1 to {LONGEST_ORDER} seconds; a lock without a time holds for good")
+    return float(seconds)
+
+
+def _fields(request: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What an entry consists of, by name."""
+    fields = request.get("fields") or {}
+    if not isinstance(fields, Mapping):
+        raise WrongArgument("the fields of an entry are names with values")
+    return fields
+
+
+def _linkage(engine: Engine) -> Linkage:
+    if engine.linkage is None:
+        raise WrongArgument("the configuration has no input, output or rule")
+    return engine.linkage
+
+
+def _moment(request: Mapping[str, Any], name: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(str(request.get(name)))
+    except ValueError as error:
+        raise WrongArgument(f"{name} is not a time such as 2026-03-01T08:00:00+08:00") from error
+    if moment.tzinfo is None:
+        raise WrongArgument(f"{name} needs its offset from UTC")
+    return moment
