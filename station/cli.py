@@ -19,6 +19,7 @@ import click
 
 from station import cli_sniff, cli_solve, i18n  # noqa: F401 - the first two add to the group bus
 from station.cli_alarms import alarms
+from station.cli_backup import backup, restore
 from station.cli_bus import bus as bus_tools
 from station.cli_calibrate import calibrate, calibrations
 from station.cli_city import city
@@ -198,6 +199,7 @@ def status(config: Path, as_json: bool) -> None:
     else:
         from station.screen import show_status
 
+        found["backup_wanted"] = bool(loaded.config.backup.folder)
         show_status(found, {point.code: point.name for point in loaded.config.point}, loaded.zone)
 
 
@@ -491,6 +493,8 @@ for command in (
     collector,
     output,
     report,
+    backup,
+    restore,
 ):
     cli.add_command(command)
 emulate.add_command(emulate_pin)

@@ -111,6 +111,14 @@ class RetentionSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BackupSettings:
+    """The [backup] table: where copies of the database go."""
+
+    folder: str = setting("", text="where copies go, best another disk; relative to the folder of station.toml")
+    keep: int = setting(2, low=1, high=1000, text="how many copies stay there")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DustfallSettings:
     """The [dustfall] table: what dust-fall by hand is held against."""
 
@@ -177,6 +185,7 @@ class Config:
 
     station: StationSettings
     retention: RetentionSettings = field(default_factory=RetentionSettings)
+    backup: BackupSettings = field(default_factory=BackupSettings)
     dustfall: DustfallSettings = field(default_factory=DustfallSettings)
     point: tuple[PointSettings, ...]
     bus: tuple[BusConfig, ...] = ()

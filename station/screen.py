@@ -19,6 +19,7 @@ _SILENCES = {
     "exception": "silence.exception",
     "no_reply": "silence.nothing",
 }
+BACKUP_OLD = 2 * 86400  # seconds; a nightly copy that failed once is not red yet
 GOOD, BAD, DIM = "green", "bold red", "dim"
 
 
@@ -75,6 +76,12 @@ def show_status(found: Mapping[str, Any], points: Mapping[str, str], zone: tzinf
         show_alarms(found["alarms"], zone)
     if "pins" in found:
         show_pins(out, found["pins"], zone)
+    if copy := found.get("backup"):
+        seconds = (now - datetime.fromisoformat(copy["time"])).total_seconds()
+        style = DIM if seconds < BACKUP_OLD else BAD
+        out.print(t("status.backup", age=age(seconds), path=copy["path"]), style=style)
+    elif found.get("backup_wanted"):
+        out.print(t("status.no_backup"), style=BAD)
     for thing in (*found["devices"], *found["platforms"]):
         if thing["error"]:
             out.print(t("status.error", name=thing["name"], text=thing["error"]), style=BAD)

@@ -44,6 +44,7 @@ def live(engine: Engine) -> dict[str, Any]:
             "taken": engine.recorder.taken,
             "error": engine.store_error,
         },
+        "backup": last_backup(engine.store),
         "silent_threads": engine.watchdog.silent(),
         "devices": [_device(engine, name, now) for name in engine.tasks],
         "platforms": [
@@ -184,7 +185,14 @@ def stored(store: Store, now: datetime) -> dict[str, Any]:
             for name, values in newest.items()
         ],
         "platforms": _stored_platforms(store, now, {}),
+        "backup": last_backup(store),
     }
+
+
+def last_backup(store: Store) -> dict[str, Any] | None:
+    """The newest copy of the database that was taken and read back: its time, path, size in bytes."""
+    newest = store.newest_records("backup", "kind")
+    return {"time": newest[0].at.isoformat(), **newest[0].body} if newest else None
 
 
 def _last_reply(store: Store, name: str, values: Sequence[Mapping[str, Any]]) -> str | None:

@@ -44,6 +44,7 @@ class Verbs:
         """Every verb by the name that a tool asks for."""
         return {
             "alarms": self.alarms,
+            "backup_taken": self.backup_taken,
             "calibrate": self.calibrate,
             "city": self.city,
             "collector": self.collector,
@@ -104,6 +105,15 @@ class Verbs:
             "gaps": [{**asdict(gap), "kind": gap.kind.name.lower()} for gap in ledger.gaps(*asked)],
             "rows": [{**asdict(row), "kind": row.kind.name.lower()} for row in ledger.completeness(*asked)],
         }
+
+    def backup_taken(self, request: Mapping[str, Any]) -> Any:
+        """Keep on record that a copy of the database was taken and read back."""
+        body = request.get("body")
+        if not isinstance(body, Mapping):
+            raise WrongArgument("body says what copy was taken")
+        self.engine.keep(Record("backup", _moment(request, "at"), dict(body)), urgent=True)
+        self._commit("status")
+        return {}
 
     def _commit(self, see: str) -> None:
         """Return when all that was kept so far is committed; *see* is the command that shows it."""

@@ -15,6 +15,8 @@ FOLDER = Path(__file__).parents[2] / "systemd"
 UNIT = FOLDER / "station.service"
 HELPER = FOLDER / "clock-helper.service"
 SOCKET = FOLDER / "clock-helper.socket"
+BACKUP = FOLDER / "backup.service"
+TIMER = FOLDER / "backup.timer"
 SYSUSERS = FOLDER / "sysusers.d" / "niutang-station.conf"
 RULES = FOLDER / "udev" / "61-niutang-serial.rules"
 
@@ -258,3 +260,47 @@ def test_every_line_of_the_clock_helper_is_explained_and_nothing_else_is():
     section = text.split("## The clock helper")[1].split("\n## ")[0]
     said = re.findall(r"^\| `(\w+)=` \| .{3,} \|$", section, re.MULTILINE)
     assert sorted(said) == sorted({key for key, _ in [*directives(HELPER), *directives(SOCKET)]})
+
+
+# -- the nightly copy
+
+
+@needs_analyze
+def test_systemd_finds_nothing_to_say_about_the_copy_and_its_timer(tmp_path):
+    text = BACKUP.read_text(encoding="utf-8").replace(
+        "/opt/niutang-station/venv/bin/station", shutil.which("true") or ""
+    )
+    text = re.sub(r"^(User|Group)=station$", r"\1=root", text, flags=re.MULTILINE)
+    (tmp_path / BACKUP.name).write_text(text, encoding="utf-8")
+    shutil.copy(TIMER, tmp_path)
+    for name in (BACKUP.name, TIMER.name):
+        done = run("systemd-analyze", "verify", tmp_path / name)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+@needs_analyze
+def test_the_copy_is_exposed_to_at_most_two(tmp_path):
+    done = run("systemd-analyze", "security", "--offline=true", "--threshold=20", shutil.copy(BACKUP, tmp_path))
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_copy_calls_a_command_that_exists_and_may_write_what_it_needs():
+    lines = dict(directives(BACKUP))
+    binary, *words = shlex.split(lines["ExecStart"])
+    commands = importlib.import_module("station.cli").cli.commands
+    assert binary == "/opt/niutang-station/venv/bin/station"
+    assert words[0] == "backup"
+    assert words[1] in {name for option in commands["backup"].params for name in option.opts}
+    example = re.search(r'\[backup\]\nfolder = "(.+)"', (FOLDER / "README.md").read_text(encoding="utf-8"))
+    assert example is not None
+    written = lines["ReadWritePaths"].split()
+    folders = {f"/var/lib/{values('StateDirectory')[0]}", f"/run/{values('RuntimeDirectory')[0]}", example[1]}
+    assert set(written) == folders
+    assert lines["RequiresMountsFor"] == example[1]
+
+
+def test_every_line_of_the_copy_is_explained_and_nothing_else_is():
+    text = (FOLDER / "README.md").read_text(encoding="utf-8")
+    section = text.split("## Copies of the database")[1].split("\n## ")[0]
+    said = re.findall(r"^\| `(\w+)=` \| .{3,} \|$", section, re.MULTILINE)
+    assert sorted(said) == sorted({key for key, _ in [*directives(BACKUP), *directives(TIMER)]})

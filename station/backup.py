@@ -1,0 +1,204 @@
+"""Copies of the database that can be relied on: taken beside the running station, checked, named by their moment.
+
+A copy is one file, `station-20261130T120000Z.db`, with its SHA-256 beside it as `sha256sum` writes it.  It holds
+everything that was committed when it began.  Nothing is called a copy before it was read back whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from station.clock import from_ms
+from station.model import StoreError, dataclass
+from station.store import SCHEMA_VERSION, connect
+
+KIND = "backup"  # of the record that says a copy was taken
+NAMED = re.compile(r"station-\d{8}T\d{6}Z\.db")
+PAGES_A_STEP = 2048  # 2 MiB; between two steps whoever else wants the disk gets it
+ROOM = 1.1  # times the size of the database that has to be free
+CHUNK = 1 << 20
+APPENDED = ("reading", "average", "message", "event", "record")  # tables whose last id says how far a copy reaches
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A copy that was read back: where it is, how large (bytes), its SHA-256, and the newest reading in it."""
+
+    path: Path
+    size: int
+    sha256: str
+    newest: datetime | None
+    last_ids: dict[str, int]
+
+
+def take(database: Path, folder: Path, now: datetime, *, keep: int = 2) -> tuple[Copy, list[Path]]:
+    """Copy *database* into *folder* and read the copy back; the copy, and older ones beyond *keep* that were removed.
+
+    The station may run meanwhile.  Raise StoreError when there is no room, the disk refuses, or what was
+    written is not what was read; older copies then stay.
+    """
+    _check_room(database, folder)
+    target = folder / f"station-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}.db"
+    part = target.with_suffix(".part")
+    if target.exists():
+        raise StoreError(f"{target}: is there already; wait a second and try again")
+    try:
+        with _written(part):
+            ids = _copied(database, part)
+            part.chmod(0o640)
+            found = check(part)
+            if found.last_ids != ids:
+                raise StoreError(f"{part}: does not end where the database did; nothing was kept, try again")
+            _with_sum(target, found.sha256)
+            _synced(part)
+            part.rename(target)
+            _synced(folder)
+    except (OSError, sqlite3.Error) as error:
+        raise StoreError(f"{folder}: the copy failed ({error}); older copies are untouched") from error
+    removed = []
+    for old in copies(folder)[:-keep]:
+        old.unlink()
+        _sum_of(old).unlink(missing_ok=True)
+        removed.append(old)
+    return Copy(target, found.size, found.sha256, found.newest, ids), removed
+
+
+def copies(folder: Path) -> list[Path]:
+    """The copies in *folder*, oldest first; other files are none of ours."""
+    return sorted(path for path in folder.glob("station-*.db") if NAMED.fullmatch(path.name))
+
+
+def check(path: Path) -> Copy:
+    """Read the copy at *path* whole; raise StoreError for one that cannot be restored as it is."""
+    if not path.is_file():
+        raise StoreError(f"{path}: is not there")
+    digest = _digest(path)
+    beside = _sum_of(path)
+    if beside.exists() and beside.read_text(encoding="ascii", errors="replace").split()[:1] != [digest]:
+        raise StoreError(
+            f"{path}: is not as it was written (its SHA-256 differs from {beside.name}); take another copy"
+        )
+    with closing(connect(path, read_only=True)) as db:
+        try:
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+            if version != SCHEMA_VERSION:
+                raise StoreError(
+                    f"{path}: has schema {version}, this version needs {SCHEMA_VERSION}; use the version that made it"
+                )
+            said = db.execute("PRAGMA integrity_check(1)").fetchone()[0]
+            if said != "ok":
+                raise StoreError(f"{path}: is damaged ({said}); take another copy")
+            row = db.execute("SELECT at_ms FROM reading ORDER BY id DESC LIMIT 1").fetchone()
+            ids = last_ids(db)
+        except sqlite3.Error as error:
+            raise StoreError(f"{path}: is damaged ({error}); take another copy") from error
+    return Copy(path, path.stat().st_size, digest, from_ms(row[0]) if row else None, ids)
+
+
+def restore(copy: Copy, database: Path, now: datetime) -> Path | None:
+    """Put *copy* in the place of *database*; where the former one lies now, None when there was none.
+
+    Whoever calls this owns the data folder.  A power cut leaves the former database or the copy, never neither.
+    """
+    former = None
+    new = database.with_suffix(".restoring")
+    try:
+        with _written(new):
+            shutil.copyfile(copy.path, new)
+            if _digest(new) != copy.sha256:
+                raise StoreError(f"{new}: is not what was read from {copy.path}; the database is as it was")
+            _synced(new)
+            if database.exists():
+                former = database.with_name(f"{database.name}.replaced-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}")
+                _folded_in(database, former)
+                os.link(database, former)
+            new.replace(database)
+            _synced(database.parent)
+    except OSError as error:
+        raise StoreError(
+            f"{database}: the copy cannot be put in its place ({error}); the database is as it was"
+        ) from error
+    return former
+
+
+def last_ids(db: sqlite3.Connection) -> dict[str, int]:
+    """How far each appended table of *db* reaches."""
+    return {table: int(db.execute(f"SELECT max(id) FROM {table}").fetchone()[0] or 0) for table in APPENDED}
+
+
+def _copied(database: Path, part: Path) -> dict[str, int]:
+    """Copy *database* as it is committed now into *part*, a single file without a log; where its tables end."""
+    with closing(connect(database, read_only=True)) as source, closing(connect(part)) as target:
+        source.execute("BEGIN")  # one snapshot, however often the station commits meanwhile
+        ids = last_ids(source)
+        source.backup(target, pages=PAGES_A_STEP)
+        source.execute("ROLLBACK")
+        target.execute("PRAGMA journal_mode=DELETE").fetchall()
+    return ids
+
+
+def _folded_in(database: Path, former: Path) -> None:
+    """What still stands in the log of *database* goes into it; of one that cannot be read, the log goes along."""
+    with suppress(StoreError, sqlite3.Error), closing(connect(database)) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    for suffix in ("-wal", "-shm"):
+        log = database.with_name(database.name + suffix)
+        if log.exists():
+            log.rename(former.with_name(former.name + suffix))
+
+
+def _check_room(database: Path, folder: Path) -> None:
+    try:
+        need, free = database.stat().st_size * ROOM, shutil.disk_usage(folder).free
+    except OSError as error:
+        raise StoreError(f"{error.filename}: cannot be used ({error.strerror})") from error
+    if free < need:
+        raise StoreError(
+            f"{folder}: a copy needs {need / 1e6:.0f} MB and {free / 1e6:.0f} MB are free; older copies stay"
+        )
+
+
+@contextmanager
+def _written(part: Path) -> Iterator[None]:
+    """Nothing half-written is left behind at *part*."""
+    try:
+        part.unlink(missing_ok=True)
+        yield
+    finally:
+        for suffix in ("", "-journal", "-wal", "-shm"):
+            with suppress(OSError):
+                part.with_name(part.name + suffix).unlink()
+
+
+def _with_sum(path: Path, digest: str) -> None:
+    beside = _sum_of(path)
+    beside.write_text(f"{digest}  {path.name}\n", encoding="ascii")
+    _synced(beside)
+
+
+def _sum_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _digest(path: Path) -> str:
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            found.update(chunk)
+    return found.hexdigest()
+
+
+def _synced(path: Path) -> None:
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

@@ -1,0 +1,144 @@
+"""`station backup` and `station restore`: a copy that was read back, and the way back from it."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Mapping
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from station.command_line import ask_station, print_json, read_config
+from station.i18n import t
+from station.model import StationError, StoreError, WrongArgument
+from station.texts import Command, config_option, json_option, lang_option, option, wall
+
+if TYPE_CHECKING:
+    from station.backup import Copy
+    from station.config import Loaded
+
+
+@click.command("backup", cls=Command, help="help.backup")
+@option("--to", "folder", key="backup_to", type=click.Path(path_type=Path))
+@option("--keep", key="backup_keep", type=click.IntRange(1, 1000))
+@config_option
+@json_option
+@lang_option
+def backup(folder: Path | None, keep: int | None, config: Path, as_json: bool) -> None:
+    """A copy of all that is committed, read back before it is called one."""
+    from station.backup import take
+
+    loaded = read_config(config)
+    settings = loaded.config.backup
+    if folder is None and not settings.folder:
+        raise WrongArgument("where to? name a folder with --to, or [backup] folder in station.toml")
+    target = (folder or loaded.folder / settings.folder).resolve()
+    if not loaded.database.exists():
+        raise StoreError(f"{loaded.database}: is not there yet; start the station first: station run --config")
+    if not target.is_dir():
+        raise StoreError(f"{target}: is not a folder; make it, or plug in the disk it is on")
+    ask_station(loaded, "commit")
+    now = datetime.now(UTC)
+    copy, removed = take(loaded.database, target, now, keep=keep or settings.keep)
+    body = _plain(copy) | {"seconds": round((datetime.now(UTC) - now).total_seconds(), 1)}
+    _kept(loaded, now, body | {"removed": [one.name for one in removed]})
+    if as_json:
+        print_json(body | {"removed": [str(one) for one in removed]})
+        return
+    print(t("backup.done", path=copy.path, size=_size(copy), newest=_newest(copy, loaded)))
+    for one in removed:
+        print(t("backup.removed", path=one))
+    if target.stat().st_dev == loaded.data_folder.stat().st_dev:
+        print(t("backup.same_disk"))
+
+
+@click.command("restore", cls=Command, help="help.restore")
+@click.argument("file", type=click.Path(path_type=Path))
+@option("--check", "only_check", key="restore_check", is_flag=True)
+@option("--user", key="user", default="")
+@option("--reason", key="reason", default="")
+@config_option
+@json_option
+@lang_option
+def restore(file: Path, only_check: bool, user: str, reason: str, config: Path, as_json: bool) -> None:
+    """The copy FILE takes the place of the database; the former one is kept beside it."""
+    from station.backup import check
+
+    loaded = read_config(config)
+    copy = check(file)
+    if only_check:
+        if as_json:
+            print_json(_plain(copy))
+        else:
+            print(t("backup.sound", path=file, size=_size(copy), newest=_newest(copy, loaded)))
+        return
+    if not user.strip() or not reason.strip():
+        raise WrongArgument("a restore is on record with a person and a reason: give --user NAME and --reason TEXT")
+    former = _restored(loaded, copy, user.strip(), reason.strip())
+    if as_json:
+        print_json(_plain(copy) | {"former": None if former is None else str(former)})
+        return
+    print(t("backup.restored", path=loaded.database, copy=file, newest=_newest(copy, loaded)))
+    if former is not None:
+        print(t("backup.former", path=former))
+
+
+def _restored(loaded: Loaded, copy: Copy, user: str, reason: str) -> Path | None:
+    """Do it and put it on record in the database that holds from now on."""
+    from station.backup import restore as put_in_place
+    from station.model import AlreadyRunning
+    from station.service import own_folder
+    from station.store import Event, Store, check_folder
+
+    check_folder(loaded.data_folder)
+    now = datetime.now(UTC)
+    try:
+        owned = own_folder(loaded.data_folder)
+    except AlreadyRunning as error:
+        raise AlreadyRunning(
+            f"{loaded.data_folder}: a station runs on it; stop it first: systemctl stop station"
+        ) from error
+    with owned:
+        former = put_in_place(copy, loaded.database, now)
+        said = {"copy": copy.path.name, "sha256": copy.sha256, "newest": copy.newest, "user": user, "reason": reason}
+        with closing(Store.open(loaded.database)) as store, store.transaction():
+            store.add_events([Event(now, "restored", said | {"former": former and former.name, "login": _login()})])
+    return former
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # an account without a name
+        return ""
+
+
+def _kept(loaded: Loaded, now: datetime, body: Mapping[str, Any]) -> None:
+    """Have it on record: by the running station, else alone; a copy is one even where the record fails."""
+    from station.backup import KIND
+    from station.model import Record
+    from station.service import own_folder
+    from station.store import Store
+
+    try:
+        if ask_station(loaded, "backup_taken", at=now.isoformat(), body=body) is None:
+            with own_folder(loaded.data_folder), closing(Store.open(loaded.database)) as store, store.transaction():
+                store.add_records([Record(KIND, now, body)])
+    except StationError as error:
+        click.echo(t("backup.not_on_record", text=error), err=True)
+
+
+def _plain(copy: Copy) -> dict[str, Any]:
+    newest = copy.newest.isoformat() if copy.newest else None
+    return {"path": str(copy.path), "bytes": copy.size, "sha256": copy.sha256, "newest": newest}
+
+
+def _size(copy: Copy) -> str:
+    return f"{copy.size / 1e6:.1f} MB" if copy.size >= 1e6 else f"{copy.size / 1e3:.0f} kB"
+
+
+def _newest(copy: Copy, loaded: Loaded) -> str:
+    return wall(copy.newest, loaded.zone) if copy.newest else t("backup.nothing_read")
