@@ -19,7 +19,7 @@ import click
 
 from station import cli_sniff, cli_solve, i18n  # noqa: F401 - the first two add to the group bus
 from station.cli_alarms import alarms
-from station.cli_backup import backup, restore
+from station.cli_backup import backup, restore, salvage
 from station.cli_bus import bus as bus_tools
 from station.cli_calibrate import calibrate, calibrations
 from station.cli_city import city
@@ -495,6 +495,7 @@ for command in (
     report,
     backup,
     restore,
+    salvage,
 ):
     cli.add_command(command)
 emulate.add_command(emulate_pin)

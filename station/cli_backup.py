@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -89,24 +89,29 @@ def restore(file: Path, only_check: bool, user: str, reason: str, config: Path, 
 def _restored(loaded: Loaded, copy: Copy, user: str, reason: str) -> Path | None:
     """Do it and put it on record in the database that holds from now on."""
     from station.backup import restore as put_in_place
-    from station.model import AlreadyRunning
-    from station.service import own_folder
-    from station.store import Event, Store, check_folder
+    from station.store import Event, Store
 
-    check_folder(loaded.data_folder)
     now = datetime.now(UTC)
-    try:
-        owned = own_folder(loaded.data_folder)
-    except AlreadyRunning as error:
-        raise AlreadyRunning(
-            f"{loaded.data_folder}: a station runs on it; stop it first: systemctl stop station"
-        ) from error
-    with owned:
+    with _owned(loaded):
         former = put_in_place(copy, loaded.database, now)
         said = {"copy": copy.path.name, "sha256": copy.sha256, "newest": copy.newest, "user": user, "reason": reason}
         with closing(Store.open(loaded.database)) as store, store.transaction():
             store.add_events([Event(now, "restored", said | {"former": former and former.name, "login": _login()})])
     return former
+
+
+def _owned(loaded: Loaded) -> IO[str]:
+    """The data folder, which no station runs on meanwhile."""
+    from station.model import AlreadyRunning
+    from station.service import own_folder
+    from station.store import check_folder
+
+    check_folder(loaded.data_folder)
+    try:
+        return own_folder(loaded.data_folder)
+    except AlreadyRunning as error:
+        where = loaded.data_folder
+        raise AlreadyRunning(f"{where}: a station runs on it; stop it first: systemctl stop station") from error
 
 
 def _login() -> str:
@@ -142,3 +147,42 @@ def _size(copy: Copy) -> str:
 
 def _newest(copy: Copy, loaded: Loaded) -> str:
     return wall(copy.newest, loaded.zone) if copy.newest else t("backup.nothing_read")
+
+
+@click.command("salvage", cls=Command, help="help.salvage")
+@click.argument("file", type=click.Path(path_type=Path))
+@config_option
+@json_option
+@lang_option
+def salvage(file: Path, config: Path, as_json: bool) -> None:
+    """What a damaged database FILE still holds and the station's lacks."""
+    from station.salvage import plain
+    from station.salvage import salvage as bring
+    from station.store import Event, Store
+
+    loaded = read_config(config)
+    if not file.is_file():
+        raise StoreError(f"{file}: is not there")
+    if file.resolve() == loaded.database.resolve():
+        raise WrongArgument(f"{file} is the station's own database; a start puts it aside when it is damaged")
+    now = datetime.now(UTC)
+    with _owned(loaded), closing(Store.open(loaded.database)) as store:
+        found = bring(file, store, now)
+        with store.transaction():
+            store.add_events([Event(now, "salvaged", {"file": file.name, "login": _login(), **plain(found)})])
+    if as_json:
+        print_json(plain(found))
+        return
+    from station.screen import show_rows
+
+    tables = sorted({*found.rows, *found.lost, *found.there})
+    headings = {
+        "table": t("backup.table"),
+        "rows": t("backup.rows"),
+        "there": t("backup.there"),
+        "lost": t("backup.lost"),
+    }
+    counts = [
+        {"table": one, **{k: str(getattr(found, k).get(one, 0)) for k in ("rows", "there", "lost")}} for one in tables
+    ]
+    show_rows(list(headings.items()), counts)

@@ -32,6 +32,7 @@ from station.model import (
     Reason,
     Record,
     Report,
+    StoreDamaged,
     StoreError,
     asdict,
     dataclass,
@@ -768,6 +769,9 @@ class Engine:
                     self._next_realtime[name] = after[name]
 
     def _refused(self, error: StoreError) -> None:
+        """Try again later; a damaged file does not mend itself: it ends the process, the next start deals with it."""
+        if isinstance(error, StoreDamaged):
+            raise error
         self._retry_at = self.clock.monotonic() + RETRY_SECONDS
         if not self._store_error:
             log.error("%s; readings are kept in memory until it works again", error)
@@ -993,7 +997,11 @@ class Engine:
         self.note("stop")
         if self._site:
             self._site.stop()
-        if not self.commit(last=True):
+        try:
+            durable = self.commit(last=True)
+        except StoreDamaged as error:
+            self._store_error, durable = str(error), False
+        if not durable:
             log.error("%s", self._store_error)
         for sender in self.senders:
             if not sender.is_alive():

@@ -59,6 +59,10 @@ class StoreError(StationError, OSError):
     exit_code = 74  # EX_IOERR
 
 
+class StoreDamaged(StoreError):
+    """Error raised when the database cannot be read where it should be: the next start puts it aside."""
+
+
 class StoreVersionError(StoreError):
     """Error raised when the database was written by another version of the station."""
 

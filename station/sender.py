@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from threading import Event, Thread
 
-from station.model import ConfigError, StoreError
+from station.model import ConfigError, StoreDamaged, StoreError
 from station.outbox import PlatformOutbox
 from uplink.base import Backoff, Commands, Uplink, UplinkError
 
@@ -49,6 +49,8 @@ class Sender(Thread):
         before = self.outbox.progress
         try:
             self.uplink.run(self.outbox, self._commands, self._stopping)
+        except StoreDamaged:
+            raise
         except (UplinkError, ConfigError, StoreError) as error:  # a credential or a disk may vanish, and come back
             if self.outbox.progress > before:
                 self._down = False  # it worked in between; a link that comes up and carries nothing is still down

@@ -8,8 +8,9 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,8 +19,8 @@ from station.clock import SystemClock
 from station.config import Loaded, load
 from station.control import ControlServer
 from station.engine import Engine
-from station.model import AlreadyRunning, StationError, StoreError
-from station.store import Store, check_folder
+from station.model import AlreadyRunning, StationError, StoreDamaged, StoreError
+from station.store import Store, check_folder, suspect
 from station.verbs import verbs
 
 log = logging.getLogger(__name__)
@@ -57,10 +58,11 @@ def run(loaded: Loaded) -> None:
     check_folder(loaded.data_folder)
     with ExitStack() as stack:
         stack.enter_context(own_folder(loaded.data_folder))
+        stack.enter_context(_damage_remembered(loaded.database))
         control = ControlServer(loaded.control_socket)  # whatever can be refused is, before anything is written
         stack.callback(control.close)
         pins = _pins(loaded, stack)
-        engine = Engine(loaded, Store.open(loaded.database), SystemClock(), pins=pins)
+        engine = Engine(loaded, _store(loaded), SystemClock(), pins=pins)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: engine.ask_to_stop())
         control.start(verbs(engine))
@@ -76,6 +78,31 @@ def run(loaded: Loaded) -> None:
         gc.enable()
         engine.run()
     log.info("station %s: stopped, everything committed", loaded.config.station.name)
+
+
+def _store(loaded: Loaded) -> Store:
+    """The store of *loaded*; a database that is damaged is put aside and replaced first."""
+    if not suspect(loaded.database).exists():
+        with suppress(StoreDamaged):
+            return Store.open(loaded.database)
+    from station import salvage  # only who needs it pays for it
+
+    if salvage.is_sound(loaded.database):
+        log.warning("%s: was said to be damaged, and all of it can be read", loaded.database)
+    else:
+        salvage.recover(loaded, datetime.now(UTC))
+    suspect(loaded.database).unlink(missing_ok=True)
+    return Store.open(loaded.database)
+
+
+@contextmanager
+def _damage_remembered(database: Path) -> Iterator[None]:
+    """Damage that ends the station makes its next start read all of *database*."""
+    try:
+        yield
+    except StoreDamaged:
+        suspect(database).touch()
+        raise
 
 
 def _pins(loaded: Loaded, stack: ExitStack) -> Any:

@@ -29,11 +29,13 @@ from station.model import (
     Reason,
     Record,
     Report,
+    StoreDamaged,
     StoreError,
     StoreVersionError,
     dataclass,
 )
 
+DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 SHARED_MEMORY = 65536  # bytes; a reader of a write-ahead log makes its index of blocks of 32 KiB
 SCHEMA_VERSION = 3
 PAGE_SIZE = 1024  # measured with the whole flow: tests/bench/bench_store.py prints both sizes
@@ -125,21 +127,37 @@ class Event:
     arguments: Mapping[str, Any]
 
 
-def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
-    """A connection to the database at *path*, in autocommit mode, with a small cache."""
+def connect(path: Path, *, read_only: bool = False, damaged: bool = False) -> sqlite3.Connection:
+    """A connection to the database at *path*, in autocommit mode, with a small cache.
+
+    With *damaged* also one to a file that is shorter than it says of itself.
+    """
     uri = f"file:{_quoted(path)}?mode={'ro' if read_only else 'rwc'}"
     try:
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5)
+        if damaged:
+            connection.execute("PRAGMA writable_schema=ON")  # else SQLite reads no page of such a file
         connection.execute("PRAGMA cache_size=-256")
         if read_only:
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     except sqlite3.Error as error:
-        raise StoreError(_advice(path, error)) from error
+        raise refused(path, error) from error
     return connection
+
+
+def suspect(database: Path) -> Path:
+    """The file whose presence says that a station met damage in *database*."""
+    return database.with_name(f"{database.name}.suspect")
 
 
 def _quoted(path: Path) -> str:
     return str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+def refused(path: Path, error: Exception) -> StoreError:
+    """What SQLite's *error* means: StoreDamaged where the file is not what it was."""
+    kind = StoreDamaged if getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGED else StoreError
+    return kind(_advice(path, error))
 
 
 def _advice(path: Path, error: Exception) -> str:
@@ -169,7 +187,7 @@ def rows_of(connection: Any, where: str, sql: str, parameters: Sequence[Any] = (
     try:
         return list(connection.execute(sql, parameters))
     except sqlite3.Error as error:
-        raise StoreError(_advice(Path(where), error)) from error
+        raise refused(Path(where), error) from error
 
 
 def check_folder(folder: Path) -> None:
@@ -202,7 +220,7 @@ class Store:
         try:
             self._prepare(page_size)
         except sqlite3.Error as error:
-            raise StoreError(_advice(Path(where), error)) from error
+            raise refused(Path(where), error) from error
 
     @classmethod
     def open(cls, path: Path) -> Store:
@@ -262,7 +280,7 @@ class Store:
                     self._rollback()
                     raise
             except sqlite3.Error as error:
-                raise StoreError(_advice(Path(self.where), error)) from error
+                raise refused(Path(self.where), error) from error
 
     def _rollback(self) -> None:
         # After a full disk or an I/O error SQLite has rolled back by itself; the cause is on its way up.

@@ -250,11 +250,6 @@ def _store(folder: Path, version: int) -> None:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
-def _rubbish(folder: Path) -> None:
-    (folder / "data").mkdir()
-    (folder / "data" / "station.db").write_bytes(b"rubbish " * 1000)
-
-
 def _folder_for_database(folder: Path) -> None:
     (folder / "data" / "station.db").mkdir(parents=True)
 
@@ -291,10 +286,6 @@ REFUSALS: dict[str, tuple[Callable[[Path], None], tuple[str, str] | None, int, s
     "an older database": (
         _older, None, 65,
         "{data}/station.db: was written by an older version (schema 0); run: station migrate --config station.toml",
-    ),
-    "a damaged database": (
-        _rubbish, None, 74,
-        "{data}/station.db: is damaged (file is not a database); keep the file, restore the newest backup",
     ),
     "a folder for a database": (
         _folder_for_database, None, 74,

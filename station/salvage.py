@@ -1,0 +1,302 @@
+"""A database that is damaged: put aside as it is, replaced by the newest copy, filled up with what can still be read.
+
+Rows keep their numbers, so a copy and the damaged file fit into one another.  Reading goes by ranges of numbers,
+halved where they cannot be read, newest first; each number that cannot be read is counted.  SQLite's own `.recover`
+is missing from the shells of some distributions (Debian 12), and no command of theirs runs in a cabinet at night.
+SQLite keeps no checksums: bytes that changed within a page and still make a row are not noticed here.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from station.clock import to_ms
+from station.model import StoreError, asdict, dataclass, field
+from station.store import PAGE_SIZE, SEQUENCE_BITS, Event, Store, connect
+
+if TYPE_CHECKING:
+    from station.config import Loaded
+
+log = logging.getLogger(__name__)
+
+STATE = ("boot", "clock", "series", "rollup", "schedule", "setting", "seen", "tick", "late", "platform", "span")
+APPENDED = ("message", "average", "record", "event", "missed", "reading")  # the smaller ones first
+BLOCK = 5000  # numbers read at once
+LEAPS = tuple(1 << power for power in range(32, -1, -1))  # how far apart rows are looked for behind a lost page
+SECONDS = 30.0  # that a start may spend on it: the station is to measure again within a minute
+OWED_AGAIN = timedelta(days=31)  # what platforms get once more when it cannot be read what they are owed
+TEXTS = ("body", "arguments", "coefficients")  # columns of JSON
+TYPES: dict[str, tuple[type, ...]] = {"INTEGER": (int,), "TEXT": (str,), "REAL": (int, float)}
+
+
+@dataclass(slots=True)
+class Salvaged:
+    """What came over, by table: rows written, numbers that could not be read, rows that were there already."""
+
+    rows: dict[str, int] = field(default_factory=dict)
+    lost: dict[str, int] = field(default_factory=dict)
+    there: dict[str, int] = field(default_factory=dict)
+    open_ended: list[str] = field(default_factory=list)  # tables whose end cannot be read: what came there is not known
+    unfinished: bool = False  # the time was over before the oldest numbers
+
+
+def is_sound(database: Path) -> bool:
+    """Whether the whole of *database* can be read; takes about a minute a GB on an SD card (not measured on a Pi)."""
+    try:
+        with closing(connect(database, read_only=True)) as db:
+            return bool(db.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
+    except (StoreError, sqlite3.Error):
+        return False
+
+
+def recover(loaded: Loaded, now: datetime, monotonic: Callable[[], float] = time.monotonic) -> Path:
+    """Replace the damaged database of *loaded*; where it lies now.  Whoever calls this owns the data folder.
+
+    The newest copy in `[backup] folder` that reads back takes its place, or an empty database; rows of the damaged
+    one follow for SECONDS.  What came of it is an event.  Raise StoreError when the disk refuses.
+    """
+    database = loaded.database
+    damaged = put_aside(database, now)
+    log.error("%s: is damaged; kept as %s", database, damaged.name)
+    copy = _newest_copy(loaded, now)
+    with closing(Store.open(database)) as store:
+        found = salvage(damaged, store, now, deadline=monotonic() + SECONDS, monotonic=monotonic)
+        said: dict[str, Any] = {"file": damaged.name, "copy": copy, **plain(found)}
+        with store.transaction():
+            store.add_events([Event(now, "database_damaged", said)])
+    log.error(
+        "%s: goes on with %s; %d rows came over, %d could not be read%s",
+        database, f"the copy {copy}" if copy else "an empty database", sum(found.rows.values()),
+        sum(found.lost.values()),
+        f"; older ones are left: stop the station and run: station salvage {damaged}" if found.unfinished else "",
+    )  # fmt: skip
+    return damaged
+
+
+def put_aside(database: Path, now: datetime) -> Path:
+    """Rename *database* and its log to `station.db.bad-…`; the new name of the file."""
+    bad = database.with_name(f"{database.name}.bad-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}")
+    try:
+        for suffix in ("-wal", "-shm", ""):  # the log first: it must not meet a new database
+            part = database.with_name(database.name + suffix)
+            if part.exists():
+                part.rename(bad.with_name(bad.name + suffix))
+    except OSError as error:
+        raise StoreError(f"{database}: is damaged and cannot be put aside ({error.strerror})") from error
+    return bad
+
+
+def _newest_copy(loaded: Loaded, now: datetime) -> str | None:
+    """Put the newest copy that reads back in the place of the database; its name, None where there is none."""
+    from station.backup import check, copies, restore
+
+    if not loaded.config.backup.folder:
+        return None
+    for path in reversed(copies(loaded.folder / loaded.config.backup.folder)):
+        try:
+            restore(check(path), loaded.database, now)
+        except (StoreError, OSError) as error:
+            log.warning("%s", error)
+        else:
+            return path.name
+    return None
+
+
+def salvage(
+    damaged: Path,
+    store: Store,
+    now: datetime,
+    *,
+    deadline: float = float("inf"),
+    monotonic: Callable[[], float] = time.monotonic,
+) -> Salvaged:
+    """Bring over into *store* what it lacks and *damaged* still holds, newest first, until *deadline*.
+
+    State (what platforms are owed, settings) is only taken into a store that is not ahead of the damaged one.
+    """
+    found = Salvaged()
+    _whole_pages(damaged)
+    try:
+        source = connect(damaged, read_only=True, damaged=True)
+    except StoreError as error:
+        log.warning("%s", error)
+        found.lost["database"] = 1
+        return found
+    with closing(source) as db:
+        behind = store.newest("reading") <= _last(db, "reading", 0)[0]
+        for table in STATE if behind else ("boot", "clock", "series"):
+            _bring(db, store, table, found, replace=behind)
+        for table in APPENDED:
+            for low in _floors(db, table):
+                _bring(db, store, table, found, low=low, late=lambda: monotonic() > deadline)
+    unknown = {*found.lost, *found.open_ended}
+    if behind and unknown & {"span", "platform"}:
+        _owe_again(store, now)
+    return found
+
+
+def _whole_pages(damaged: Path) -> None:
+    """Half a page at the end would be read as one of zeros: it goes into a file of its own."""
+    size = damaged.stat().st_size
+    if rest := size % PAGE_SIZE:
+        with damaged.open("r+b") as file:
+            file.seek(size - rest)
+            damaged.with_name(f"{damaged.name}-tail").write_bytes(file.read())
+            file.truncate(size - rest)
+
+
+def _bring(
+    db: sqlite3.Connection, store: Store, table: str, found: Salvaged, *, low: int = 0, replace: bool = False,
+    late: Callable[[], bool] = lambda: False,
+) -> None:  # fmt: skip
+    """Rows of *table* numbered from *low* on, one transaction a block."""
+    shape = store.query(f"PRAGMA table_info({table})")
+    keyed = table != "late"  # the one table without numbers
+    columns = (["rowid"] if keyed and not any(row[5] and row[1] == "id" for row in shape) else []) + [
+        r[1] for r in shape
+    ]
+    if table == "span" and replace:
+        with store.transaction() as new:
+            new.execute("DELETE FROM span")
+    how = "REPLACE" if replace else "IGNORE"
+    put = f"INSERT OR {how} INTO {table}({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+    if keyed and not _last(db, table, low)[1] and table not in found.open_ended:
+        found.open_ended.append(table)
+    rows = _rows(db, table, columns, low) if keyed else _all(db, table, columns)
+    for block, lost in rows:
+        sound = [row for row in block if _plausible(row, columns, shape)]
+        with store.transaction() as new:
+            before = new.execute("SELECT total_changes()").fetchone()[0]
+            new.executemany(put, sound)
+            written = new.execute("SELECT total_changes()").fetchone()[0] - before
+        for counts, more in (
+            (found.rows, written), (found.lost, lost + len(block) - len(sound)), (found.there, len(sound) - written),
+        ):  # fmt: skip
+            if more > 0:
+                counts[table] = counts.get(table, 0) + more
+        if late():
+            found.unfinished = True
+            return
+
+
+def _rows(
+    db: sqlite3.Connection, table: str, columns: Sequence[str], low: int
+) -> Iterator[tuple[list[tuple[Any, ...]], int]]:
+    """Blocks of rows of *table* with numbers from *low* on (a platform's messages: its own), newest first.
+
+    With each block comes how many numbers could not be read since the one before.
+    """
+    names, number = ", ".join(columns), columns[0]
+    ask = f"SELECT {names} FROM {table} WHERE {number} BETWEEN ? AND ? ORDER BY {number} DESC"
+    last, _ = _last(db, table, low)
+    waiting, lost = [(low, last)], 0
+    while waiting:
+        first, last = waiting.pop()
+        half = (first + last) // 2
+        if last - first >= BLOCK:
+            waiting += [(first, last - BLOCK), (last - BLOCK + 1, last)]
+            continue
+        try:
+            block = [tuple(row) for row in db.execute(ask, (first, last))]
+        except (sqlite3.Error, UnicodeDecodeError):
+            if first < last:
+                waiting += [(first, half), (half + 1, last)]
+            else:
+                lost += 1
+            continue
+        if block or lost:
+            yield block, lost
+            lost = 0
+    if lost:
+        yield [], lost
+
+
+def _all(db: sqlite3.Connection, table: str, columns: Sequence[str]) -> Iterator[tuple[list[tuple[Any, ...]], int]]:
+    """The rows of a small table without numbers, or one lost."""
+    try:
+        yield [tuple(row) for row in db.execute(f"SELECT {', '.join(columns)} FROM {table}")], 0
+    except (sqlite3.Error, UnicodeDecodeError):
+        yield [], 1
+
+
+def _floors(db: sqlite3.Connection, table: str) -> list[int]:
+    """Where the numbers of *table* begin: once, and for messages once a platform, newest platform first."""
+    if table != "message":
+        return [0]
+    found, floor = [], 0
+    with suppress(sqlite3.Error):
+        while (row := db.execute("SELECT min(id) FROM message WHERE id >= ?", (floor,)).fetchone()) and row[0]:
+            platform = row[0] >> SEQUENCE_BITS
+            found.append(platform << SEQUENCE_BITS)
+            floor = (platform + 1) << SEQUENCE_BITS
+    return found[::-1]
+
+
+def _last(db: sqlite3.Connection, table: str, low: int) -> tuple[int, bool]:
+    """The largest number of *table* that can be read, *low* or above, and whether the table ends there.
+
+    Of messages only those of one platform, whose first number is *low*.
+    """
+    high = low + (1 << SEQUENCE_BITS) - 1
+    with suppress(sqlite3.Error):
+        found = db.execute(f"SELECT max(rowid) FROM {table} WHERE rowid BETWEEN ? AND ?", (low, high)).fetchone()[0]
+        return (low if found is None else int(found)), True
+    known = low  # the end cannot be read: leap as far as something can, then in shorter leaps
+    ask = f"SELECT max(rowid) FROM (SELECT rowid FROM {table} WHERE rowid BETWEEN ? AND ? LIMIT 1)"
+    while True:
+        for leap in LEAPS:
+            with suppress(sqlite3.Error):
+                found = db.execute(ask, (known + leap, high)).fetchone()[0]
+                if found is not None:
+                    known = int(found)
+                    break
+        else:
+            return known, False
+
+
+def _plausible(row: Sequence[Any], columns: Sequence[str], shape: Sequence[Sequence[Any]]) -> bool:
+    """Whether every value is of the type that its column was written with."""
+    kinds = {name: (kind, bool(must) or bool(key)) for _, name, kind, must, _, key in shape}
+    for name, value in zip(columns, row, strict=True):
+        kind, must = kinds.get(name, ("INTEGER", True))
+        if value is None:
+            if must:
+                return False
+            continue
+        if not isinstance(value, TYPES[kind]):
+            return False
+        if isinstance(value, str) and "\0" in value:
+            return False
+        if name in TEXTS:
+            try:
+                json.loads(str(value))
+            except ValueError:
+                return False
+    return True
+
+
+def _owe_again(store: Store, now: datetime) -> None:
+    """Nobody knows what platforms are owed: the messages of the last OWED_AGAIN go once more, with their identity."""
+    since = to_ms(now - OWED_AGAIN)
+    with store.transaction() as db:
+        for number, live in db.execute("SELECT id, live FROM platform").fetchall():
+            low = number << SEQUENCE_BITS
+            first = db.execute(
+                "SELECT min(id) FROM message WHERE id BETWEEN ? AND ? AND start_ms >= ?",
+                (low, low + (1 << SEQUENCE_BITS) - 1, since),
+            ).fetchone()[0]
+            if first is not None and first <= live:
+                db.execute("UPDATE platform SET live = ? WHERE id = ?", (first - 1, number))
+
+
+def plain(found: Salvaged) -> dict[str, Any]:
+    """*found* for an event or a table."""
+    return asdict(found)

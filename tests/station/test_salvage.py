@@ -1,0 +1,288 @@
+"""A damaged database: put aside, replaced, filled up; shown on files with pages overwritten, cut off or missing."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from station import salvage as module
+from station.backup import take
+from station.model import StoreDamaged
+from station.salvage import APPENDED, Salvaged, is_sound, put_aside, recover, salvage
+from station.store import PAGE_SIZE, SCHEMA_VERSION, Store, connect, suspect
+from tests.station.commands import Here, configure, daemon, served, until
+from tests.station.conftest import CONFIG, Rig
+from tests.station.test_service import QUICK, count, instruments
+
+NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
+Rows = dict[str, dict[int, tuple[object, ...]]]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database of two hours of the station's own writing, with its log folded in."""
+    folder = tmp_path_factory.mktemp("whole")
+    rig = Rig(folder)
+    rig.run(7200)
+    rig.engine.shut_down()
+    return rig.loaded.database
+
+
+def contents(path: Path) -> Rows:
+    """Every row of every appended table, by its number."""
+    with closing(connect(path, read_only=True)) as db:
+        return {table: {row[0]: row[1:] for row in db.execute(f"SELECT rowid, * FROM {table}")} for table in APPENDED}
+
+
+def with_pages_overwritten(path: Path, pages: Sequence[int], rng: random.Random) -> None:
+    with path.open("r+b") as file:
+        for page in pages:
+            file.seek(page * PAGE_SIZE)
+            file.write(rng.randbytes(PAGE_SIZE))
+
+
+def into_new(damaged: Path, folder: Path) -> tuple[Rows, Salvaged]:
+    """What comes over into an empty store."""
+    with closing(Store.open(folder / "new" / "station.db")) as store:
+        found = salvage(damaged, store, NOW)
+    return contents(folder / "new" / "station.db"), found
+
+
+def test_all_of_a_sound_database_comes_over(whole: Path, tmp_path: Path) -> None:
+    rows, found = into_new(whole, tmp_path)
+    assert rows == contents(whole)
+    assert (found.lost, found.unfinished) == ({}, False)
+    state = ("boot", "clock", "series", "tick", "platform", "span", "schedule")
+    for table in state:
+        with closing(connect(whole)) as old, closing(connect(tmp_path / "new" / "station.db")) as new:
+            assert list(new.execute(f"SELECT * FROM {table}")) == list(old.execute(f"SELECT * FROM {table}")), table
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_of_a_file_with_lost_pages_every_row_that_comes_over_is_true(whole: Path, tmp_path: Path, seed: int) -> None:
+    """One to four pages of rubbish anywhere behind the schema: nothing altered, nothing invented."""
+    rng = random.Random(seed)
+    damaged = tmp_path / "station.db.bad"
+    shutil.copy(whole, damaged)
+    pages = whole.stat().st_size // PAGE_SIZE
+    with closing(connect(whole, read_only=True)) as db:
+        roots = {row[0] for row in db.execute("SELECT rootpage FROM sqlite_schema")}
+    first = max(roots)  # the schema and the roots: what is lost with them is shown below
+    with_pages_overwritten(damaged, rng.sample(range(first, pages), rng.randint(1, 4)), rng)
+    true = contents(whole)
+    rows, _ = into_new(damaged, tmp_path)
+    for table in APPENDED:
+        assert {n: row for n, row in rows[table].items() if true[table].get(n) != row} == {}, table
+    assert len(rows["reading"]) >= len(true["reading"]) // 4
+
+
+def test_one_lost_leaf_costs_its_rows_alone_and_they_are_counted(whole: Path, tmp_path: Path) -> None:
+    damaged, page = tmp_path / "station.db.bad", leaf_of_readings(whole)
+    shutil.copy(whole, damaged)
+    with_pages_overwritten(damaged, [page], random.Random(1))
+    true = contents(whole)
+    rows, found = into_new(damaged, tmp_path)
+    gone = sorted(set(true["reading"]) - set(rows["reading"]))
+    assert 0 < len(gone) < 80
+    assert gone == list(range(gone[0], gone[-1] + 1))
+    assert found.lost == {"reading": len(gone)}
+    assert {t: rows[t] for t in APPENDED if t != "reading"} == {t: true[t] for t in APPENDED if t != "reading"}
+
+
+def leaf_of_readings(path: Path) -> int:
+    """The number (from 0) of a page in the middle of the file that holds readings and nothing else."""
+    with closing(connect(path, read_only=True)) as db:
+        (at,) = db.execute("SELECT at_ms FROM reading WHERE id = (SELECT max(id) / 2 FROM reading)").fetchone()
+    return path.read_bytes().index(at.to_bytes(6, "big")) // PAGE_SIZE
+
+
+@pytest.mark.parametrize("share", [0.45, 0.6, 0.95])
+def test_a_file_that_is_cut_off_gives_what_stands_before_the_cut(whole: Path, tmp_path: Path, share: float) -> None:
+    damaged = tmp_path / "station.db.bad"
+    damaged.write_bytes(whole.read_bytes()[: int(whole.stat().st_size * share)])
+    true = contents(whole)
+    rows, found = into_new(damaged, tmp_path)
+    for table in APPENDED:
+        assert all(true[table].get(number) == row for number, row in rows[table].items()), table
+    assert len(rows["reading"]) > len(true["reading"]) * (share - 0.25)  # a quarter of this small file is no rows
+    assert {"reading", "message"} <= set(found.open_ended)
+    assert (tmp_path / "station.db.bad-tail").exists() == bool(int(whole.stat().st_size * share) % PAGE_SIZE)
+
+
+@pytest.mark.parametrize("content", [b"", b"SQLite format 3\0", b"\xa5" * 4096])
+def test_of_a_file_without_a_schema_nothing_comes_over_and_that_is_said(tmp_path: Path, content: bytes) -> None:
+    damaged = tmp_path / "station.db.bad"
+    damaged.write_bytes(content)
+    rows, found = into_new(damaged, tmp_path)
+    assert not any(rows.values())
+    assert found.lost
+
+
+def test_when_nobody_knows_what_is_owed_the_last_month_goes_again(whole: Path, tmp_path: Path) -> None:
+    """The page of the spans is lost: messages within OWED_AGAIN are owed, whatever was answered."""
+    damaged = tmp_path / "station.db.bad"
+    shutil.copy(whole, damaged)
+    with closing(connect(damaged)) as db:
+        db.execute("UPDATE platform SET live = (SELECT max(id) FROM message)")
+        db.execute("INSERT INTO span VALUES (1, 1, 1, 1, -1, 0, 0, '', 0)")
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        (root,) = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'span'").fetchone()
+    with_pages_overwritten(damaged, [root - 1], random.Random(2))
+    with closing(connect(whole, read_only=True)) as db:
+        (start,) = db.execute("SELECT max(start_ms) FROM message").fetchone()
+    with closing(Store.open(tmp_path / "new" / "station.db")) as store:
+        found = salvage(damaged, store, datetime.fromtimestamp(start / 1000, UTC) + timedelta(days=30))
+        assert "span" in found.open_ended
+        ((live,),) = store.query("SELECT live FROM platform")
+        ((first,),) = store.query("SELECT min(id) FROM message")
+    assert live == first - 1
+
+
+def test_a_copy_and_the_damaged_file_fit_into_one_another(rig: Rig, tmp_path: Path) -> None:
+    """The copy is old; what came after it comes from the damaged file, and what the file lost from the copy."""
+    rig.run(3600)
+    take(rig.loaded.database, shelf(rig), NOW)
+    copied = contents(rig.loaded.database)
+    rig.run(1800)
+    rig.engine.store.close()
+    true = contents(rig.loaded.database)
+    with_pages_overwritten(rig.loaded.database, [leaf_of_readings(rig.loaded.database)], random.Random(3))
+    bad = recover(rig.loaded, NOW)
+    rows = contents(rig.loaded.database)
+    assert set(copied["reading"]) < set(rows["reading"]) == set(true["reading"])
+    for table in ("reading", "average", "message"):
+        assert rows[table] == true[table], table
+    assert bad.name == "station.db.bad-20261130T120000Z"
+    (event,) = [row for row in rows["event"].values() if row[2] == "database_damaged"]
+    body = json.loads(str(event[3]))
+    assert (body["file"], body["copy"]) == (bad.name, "station-20261130T120000Z.db")
+    assert body["lost"]["reading"] > 0
+    rig.engine = rig.start()
+    rig.run(120)
+    assert max(contents(rig.loaded.database)["reading"]) > max(true["reading"])
+
+
+def shelf(rig: Rig) -> Path:
+    folder = rig.folder / "usb"
+    folder.mkdir()
+    (rig.folder / "station.toml").write_text(CONFIG + '\n[backup]\nfolder = "usb"\n', encoding="utf-8")
+    from station.config import load
+
+    rig.loaded = load(rig.folder / "station.toml")
+    return folder
+
+
+def test_what_the_time_does_not_suffice_for_is_left_and_brought_over_later(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: Here
+) -> None:
+    """Newest first; the rest comes with `station salvage` while the station is stopped."""
+    monkeypatch.setattr(module, "BLOCK", 100)
+    config = configure(tmp_path / "site")
+    damaged = tmp_path / "site" / "station.db.bad"
+    shutil.copy(whole, damaged)
+    true, clock = contents(whole), iter(range(1000))
+    database = tmp_path / "site" / "data" / "station.db"
+    with closing(Store.open(database)) as store:
+        found = salvage(damaged, store, NOW, deadline=15, monotonic=lambda: float(next(clock)))
+    some = contents(database)["reading"]
+    assert found.unfinished
+    assert 0 < len(some) < len(true["reading"])
+    assert min(some) > min(true["reading"])
+    assert max(some) == max(true["reading"])
+    done = here("salvage", damaged, "--config", config, "--json")
+    assert done.code == 0, done.err
+    assert contents(database)["reading"] == true["reading"]
+    assert json.loads(done.out)["there"]["reading"] == len(some)
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Here:
+    return Here(monkeypatch, capfd)
+
+
+def test_salvage_says_what_came_in_both_languages(whole: Path, tmp_path: Path, here: Here) -> None:
+    config = configure(tmp_path / "site")
+    done = here("salvage", whole, "--config", config)
+    assert done.code == 0, done.err
+    assert done.out.split()[:6] == ["table", "brought", "over", "there", "already", "not"]
+    assert "原已有" in here("salvage", whole, "--config", config, "--lang", "zh").out
+    missing = here("salvage", tmp_path / "none", "--config", config)
+    assert (missing.code, missing.err) == (74, f"{tmp_path}/none: is not there\n")
+    own = here("salvage", tmp_path / "site" / "data" / "station.db", "--config", config)
+    assert own.code == 2
+
+
+# -- a start
+
+
+def test_only_damage_is_taken_for_damage(whole: Path, tmp_path: Path) -> None:
+    path = tmp_path / "station.db"
+    shutil.copy(whole, path)
+    assert is_sound(path)
+    with_pages_overwritten(path, [leaf_of_readings(path)], random.Random(4))
+    assert not is_sound(path)
+    path.write_bytes(b"rubbish" * 1000)
+    with pytest.raises(StoreDamaged, match="is damaged"):
+        Store.open(path)
+    newer = sqlite3.connect(tmp_path / "newer.db")
+    newer.execute(f"PRAGMA user_version={SCHEMA_VERSION + 1}")
+    newer.close()
+    with pytest.raises(Exception, match="newer version") as refused:
+        Store.open(tmp_path / "newer.db")
+    assert not isinstance(refused.value, StoreDamaged)
+
+
+def test_putting_aside_takes_the_log_along(tmp_path: Path) -> None:
+    for name in ("station.db", "station.db-wal", "station.db-shm"):
+        (tmp_path / name).write_text(name)
+    bad = put_aside(tmp_path / "station.db", NOW)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [bad.name, f"{bad.name}-shm", f"{bad.name}-wal"]
+
+
+@pytest.mark.parametrize("how", ["header", "leaf"])
+def test_a_station_on_a_damaged_database_measures_again_by_itself(tmp_path: Path, how: str) -> None:
+    """A broken header shows at the start; a broken page ends the process, and its next start mends it."""
+    config = configure(tmp_path / "site", *QUICK)
+    database = tmp_path / "site" / "data" / "station.db"
+    with instruments(config):
+        with daemon(config) as process:
+            until(lambda: count(config) >= 2)
+            assert process.stop() == 0
+        if how == "header":
+            database.write_bytes(b"\xa5" * 4096 + database.read_bytes()[4096:])
+        else:
+            with closing(connect(database, read_only=True)) as db:
+                (root,) = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'reading'").fetchone()
+            with_pages_overwritten(database, [root - 1], random.Random(5))
+            with served("run", "--config", config) as process:
+                assert process.ended(20) == 74, process.text
+            assert suspect(database).exists()
+        with daemon(config) as process:
+            until(lambda: count(config) >= 2, 30, lambda: process.text)
+            assert process.stop() == 0
+    assert not suspect(database).exists()
+    assert len(list(database.parent.glob("station.db.bad-*Z"))) == 1
+    assert "is damaged; kept as station.db.bad-" in process.text
+    with closing(connect(database, read_only=True)) as db:
+        assert db.execute("SELECT count(*) FROM event WHERE code = 'database_damaged'").fetchone() == (1,)
+
+
+def test_a_warning_that_proves_wrong_changes_nothing(tmp_path: Path) -> None:
+    config = configure(tmp_path / "site")
+    with daemon(config) as process:
+        assert process.stop() == 0
+    database = tmp_path / "site" / "data" / "station.db"
+    suspect(database).touch()
+    with daemon(config) as process:
+        assert process.stop() == 0
+    assert "was said to be damaged, and all of it can be read" in process.text
+    assert not suspect(database).exists()
+    assert list(database.parent.glob("station.db.bad-*Z")) == []
