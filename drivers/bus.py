@@ -53,7 +53,7 @@ REFUSALS = (1, 2, 3)  # of what was asked, and not of the moment
 EXCEPTION_BIT = 0x80
 ECHOED = (5, 6)  # of these the reply is the whole request
 STALLED_SECONDS = 0.05  # no byte for so long inside a frame: the rest will not come (USB adapters hold 16 ms)
-LATEST_SECONDS = 0.25  # a unit that missed its worst time and cannot be asked otherwise is left alone for so long more
+LATEST_SECONDS = 0.25  # a unit that missed its worst time, or cannot be asked otherwise, is left alone for so long more
 MOST_AT_ONCE = 4096  # bytes taken from a stream in one go
 NOISE_SECONDS = 1.0  # a line that does not fall silent for so long is stuck
 LONGEST_QUIET = 5.0  # seconds a line is kept quiet for one unit's sake, however slow it was seen to be
@@ -92,6 +92,7 @@ class Owed:
     shape: tuple[int, int]  # the function and the length of the reply, which is all that tells one from another
     sent_at: float
     until: float
+    silent: bool = False  # nothing at all came to it
 
 
 class Bus:
@@ -172,6 +173,7 @@ class Bus:
         them, a few less where it has not.  Where neither is possible it is asked twice, and both have to agree.
         """
         owed = self._still_owed(unit_id)
+        self._await_first_late(unit_id, owed, profile.timeout_seconds(self.line, request))
         shapes = {one.shape for one in owed}
         if _shape(request) not in shapes:
             return self._exchange(unit_id, request, profile)
@@ -226,6 +228,8 @@ class Bus:
         statistics = self.statistics[unit_id]
         statistics.timeouts -= 1
         statistics.woken += 1
+        for one in self.owed.get(unit_id, ()):
+            one.silent = False
 
     def listen(self, patience: float) -> bytes:
         """What came on a line that belongs to one instrument; waits up to *patience* seconds for the first byte."""
@@ -268,6 +272,18 @@ class Bus:
         last = owed[-1]
         patience = max(last.until - last.sent_at, LATEST_SECONDS) * 2 ** (len(owed) - 1)
         self._wire.listen_until(last.until + min(patience, LONGEST_QUIET))
+
+    def _await_first_late(self, unit_id: int, owed: list[Owed], timeout: float) -> None:
+        """Give a unit that was never late before a little longer when it misses its *timeout* for the first time.
+
+        How late it is going to be is not known yet; and one that does one thing after the other would answer the
+        next request no sooner than behind the reply that is out, and be late again.
+        """
+        statistics = self.statistics[unit_id]
+        if self._wire is None or not statistics.worst_ms or statistics.slowest(self.monotonic()) > timeout:
+            return
+        if len({one.sent_at for one in owed}) == 1 and owed[0].silent:
+            self._wire.listen_until(owed[0].until + LATEST_SECONDS, lambda: not owed)
 
     def _read_along(self, unit_id: int, wider: Request, profile: Profile) -> bytes | None:
         """What *wider* brings, or None when the unit does not want to be asked that."""
@@ -318,10 +334,10 @@ class Bus:
         self.owed.pop(unit_id, None)
         return answers.pop()
 
-    def _heard(self, frame: bytes, at: float | None) -> bool:
+    def _heard(self, frame: bytes, at: float | None, listening: bool) -> bool:
         """Make out a sound *frame* that was not waited for; whether it is another master's request.
 
-        It came *at* that moment, or (None) some time since the last request.
+        It came *at* that moment, or (None) some time since the last request; *listening* for an answer, or later.
         """
         assert self._wire is not None
         unit_id, shape = frame[0], (frame[1] & ~EXCEPTION_BIT, len(frame))
@@ -336,7 +352,7 @@ class Bus:
             self.statistics[unit_id].echoes += 1
             return False
         asks = is_request(frame)
-        if not asks and (unit_id in self.statistics or at is not None):  # an answer to us, if a wrong one
+        if not asks and (unit_id in self.statistics or listening):  # an answer to us, if a wrong one
             if unit_id in self.statistics:
                 self.statistics[unit_id].unasked += 1
             return False
@@ -433,7 +449,8 @@ class Bus:
         older = [one.sent_at for one in owed if one.shape[0] == request.function] if answered else []
         sent_at = min(older, default=self._wire.sent_at)
         known = {one.shape for one in owed if one.sent_at == sent_at}
-        owed += [Owed(shape, sent_at, until) for shape in _shapes(request) if shape not in known]
+        silent = not self._wire.frame
+        owed += [Owed(shape, sent_at, until, silent) for shape in _shapes(request) if shape not in known]
 
 
 class _Wire:
@@ -452,7 +469,7 @@ class _Wire:
         speed: Speed,
         monotonic: Callable[[], float],
         sleep: Callable[[float], None],
-        heard: Callable[[bytes, float | None], bool],
+        heard: Callable[[bytes, float | None, bool], bool],
     ) -> None:
         self._port, self._monotonic, self._sleep, self._heard = port, monotonic, sleep, heard
         self._speed, self.line = speed, speed.line
@@ -560,11 +577,11 @@ class _Wire:
     def _stuck(self) -> LineStuck:
         return LineStuck(f"{self.port}: the line does not fall silent, so nobody on it can be asked")
 
-    def listen_until(self, moment: float) -> int:
-        """Send nothing until *moment*, and make out what comes meanwhile; returns how many bytes that were."""
+    def listen_until(self, moment: float, enough: Callable[[], bool] = lambda: False) -> int:
+        """Send nothing until *moment*, or *enough* came; make out what comes, and return how many bytes that were."""
         heard = 0
         began = self._monotonic()
-        while (left := moment - self._monotonic()) > 0:
+        while (left := moment - self._monotonic()) > 0 and not enough():
             self._set_timeout(left)
             first = bytes(self._port.read(1))
             if not first:
@@ -577,7 +594,8 @@ class _Wire:
     def _take_strays(self, gap: float, begun: bytes = b"") -> int:
         """Take what is on the line until it falls silent for *gap*, and make it out; its length."""
         data, dropped, nap = begun, 0, max(gap, STRAY_NAP)
-        at = self._monotonic() if begun else None
+        now = self._monotonic()
+        lately = begun or now - self._quiet_since <= LATEST_SECONDS  # else it may have come long ago
         if begun:
             self._sleep(nap)
         until = self._monotonic() + NOISE_SECONDS
@@ -592,12 +610,12 @@ class _Wire:
         self._quiet_since = self._monotonic()
         self._port.reset_input_buffer()
         for frame in frames_in(data):
-            self._made_out(frame, at)
+            self._made_out(frame, now if lately else None, listening=bool(begun))
         return len(data) + dropped
 
-    def _made_out(self, frame: bytes, at: float | None) -> bool:
+    def _made_out(self, frame: bytes, at: float | None, *, listening: bool = True) -> bool:
         """Whether *frame* is another master's request; the line is its own then, until the reply is here or overdue."""
-        asks = self._heard(frame, at)
+        asks = self._heard(frame, at, listening)
         if asks:
             self._foreign_unit = frame[0]
             self._foreign_until = self._monotonic() + min(self._timeout, LONGEST_QUIET)

@@ -76,17 +76,29 @@ class Slave:
         return [(delay - len(request) * self.port.character, reply)]
 
 
+def requests_of(name: str) -> list[Request]:
+    """Reads of four places of MAPS[*name*]."""
+    return [Request("holding", first, MAPS[name][1], ()) for first in (0, 10, 20, 30)]
+
+
+def bus_of(slave: Slave, profile: Profile, request: Request) -> Bus:
+    """The master of *slave*, which is late when *request* would be given up."""
+    time = FakeTime()
+    port = slave.port = FakePort(time, slave, 10 / 115200)
+    bus = Bus(settings(baudrate=115200, gap_ms=0), lambda _: port, time.monotonic, time.sleep)
+    slave.timeout = profile.timeout_seconds(bus.line, request)
+    return bus
+
+
 def run(
     name: str, mode: str, reads: int, late: float, by: tuple[float, float], seed: int = 7, busy: float = 0.0
 ) -> Counter[str]:
     """*reads* of four places in turn, back to back, by the real Bus: how many were good, wrong and none."""
     profile, (_, count, _) = profile_of(name), MAPS[name]
-    requests = [Request("holding", first, count, ()) for first in (0, 10, 20, 30)]
-    time = FakeTime()
+    requests = requests_of(name)
     slave = Slave(mode, late, by, seed, busy)
-    port = slave.port = FakePort(time, slave, 10 / 115200)
-    bus = Bus(settings(baudrate=115200, gap_ms=0), lambda _: port, time.monotonic, time.sleep)
-    slave.timeout = profile.timeout_seconds(bus.line, requests[0])
+    bus = bus_of(slave, profile, requests[0])
+    port, time = slave.port, slave.port.time
     found: Counter[str] = Counter(good=0, wrong=0, failed=0)
     began = time.now
     for request in _turns(requests, reads):
