@@ -173,7 +173,7 @@ class Bus:
         them, a few less where it has not.  Where neither is possible it is asked twice, and both have to agree.
         """
         owed = self._still_owed(unit_id)
-        self._await_first_late(unit_id, owed, profile.timeout_seconds(self.line, request))
+        self._await_first_late(unit_id, owed, request, profile)
         shapes = {one.shape for one in owed}
         if _shape(request) not in shapes:
             return self._exchange(unit_id, request, profile)
@@ -267,23 +267,32 @@ class Bus:
 
     def _leave_alone(self, owed: list[Owed]) -> None:
         """Give the replies *owed* as long again to come as they were waited for, the more of them the longer."""
-        if not owed or self._wire is None:
+        if not owed:
             return
         last = owed[-1]
         patience = max(last.until - last.sent_at, LATEST_SECONDS) * 2 ** (len(owed) - 1)
-        self._wire.listen_until(last.until + min(patience, LONGEST_QUIET))
+        self._listen_until(last.until + min(patience, LONGEST_QUIET))
 
-    def _await_first_late(self, unit_id: int, owed: list[Owed], timeout: float) -> None:
-        """Give a unit that was never late before a little longer when it misses its *timeout* for the first time.
+    def _await_first_late(self, unit_id: int, owed: list[Owed], request: Request, profile: Profile) -> None:
+        """Give a unit that had answered, and never late, a little longer when it misses its time for the first time.
 
-        How late it is going to be is not known yet; and one that does one thing after the other would answer the
-        next request no sooner than behind the reply that is out, and be late again.
+        How late it is going to be is not known yet; and one that does one thing after the other would answer
+        *request* no sooner than behind the reply that is out, and be late again.
         """
-        statistics = self.statistics[unit_id]
-        if self._wire is None or not statistics.worst_ms or statistics.slowest(self.monotonic()) > timeout:
+        if not owed or not owed[0].silent or owed[-1].sent_at != owed[0].sent_at:
             return
-        if len({one.sent_at for one in owed}) == 1 and owed[0].silent:
-            self._wire.listen_until(owed[0].until + LATEST_SECONDS, lambda: not owed)
+        statistics, timeout = self.statistics[unit_id], profile.timeout_seconds(self.speed_of(unit_id).line, request)
+        if statistics.worst_ms and statistics.slowest(self.monotonic()) <= timeout:
+            self._listen_until(owed[0].until + LATEST_SECONDS, lambda: not owed)
+
+    def _listen_until(self, moment: float, enough: Callable[[], bool] = lambda: False) -> None:
+        if self._wire is None:
+            return
+        self.beat()
+        try:
+            self._wire.listen_until(moment, enough)
+        except (OSError, termios.error) as error:
+            raise self._lost(error) from error
 
     def _read_along(self, unit_id: int, wider: Request, profile: Profile) -> bytes | None:
         """What *wider* brings, or None when the unit does not want to be asked that."""

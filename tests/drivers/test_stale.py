@@ -1,11 +1,12 @@
 """Late replies: none is ever taken for the answer to another request, and the reads between them stay good."""
 
+import errno
 import itertools
 
 import minimalmodbus
 import pytest
 
-from drivers.base import BadReply, NoReply
+from drivers.base import BadReply, NoReply, PortLost
 from drivers.bus import LATEST_SECONDS
 from tests.drivers.stale import Slave, bus_of, profile_of, requests_of, run
 
@@ -129,6 +130,19 @@ def test_a_reply_that_came_and_was_spoilt_is_not_waited_for():
         rig.read()
     sent, port.answer = port.written[-1][0], rig.slave
     assert rig.read() - sent < rig.timeout + LATEST_SECONDS / 2
+
+
+@pytest.mark.parametrize("misses", [1, 2])
+@pytest.mark.parametrize("name", ["neighbours", "pairs", "single"])
+def test_a_port_that_is_lost_while_a_late_reply_is_waited_for_is_said_to_be_lost(name, misses, mocker):
+    rig = Rig(name, "queue", 0.4)
+    rig.read()
+    for _ in range(misses):
+        rig.miss()
+    mocker.patch.object(rig.slave.port, "read", side_effect=OSError(errno.EIO, "Input/output error"))
+    with pytest.raises(PortLost, match="the port is lost: Input/output error"):
+        rig.read()
+    assert rig.slave.port.closed
 
 
 @pytest.mark.parametrize(("idle", "known"), [(0.1, True), (30, False)])
