@@ -240,10 +240,11 @@ def _stop_key() -> Iterator[Any]:
     import select
     import signal
     import termios
-    import threading
     import tty
 
-    pressed = threading.Event()
+    from station.clock import Wake
+
+    pressed = Wake()
     before = signal.signal(signal.SIGINT, lambda *_: pressed.set())
     terminal = sys.stdin.fileno() if sys.stdin is not None and sys.stdin.isatty() else None
     settings = termios.tcgetattr(terminal) if terminal is not None else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Protocol
 
 from station.model import Kind
@@ -67,6 +68,41 @@ class ManualClock:
     def step(self, seconds: float) -> None:
         """Correct the wall clock by *seconds* while no time passes."""
         self._now += timedelta(seconds=seconds)
+
+
+class Wake:
+    """What one thread waits for and all others, signal handlers too, may set.
+
+    An Event of threading does not bear that: a handler that interrupts the thread just as it begins to wait finds
+    the Event's lock taken by the thread it interrupted, and neither ever goes on.  A SimpleQueue's put may come
+    anywhere.
+    """
+
+    def __init__(self) -> None:
+        self._rings: SimpleQueue[None] = SimpleQueue()
+
+    def set(self) -> None:
+        """End the wait, or the next one; from any thread and from a signal handler."""
+        if self._rings.empty():
+            self._rings.put(None)
+
+    def is_set(self) -> bool:
+        """Whether it was set and not cleared since."""
+        return not self._rings.empty()
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Whether it is set, after *seconds* at most; without them it waits until it is."""
+        try:
+            self._rings.get(timeout=seconds)
+        except Empty:
+            return False
+        self._rings.put(None)
+        return True
+
+    def clear(self) -> None:
+        """Be not set again; only the thread that waits may say so."""
+        while not self._rings.empty():
+            self._rings.get()
 
 
 def to_ms(moment: datetime) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import sys
-import threading
 from contextlib import suppress
 from datetime import datetime, tzinfo
 from pathlib import Path
@@ -18,6 +17,7 @@ from station.model import WrongArgument
 from station.texts import SYSTEM_CONFIG
 
 if TYPE_CHECKING:
+    from station.clock import Wake
     from station.config import Loaded
 
 EX_FAULTS = 1
@@ -105,9 +105,11 @@ def pair(text: str, name: str) -> tuple[str, str]:
     return left, right
 
 
-def stop_signal() -> threading.Event:
+def stop_signal() -> Wake:
     """Set by SIGINT or SIGTERM from here on, so that what was set up is also taken down."""
-    stop = threading.Event()
+    from station.clock import Wake
+
+    stop = Wake()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     return stop

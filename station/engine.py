@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from drivers.base import Device
 from drivers.bus import Bus
 from station import calibrate, marks
-from station.clock import EPOCH, Clock, boot_id, floor_to, from_ms, period_length, period_start, to_ms, trust
+from station.clock import EPOCH, Clock, Wake, boot_id, floor_to, from_ms, period_length, period_start, to_ms, trust
 from station.commands import ClockSetter, CommandDesk, Terms, overruled, with_configured
 from station.config import BusConfig, Loaded, resolve
 from station.model import (
@@ -113,7 +113,7 @@ class Engine:
         self.loaded, self.config, self.store, self.clock = loaded, loaded.config, store, clock
         self.started, self._started_monotonic = clock.now(), clock.monotonic()
         self.stop = Event()
-        self._wake = Event()
+        self._wake, self._asked = Wake(), False
         self._commit_done, self._commits_begun, self._commits = Condition(), 0, 0
         self.recorder = Recorder()
         self.watchdog = Watchdog(clock.monotonic, notify)
@@ -476,7 +476,7 @@ class Engine:
         """Tick until stopped, then make everything durable."""
         self.start()
         try:
-            while not self.stop.is_set():
+            while not (self._asked or self.stop.is_set()):
                 self.tick()
                 self._wake.wait(self._pause())
                 self._wake.clear()
@@ -484,8 +484,8 @@ class Engine:
             self.shut_down()
 
     def ask_to_stop(self) -> None:
-        """Stop soon; safe in a signal handler."""
-        self.stop.set()
+        """Stop soon; safe in a signal handler, which must not touch an Event (see Wake)."""
+        self._asked = True
         self._wake.set()
 
     def committed(self, patience: float = 5.0) -> bool:
