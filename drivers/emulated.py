@@ -72,6 +72,7 @@ class EmulatedUnit:
         self._began = -math.inf  # when it was started last
         self._spoilt: dict[str, float] = {}  # until when the wiper spoils each parameter
         self._warm_at = self._heard_at = -math.inf
+        self._cleared: dict[str, float] = {}  # what a total stood at when it was set to zero
         self._done = {action: 0 for action in range(len(self.profile.actions))}  # steps done of each action
         self._raws = frozenset(step.request for step in self._all_steps() if step.do == "raw")
         self._places = {table: self._of(table) for table in FUNCTION}
@@ -104,6 +105,12 @@ class EmulatedUnit:
         until = self._monotonic() + action.hold_seconds
         concerned = action.parameters or self.profile.parameters
         self._spoilt |= dict.fromkeys(concerned if action.hold_seconds else (), until)
+
+    def _clear_totals(self, action: Action) -> None:
+        values = self.values() if callable(self.values) else self.values
+        examples = {r.parameter: float(r.example) for r in self.profile.registers if r.is_number}
+        for parameter in action.parameters:
+            self._cleared[parameter] = values.get(parameter, examples[parameter]) or 0.0
 
     def report(self, reason: str) -> None:
         """Set the status bits of the condition whose reason this is."""
@@ -213,6 +220,8 @@ class EmulatedUnit:
             self._done[i] = 0
             self.acted.append(action.verb)
             self._wipe(action)
+            if action.verb == "clear_total":
+                self._clear_totals(action)
         for step in action.sequence:
             if step.request == body and step.do != "write":
                 return self._obeyed(step)
@@ -330,6 +339,8 @@ class EmulatedUnit:
         if not self._ready():
             return None
         value = values.get(register.parameter, float(register.example))
+        if value is not None and register.parameter in self._cleared:
+            value = max(0.0, value - self._cleared[register.parameter])
         if value is None or self._spoilt.get(register.parameter, -math.inf) <= self._monotonic():
             return value
         return 3 * value + 100

@@ -49,6 +49,8 @@ __all__ = [
 SHIPPED = Path(__file__).with_name("profiles")
 
 VERBS = ("calibrate", "start_check", "sample_now", "compare_sample", "keep_sample", "clean")
+OWN_VERBS = ("clear_total",)  # told by a person at the station alone: no platform has a command for them
+PRIVATE = ("calibrate", *OWN_VERBS)  # what they write or send is never a poll's
 WRITE_COIL, WRITE_ONE, WRITE_MANY = 5, 6, 16
 MARGIN_SECONDS = 0.02  # for this machine and its adapter: timers, USB
 
@@ -264,11 +266,11 @@ class Profile:
         return tuple(step for step in self.steps if step.when == when)
 
     def protects(self, step: Write) -> bool:
-        """Whether *step* changes what only an action may change: protected registers, and all that calibrates.
+        """Whether *step* changes what only an action may: protected registers, all that calibrates or clears a total.
 
-        What calibrates may be a register, a coil, or a code of the maker's own.
+        What does so may be a register, a coil, or a code of the maker's own.
         """
-        told = [own for action in self.actions if action.verb == "calibrate" for own in action.sequence]
+        told = [own for action in self.actions if action.verb in PRIVATE for own in action.sequence]
         if isinstance(step, Step) and step.do == "raw":
             return any(own.do == "raw" and own.function == step.function for own in told)
         writes = [own for own in told if own.do == "write"]

@@ -12,6 +12,7 @@ from typing import Any
 from drivers.base import ProfileError
 from drivers.line import FUNCTION, TABLE, crc16
 from drivers.profile import (
+    OWN_VERBS,
     VERBS,
     WRITE_COIL,
     WRITE_MANY,
@@ -198,7 +199,7 @@ _STEP = {
     ),
 }
 _ACTION = {
-    "verb": Key("text", "what it is told to do", choices=VERBS),
+    "verb": Key("text", "what it is told to do", choices=(*VERBS, *OWN_VERBS)),
     "type": Key("text", "only this half of a calibration", "", choices=("", "zero", "span")),
     "parameters": Key("texts", "which parameters it concerns; all when absent", ()),
     "function": Key("integer", "16 writes registers, 6 one register, 5 a coil", WRITE_MANY, choices=(5, 6, 16)),
@@ -732,6 +733,8 @@ def _action(raw: Mapping[str, Any], place: str, faults: list[str]) -> Action | N
         faults.append(f"{place}address: an action has steps or one write, not both")
     if checked["type"] and checked["verb"] != "calibrate":
         faults.append(f"{place}type: only calibrate has a type")
+    if checked["verb"] == "clear_total" and not checked["parameters"]:
+        faults.append(f"{place}parameters: clear_total names the totals that it sets to zero")
     if sum(step.seconds for step in steps) > LONGEST_ACTION:
         faults.append(f"{place}step: its waits add up to more than {LONGEST_ACTION:g} s")
     if checked["interval"] is not None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import click
 
-from station import cli_sniff, cli_solve, i18n  # noqa: F401 - the first two add to the group bus
+from station import cli_sniff, cli_solve, cli_tell, i18n  # noqa: F401 - the first three add to the group bus
 from station.cli_alarms import alarms
 from station.cli_backup import backup, restore, salvage
 from station.cli_bus import bus as bus_tools

@@ -65,9 +65,13 @@ class Alone:
                 self.bus.speeds[device.unit_id] = device.speed(settings)
 
     def ask(self, question: Ask) -> Answer:
-        """Have it asked, here and now."""
-        from drivers.asking import perform
+        """Have it asked, here and now; not what only an action of a configured instrument may do."""
+        from drivers.asking import HARMLESS, WRITES, perform
 
+        if question.function not in (*HARMLESS, *WRITES):
+            from station.lend import refuse_private
+
+            refuse_private(self.devices, self.folders, question)
         return perform(self.bus, question)
 
     def poke(self, question: Ask, override: str | None) -> Answer:
@@ -78,7 +82,7 @@ class Alone:
         answer = self.ask(question)
         if self.loaded is not None and self.loaded.database.exists():
             told = told_of_write(self.name, question, answer, user_name(os.getuid()), override or "")
-            _remember(self.loaded, "bus_written", told)
+            remember(self.loaded, "bus_written", told)
         return answer
 
     def close(self) -> None:
@@ -160,7 +164,7 @@ def _reach(name: str, config: Path, wanted: Mapping[str, Any]) -> Reached:
     return Alone(_with(BusSettings(name=name, port=name), wanted), (), (config.resolve().parent / "profiles",))
 
 
-def _remember(loaded: Loaded, code: str, told: Mapping[str, Any]) -> None:
+def remember(loaded: Loaded, code: str, told: Mapping[str, Any]) -> None:
     """Keep an event in the database of a station that does not run."""
     from station.service import own_folder
     from station.store import Event, Store

@@ -10,12 +10,12 @@ from threading import Event
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from drivers.asking import HARMLESS, WRITES, Answer, Ask, ask_of, perform
-from drivers.base import DeviceSettings
+from drivers.base import DeviceSettings, DriverError
 from drivers.bus import Bus
 from drivers.port import LATENCY_TIMERS
-from drivers.profile import Profile, Write, load
+from drivers.profile import Profile, Step, Write, load
 from drivers.tap import Tap
-from station.model import Reason, StationError, WrongArgument
+from station.model import Reason, StationError, WrongArgument, did_you_mean
 
 if TYPE_CHECKING:
     from station.engine import Engine
@@ -76,6 +76,7 @@ def ask(engine: Engine, request: Mapping[str, Any]) -> dict[str, Any]:
             f" ({len(poller.tasks)} of them); only a lonely one can be asked so"
         )
     if question.function not in HARMLESS:
+        refuse_private([task.settings for task in poller.tasks], engine.loaded.profile_folders, question)
         figures = {"unit_id": question.unit_id, "function": question.function, "data": question.data.hex(" ").upper()}
         engine.note("bus_raw", urgent=True, bus=bus.settings.name, **figures)
     return _asked(poller, bus, question).as_dict()
@@ -105,6 +106,41 @@ def act(engine: Engine, device: str, arguments: Mapping[str, str]) -> None:
                 _lent(poller, lambda it=task.device: it.act("calibrate", arguments), ACTION_SECONDS)  # type: ignore[misc]
                 return
     raise WrongArgument(f'there is no device "{device}"')
+
+
+def tell(engine: Engine, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Have an instrument do what its profile says it can be told; an event says who told it, and what came of it."""
+    name, verb, uid = str(request.get("device") or ""), str(request.get("action") or ""), request.get("user")
+    for poller in engine.pollers:
+        for task in poller.tasks:
+            if task.device.name == name:
+                refuse_untold(task.device, verb)
+                if not isinstance(uid, int):
+                    raise WrongArgument("telling an instrument needs its user")
+                told = {"device": name, "verb": verb, "user": user_name(uid)}
+                try:
+                    _lent(poller, lambda it=task.device: it.act(verb, {}), ACTION_SECONDS)  # type: ignore[misc]
+                except DriverError as error:
+                    engine.note("instrument_told", urgent=True, **told, state=str(error))
+                    raise
+                engine.note("instrument_told", urgent=True, **told, state="done")
+                return told
+    raise WrongArgument(f'there is no device "{name}"')
+
+
+def refuse_untold(device: Any, verb: str) -> None:
+    """Raise WrongArgument where *device* cannot be told *verb* by hand."""
+    known = tellable(device)
+    if verb == "calibrate":
+        raise WrongArgument(f"{device.name}: station calibrate does that, and keeps what came of it")
+    if verb not in known:
+        can = f"it can be told to {', '.join(known)}" if known else "it can be told nothing"
+        raise WrongArgument(f"{device.name}: has no way to {verb}{did_you_mean(verb, known)}; {can}")
+
+
+def tellable(device: Any) -> Sequence[str]:
+    """What *device* can be told by hand: the verbs of its profile's actions, but calibrations, which leave records."""
+    return [verb for verb in getattr(device, "actions", {}) if verb not in ("calibrate", "read_identity")]
 
 
 def told_of_write(bus: str, question: Ask, answer: Answer, user: str, reason: str) -> dict[str, Any]:
@@ -149,6 +185,21 @@ def refuse_protected(
             raise Protected(
                 f"{settings.name}: {write.text} would change what profile {profile.name} protects"
                 " (calibration, address or line settings); give --override REASON if that is meant"
+            )
+
+
+def refuse_private(devices: Sequence[DeviceSettings], folders: Sequence[Path], question: Ask) -> None:
+    """Raise Protected where *question*, of a code of the maker's own, does what only an action of a profile may."""
+    sent = Step(do="raw", function=question.function, data=question.data)
+    for settings in devices:
+        name = getattr(settings, "profile", None)
+        if name is None or getattr(settings, "unit_id", None) != question.unit_id:
+            continue
+        profile: Profile = load(name, folders).chosen(getattr(settings, "variant", None))
+        if profile.protects(sent):
+            raise Protected(
+                f"{settings.name}: function {question.function} does what profile {profile.name} lets only an"
+                f" action do; station bus tell {settings.name} asks before it does"
             )
 
 

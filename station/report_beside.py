@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 EVENTS = (
     "start", "stop", "clock_step", "store_back", "instrument_swapped", "setting_overruled", "link_down",
     "platform_refuses", "message_parked", "pin_lost", "pin_back", "pins_are_mock", "bus_written", "bus_raw",
-    "counting_resumed", "second_logger", "sample_kept", "sample_failed",
+    "instrument_told", "counting_resumed", "second_logger", "sample_kept", "sample_failed",
 )  # fmt: skip
 MOST_EVENTS = 200
 ONE_SILENCE = timedelta(minutes=5)  # misses nearer to one another are one

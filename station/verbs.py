@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FOREVER = datetime.max.replace(tzinfo=UTC)
 LONGEST_ORDER = 30 * 86400  # seconds a person's word about an output may hold
-LENT = ("line", "ask", "poke", "frames")  # what tools do on a line that is lent to them
+LENT = ("line", "ask", "poke", "tell", "frames")  # what tools do on a line that is lent to them
 
 
 def verbs(engine: Engine) -> dict[str, Verb]:
