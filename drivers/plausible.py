@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from drivers.base import DeviceException
-from drivers.bus import Bus
 from drivers.line import Line
 from drivers.profile import Condition, Profile, Variant
 from drivers.registers import Found, Request, judged, plan_reads, raws_in
 from station.model import Reason, Sample, dataclass
+
+Reader = Callable[[Request], bytes]  # the register bytes of an instrument's reply; DriverError where there is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,23 +30,23 @@ class Verdict:
         return not self.against
 
 
-def judge(bus: Bus, unit_id: int, profile: Profile) -> list[Verdict]:
-    """Each variant of *profile* held against the instrument at *unit_id*; raise DriverError when it does not answer.
+def judge(read: Reader, line: Line, profile: Profile) -> list[Verdict]:
+    """Each variant of *profile* held against the instrument *read* asks; raise DriverError when it does not answer.
 
     Nothing is written and nothing chosen: whoever sets the station up compares the values with the display.
     """
     variants: Sequence[Variant] = profile.variants or (Variant(name="", title=profile.title),)
-    return [_verdict(bus, unit_id, profile, variant) for variant in variants]
+    return [_verdict(read, line, profile, variant) for variant in variants]
 
 
-def _verdict(bus: Bus, unit_id: int, profile: Profile, variant: Variant) -> Verdict:
+def _verdict(read: Reader, line: Line, profile: Profile, variant: Variant) -> Verdict:
     layout = profile.chosen(variant.name or None)
-    requests = [*layout.plan(bus.line), *_reads(variant.conditions, layout, bus.line)]
+    requests = [*layout.plan(line), *_reads(variant.conditions, layout, line)]
     found: Found = {}
     against: list[str] = []
     for request in requests:
         try:
-            found |= raws_in(request, bus.read(unit_id, request, layout))
+            found |= raws_in(request, read(request))
         except DeviceException:
             against.append(f"refuses {request.text}")
     places = [place for request in requests for place in request.places]

@@ -133,10 +133,18 @@ Reached = Alone | Shared
 
 @contextmanager
 def reached(
-    name: str, config: Path, baudrate: str | None = None, parity: str | None = None, stopbits: int | None = None
+    name: str,
+    config: Path,
+    baudrate: str | None = None,
+    parity: str | None = None,
+    stopbits: int | None = None,
+    shipped: Speed | None = None,
 ) -> Iterator[Reached]:
-    """The line called *name* in the configuration, or the port of that name; given back at the end."""
-    line = _reach(name, config, {"baudrate": int(baudrate or 0), "parity": parity, "stopbits": stopbits})
+    """The line called *name* in the configuration, or the port of that name; given back at the end.
+
+    A port that no configuration has is spoken on as given, else as *shipped*, else 9600 8N1.
+    """
+    line = _reach(name, config, {"baudrate": int(baudrate or 0), "parity": parity, "stopbits": stopbits}, shipped)
     try:
         yield line
     finally:
@@ -145,7 +153,7 @@ def reached(
             print(t("bus.two_masters"), file=sys.stderr)
 
 
-def _reach(name: str, config: Path, wanted: Mapping[str, Any]) -> Reached:
+def _reach(name: str, config: Path, wanted: Mapping[str, Any], shipped: Speed | None) -> Reached:
     from drivers.base import BusSettings
 
     loaded = _configuration(config, needed="/" not in name)
@@ -161,7 +169,10 @@ def _reach(name: str, config: Path, wanted: Mapping[str, Any]) -> Reached:
     if "/" not in name and not Path(name).exists():
         hint = did_you_mean(name, known)
         raise WrongArgument(f'there is no bus "{name}"{hint}; known: {", ".join(known) or "none"}, or name a port')
-    return Alone(_with(BusSettings(name=name, port=name), wanted), (), (config.resolve().parent / "profiles",))
+    usual = BusSettings(name=name, port=name)
+    if shipped is not None:
+        usual = _with(usual, shipped._asdict())
+    return Alone(_with(usual, wanted), (), (config.resolve().parent / "profiles",))
 
 
 def remember(loaded: Loaded, code: str, told: Mapping[str, Any]) -> None:

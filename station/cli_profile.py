@@ -15,12 +15,13 @@ from station.command_line import print_json
 from station.i18n import t
 from station.model import StoreError, WrongArgument, did_you_mean
 from station.parameters import catalogue
-from station.texts import Group, json_option, lang_option, option
+from station.texts import Group, config_option, json_option, lang_option, option
 
 if TYPE_CHECKING:
-    from drivers.plausible import Verdict
+    from drivers.plausible import Reader, Verdict
     from drivers.profile import Profile
-    from drivers.registers import Register
+    from drivers.registers import Register, Request
+    from station.cli_line import Reached
 
 # What a new register is asked for, in this order; the rest has its defaults.
 ASKED = ("table", "address", "type", "order", "scale", "unit", "range", "example")
@@ -177,6 +178,7 @@ def _show_registers(title: str | None, layout: Profile) -> None:
 @option("--baudrate", key="shipped_baudrate", type=int)
 @option("--parity", key="shipped_parity", type=click.Choice(["N", "E", "O"]))
 @option("--stopbits", key="shipped_stopbits", type=click.Choice(["1", "2"]))
+@config_option
 @json_option
 @lang_option
 def probe(
@@ -186,26 +188,19 @@ def probe(
     baudrate: int | None,
     parity: str | None,
     stopbits: str | None,
+    config: Path,
     as_json: bool,
 ) -> int:
     """Which variants an instrument may be; 0 when at least one is plausible, else 1.  Nothing is chosen."""
-    from drivers.base import BusSettings
-    from drivers.bus import Bus
     from drivers.plausible import judge
+    from drivers.port import Speed
+    from station.cli_line import reached
 
     found = find_profile(name)
-    settings = BusSettings(
-        name=port,
-        port=port,
-        baudrate=baudrate or found.baudrate,
-        parity=parity or found.parity,
-        stopbits=int(stopbits or found.stopbits),
-    )
-    bus = Bus(settings)
-    try:
-        verdicts = judge(bus, unit_id or found.unit_id, found)
-    finally:
-        bus.close()
+    shipped = Speed(found.baudrate, found.parity, found.stopbits)
+    given = str(baudrate) if baudrate else None, parity, int(stopbits) if stopbits else None
+    with reached(port, config, *given, shipped=shipped) as line:
+        verdicts = judge(_reader(line, unit_id or found.unit_id, found), line.speed.line, found)
     if as_json:
         print_json({"variants": [_as_dict(verdict) for verdict in verdicts]})
     else:
@@ -213,6 +208,24 @@ def probe(
             _show_verdict(verdict)
         print(t("profile.compare"))
     return int(not any(verdict.plausible for verdict in verdicts))
+
+
+def _reader(line: Reached, unit_id: int, found: Profile) -> Reader:
+    """How the instrument at *unit_id* is asked on a line of our own, or on one the running station lends."""
+    from drivers.asking import NOTHING, REPLY, Ask
+    from drivers.base import BadReply, DeviceException, NoReply
+    from drivers.line import FUNCTION
+
+    def read(request: Request) -> bytes:
+        data = request.address.to_bytes(2, "big") + request.count.to_bytes(2, "big")
+        answer = line.ask(Ask(unit_id, FUNCTION[request.table], data, None, found.worst_reply_ms / 1000))
+        if answer.state == REPLY:
+            return answer.data
+        if answer.code:
+            raise DeviceException(answer.text, answer.code)
+        raise (NoReply if answer.state == NOTHING else BadReply)(answer.text)
+
+    return read
 
 
 def _as_dict(verdict: Verdict) -> dict[str, Any]:

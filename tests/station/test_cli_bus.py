@@ -96,6 +96,7 @@ def collecting(folder: Path, *changes: tuple[str, str]) -> Iterator[Engine]:
     devices: Any = bus.device
     with emulated_bus(bus, devices, loaded.profile_folders, link=folder / "port", pace=False) as line:
         line.units[17] = EmulatedUnit(parse(MYSTERY, "mystery"))
+        line.units[18] = EmulatedUnit(load_profile("xy-md02"), 18)
         engine = Engine(loaded, Store.open(loaded.database), SystemClock(), uplinks=[])
         server = ControlServer(loaded.control_socket)
         server.start(verbs(engine))
@@ -391,6 +392,32 @@ def test_what_cannot_be_solved_is_one_sentence(run: Here, words: tuple[str, ...]
     done = run("bus", "solve", "./port", 17, *words)
     assert (done.code, len(done.said)) == (2, 1)
     assert done.err.startswith(sentence)
+
+
+# -- profile probe
+
+
+def test_a_probe_of_the_stations_line_goes_on_between_its_polls(run: Here, tmp_path: Path) -> None:
+    """By the bus's name or by its port, at the line's own speed, whatever the maker ships; nothing is missed."""
+    with collecting(tmp_path) as engine:
+        line = engine.lines["line"]
+        until(lambda: engine.recorder.taken)
+        for name in ("line", "./port"):
+            shown = found(run("profile", "probe", "xy-md02", "--port", name, "--unit", 18, "--json"))["variants"]
+            assert [(one["variant"], one["values"]) for one in shown if one["plausible"]] == [
+                ("tenths", {"air_temperature": 30.5, "humidity": 56.3}),
+                ("cabinet-tenths", {"cabinet_temperature": 30.5, "cabinet_humidity": 56.3}),
+            ]
+        silent = run("profile", "probe", "xy-md02", "--port", "line", "--unit", 19)
+        assert (silent.code, len(silent.said)) == (69, 1)
+        assert "unit 19: no reply to input registers 1" in silent.err
+        other = run("profile", "probe", "xy-md02", "--port", "line", "--unit", 18, "--baudrate", 9600)
+        assert (other.code, len(other.said)) == (2, 1)
+        assert "the running station speaks at 19200 8E1; stop it to speak otherwise" in other.err
+        before = engine.recorder.taken
+        until(lambda: engine.recorder.taken > before)
+        assert engine.recorder.state("dust").failures == 0
+        assert 18 not in line.statistics
 
 
 # -- poke
