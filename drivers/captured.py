@@ -103,11 +103,22 @@ def meaning(
     faults = tuple(_frame_faults(request, response, unit_id, high_first=profile.crc_high_first))
     if faults:
         return Meaning(faults)
+    profile = _where_asked(profile, request)
     if variant is not None or profile.default_variant is not None or not profile.variants:
         found = _content(profile.chosen(variant), request, response, time)
         if found.ok or variant is not None or not profile.variants:
             return found
     return _unnamed(profile, request, response, time)
+
+
+def _where_asked(profile: Profile, request: bytes) -> Profile:
+    """*profile*, which may not know where its values begin: a read of just as many registers begins there."""
+    if profile.start_address is None or request[1] not in TABLE:
+        return profile
+    address, count = int.from_bytes(request[2:4], "big"), int.from_bytes(request[4:6], "big")
+    first, end = min(r.address for r in profile.registers), max(r.end for r in profile.registers)
+    fixed = any(p.address < address + count and p.end > address for p in profile.status)
+    return profile if fixed or count != end - first else profile.starting_at(address - first + profile.start_address)
 
 
 def _unnamed(profile: Profile, request: bytes, response: bytes, time: datetime) -> Meaning:

@@ -370,7 +370,8 @@ def _emulated(
 ) -> EmulatedUnit:
     if isinstance(device, AnalyserSettings):
         return EmulatedAnalyser(device, values, speed=speed)
-    return EmulatedUnit(load(device.profile, folders), device.unit_id, device.variant, values)
+    profile = load(device.profile, folders).starting_at(device.start_address)
+    return EmulatedUnit(profile, device.unit_id, device.variant, values)
 
 
 def _sharpen_timers() -> None:

@@ -62,6 +62,9 @@ class ModbusSettings(UnitSettings):
     profile: str = setting(text="which instrument it is: a file of drivers/profiles or of your own folder")
     variant: str | None = setting(None, text="which layout of the profile, where it has several")
     confirmed: bool = setting(False, text="the uncertain parts of the profile were checked on this instrument")
+    start_address: int | None = setting(
+        None, low=0, high=0xFFFF, text="where its values begin, of a profile that does not know; from the maker's list"
+    )
     clean_minutes: float | None = setting(
         None, low=1, high=10080, text="how often the station starts its wiper; without it the probe's own clock does"
     )
@@ -86,6 +89,7 @@ class ModbusDevice:
     ) -> None:
         profile = load(settings.profile, folders, frames=False).chosen(settings.variant)
         _usable(settings, profile)
+        profile = profile.starting_at(settings.start_address)
         self._begin(settings, profile, bus, now)
         self._clean_seconds = 60 * (settings.clean_minutes or 0)
         if profile.uncertain:
@@ -518,6 +522,13 @@ def _usable(settings: ModbusSettings, profile: Profile) -> None:
             f"profile {profile.name}: is a template of grade {profile.grade}, for {profile.uncertain.rstrip('.')};"
             " check that on the instrument, then write confirmed = true"
         )
+    if profile.start_address is not None and settings.start_address is None:
+        raise ProfileError(
+            f"profile {profile.name}: where its values begin is in no source; take the address from the maker's list,"
+            " compare what station bus peek shows there with the display, and write start_address = N"
+        )
+    if profile.start_address is None and settings.start_address is not None:
+        raise ProfileError(f"profile {profile.name}: has addresses of its own, so start_address has no use")
     if not 1 <= settings.unit_id <= LAST_MODBUS_ID and settings.unit_id != profile.general_address:
         raise ProfileError(f"profile {profile.name}: unit_id {settings.unit_id} is not between 1 and {LAST_MODBUS_ID}")
     if settings.clean_minutes is not None:

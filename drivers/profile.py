@@ -244,6 +244,7 @@ class Profile:
     holes: tuple[tuple[int, int], ...] = ()
     protected: tuple[tuple[int, int], ...] = ()
     general_address: int | None = None
+    start_address: int | None = None  # where the registers begin, as an example: station.toml says it
     uncertain: str = ""
     registers: tuple[Register, ...] = ()
     status: tuple[Status, ...] = ()
@@ -286,6 +287,14 @@ class Profile:
         return (
             f"a poll would {what if step.do == 'write' else f'send function {step.function}'}, which only an action may"
         )
+
+    def starting_at(self, address: int | None) -> Profile:
+        """The profile with its values from *address* on, where it says only how they lie to one another."""
+        if self.start_address is None or address is None:
+            return self
+        by = address - self.start_address
+        moved = tuple(replace(register, address=register.address + by) for register in self.registers)
+        return replace(self, registers=moved, start_address=address)
 
     def chosen(self, variant: str | None = None) -> Profile:
         """The profile with *variant* worked in, or its default one; it then has no variants any more."""

@@ -38,7 +38,7 @@ from drivers.registers import (
     Status,
     orders,
 )
-from station.model import Mark, dataclass, did_you_mean, fields, line_in
+from station.model import Mark, dataclass, did_you_mean, fields, line_in, replace
 
 LONGEST_PATIENCE_MS = 20_000  # the bus thread has to show within 60 s that it lives
 MOST_WRITTEN = 123  # registers in one write (Modbus application protocol V1.1b3, 6.12)
@@ -253,6 +253,14 @@ _PROFILE = {
         low=0,
         high=255,
     ),
+    "start_address": Key(
+        "integer",
+        "where its values begin is in no source: the addresses of `[[register]]`s count from here, which is an example;"
+        " station.toml says where they do",
+        None,
+        low=0,
+        high=0xFFFF,
+    ),
     "reply_delay_ms": Key("number", "usual time from request to reply; the emulator keeps it", 20, low=0, high=10000),
     "worst_reply_ms": Key(
         "number",
@@ -437,6 +445,8 @@ def _profile(name: str, raw: Mapping[str, Any], faults: list[str]) -> Profile | 
     own |= {"steps": sequences["step"], "unlock": sequences["unlock"], "lock": sequences["lock"]}
     own |= {"actions": tuple(a for a in actions if a)}
     own |= {"variants": tuple(v for v in variants if v), "frames": tuple(f for f in frames if f)}
+    if (start := own["start_address"]) is not None:
+        own["registers"] = tuple(replace(one, address=start + one.address) for one in registers)
     profile = Profile(name=name, **own)
     faults += _contradictions(profile)
     return profile
@@ -771,6 +781,8 @@ def _contradictions(profile: Profile) -> Iterator[str]:
         yield "worst_reply_ms: is below reply_delay_ms"
     if profile.general_address == profile.unit_id:
         yield f"general_address: {profile.unit_id} is its own unit_id"
+    if profile.start_address is not None and (profile.variants or any(r.beside for r in profile.registers)):
+        yield "start_address: neither variants nor values with numbers beside them can be moved"
     if not profile.parameters and not any(v.registers for v in profile.variants):
         yield "register: missing; a profile needs at least one value"
     for where, places in _places(profile):

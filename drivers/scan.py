@@ -130,6 +130,8 @@ def layouts(profile: Profile) -> list[tuple[str | None, Profile]]:
 
 def question(profile: Profile, setting: Speed) -> Request | None:
     """The one read that says most of whether an instrument is *profile*'s; None where one read says nothing."""
+    if profile.start_address is not None:
+        return None  # an example: whatever stands there is not its
     reads = profile.plan(setting.line)
     return max((request for request in reads if _told(request)), key=_told, default=None)
 

@@ -43,6 +43,7 @@ def lines() -> dict[Setting, list[ModbusSettings]]:
                     unit_id=len(mates) + 1,
                     variant=variant,
                     confirmed=True,
+                    start_address=profile.start_address,
                 )
             )
     return found

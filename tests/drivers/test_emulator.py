@@ -61,7 +61,10 @@ AT_ONCE = [(n, v) for n, v in LAYOUTS if not load(n).steps and load(n).average_r
 def test_a_shipped_profile_reads_its_own_examples_over_an_emulated_line(name, variant):
     profile = load(name).chosen(variant)
     line = BusSettings(name="b", port="", baudrate=115200, parity=profile.parity, gap_ms=0)
-    device = modbus.ModbusSettings(name="it", point="p", profile=name, unit_id=7, variant=variant, confirmed=True)
+    device = modbus.ModbusSettings(
+        name="it", point="p", profile=name, unit_id=7, variant=variant, confirmed=True,
+        start_address=profile.start_address,
+    )  # fmt: skip
     with emulated_bus(line, [device], pace=False) as emulated:
         bus = Bus(BusSettings(name="b", port=emulated.path, baudrate=115200, parity=profile.parity, gap_ms=0))
         samples = ModbusDevice(device, bus, (), lambda: datetime.now(UTC)).read()

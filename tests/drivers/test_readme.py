@@ -19,7 +19,7 @@ from station.parameters import catalogue
 
 README = Path(drivers.__file__).with_name("README.md").read_text(encoding="utf-8")
 ALL_BLOCKS = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
-BLOCKS = [block for block in ALL_BLOCKS if not block.startswith("[[bus]]")]
+BLOCKS = [block for block in ALL_BLOCKS if not block.startswith("[[bus")]
 SECTIONS = dict(re.findall(r"^##+ (.+?)\n(.*?)(?=^##|\Z)", README, re.DOTALL | re.MULTILINE))
 
 

@@ -46,6 +46,7 @@ class OnALine:
                 unit_id=profile.unit_id,
                 variant=variant,
                 confirmed=bool(profile.uncertain),
+                start_address=profile.start_address,
             ),
             bus,
             (),
@@ -175,6 +176,7 @@ def test_a_station_of_every_shipped_instrument_is_configured_without_a_fault(tmp
         device = f'[[bus.device]]\nname = "{profile.name}"\nprofile = "{profile.name}"\npoint = "p{number}"\n'
         device += "".join(f'variant = "{variant.name}"\n' for variant in profile.variants[:1])
         device += "confirmed = true\n" * bool(profile.uncertain)
+        device += f"start_address = {profile.start_address}\n" * (profile.start_address is not None)
         setting = (profile.baudrate, profile.parity, profile.stopbits)
         lines.setdefault(setting, []).append(device + f"poll_seconds = {max(5, profile.poll_minimum_seconds)}\n")
     for (baudrate, parity, stopbits), devices in lines.items():
