@@ -19,10 +19,11 @@ FAULTS = {
     "hex": "not pairs of hexadecimal digits",
     "length": "bytes are missing, or there are too many",
     "crc": "the CRC at the end is not that of the bytes before it",
+    "glued": "a whole reply, and the bytes of another frame behind it",
     "unit": "another unit answered than was asked, or than --unit names",
     "function": "the reply is to another function",
     "echo": "the reply is the request over again: the adapter hears itself, and the instrument said nothing",
-    "byte-count": "the reply carries another number of bytes than was asked for",
+    "byte-count": "a reply carries another number of bytes than it says, or than was asked for; or so does a write",
     "confirmation": "the instrument confirms another write than was sent",
     "exception-N": "the instrument refuses, with Modbus exception N",
     "function-not-in-profile": "the profile's instrument does not know this function",
@@ -100,7 +101,8 @@ def meaning(
     """
     if len(response) > len(request) >= SHORTEST and response.startswith(request):
         response = response[len(request) :]  # the adapter's echo stands before the reply
-    faults = tuple(_frame_faults(request, response, unit_id, high_first=profile.crc_high_first))
+    step = next((one for one in _steps(profile) if one.request and one.request == request[1:-2]), None)
+    faults = tuple(_frame_faults(request, response, unit_id, step, high_first=profile.crc_high_first))
     if faults:
         return Meaning(faults)
     profile = _where_asked(profile, request)
@@ -182,13 +184,18 @@ def _doubtful(one: Meaning) -> bool:
 # -- the frames
 
 
-def _frame_faults(request: bytes, response: bytes, unit_id: int | None, *, high_first: bool) -> Iterator[Fault]:
+def _frame_faults(
+    request: bytes, response: bytes, unit_id: int | None, step: Step | None, *, high_first: bool
+) -> Iterator[Fault]:
     if is_sound(request) and response == request and request[1] in READS:
         yield Fault("echo", {})
         return
     whole = [*_unsound("request", request, request_length(request), high_first)]
-    whole += _unsound("response", response, reply_length(response), high_first)
+    stated = _answer_length(step, request, response) or reply_length(response)
+    whole += _unsound("response", response, stated, high_first)
     yield from whole
+    if is_sound(request) and stated is not None:
+        yield from _miscounted(request, response, stated)
     if whole:
         return  # what a broken frame says beyond that is nothing
     asked = unit_id if unit_id is not None else request[0]
@@ -201,11 +208,37 @@ def _frame_faults(request: bytes, response: bytes, unit_id: int | None, *, high_
     elif response[1] & EXCEPTION_BIT:
         yield Fault(f"exception-{response[2]}", {"code": response[2]})
     elif function in READS:
-        yield from _read_faults(request, response)
+        if step is None:  # what comes to one is dropped, and be it nothing
+            yield from _read_faults(request, response)
+    elif function in (15, 16) and len(request) - 9 != _written(request):
+        yield Fault("byte-count", {"count": max(0, len(request) - 9), "wanted": _written(request)})
     elif function in WRITES and response[2:6] != request[2:6]:
         yield Fault(
             "confirmation", {"confirmed": response[2:6].hex(" ").upper(), "sent": request[2:6].hex(" ").upper()}
         )
+
+
+def _answer_length(step: Step | None, request: bytes, response: bytes) -> int | None:
+    """How long the answer to *step* is, where it is a code of the maker's own and no refusal."""
+    if step is None or step.do != "raw" or response[1:2] != request[1:2]:
+        return None
+    if step.answer_bytes is not None:
+        return SHORTEST + step.answer_bytes
+    return SHORTEST + 1 + response[2] if len(response) > 2 else None
+
+
+def _miscounted(request: bytes, response: bytes, stated: int) -> Iterator[Fault]:
+    """A reply whose bytes are not as many as it says, though its CRC holds or a whole frame stands before the rest."""
+    if len(response) >= stated + 2 and is_sound(response[:stated]):
+        yield Fault("glued", {"count": len(response), "wanted": stated})
+    elif len(response) != stated and is_sound(response) and request[1] in READS and response[1] in READS:
+        yield Fault("byte-count", {"count": len(response) - SHORTEST - 1, "wanted": stated - SHORTEST - 1})
+
+
+def _written(request: bytes) -> int:
+    """How many bytes a write of many registers or coils has to carry."""
+    count = int.from_bytes(request[4:6], "big")
+    return 2 * count if request[1] == 16 else (count + 7) // 8
 
 
 def _unsound(name: str, frame: bytes, stated: int | None, high_first: bool) -> Iterator[Fault]:
@@ -258,6 +291,7 @@ def _places(profile: Profile) -> list[Place]:
         found += [register, *register.beside]
     found += profile.status
     found += [step.place for step in _steps(profile) if step.place is not None]
+    found += [action.interval for action in profile.actions if action.interval is not None]
     return list({id(place): place for place in found}.values())
 
 
@@ -323,6 +357,8 @@ def _not_fitted(profile: Profile, places: Iterable[Place], found: Found) -> set[
 
 def _word(place: Place, raw: Any, conditions: Sequence[Status]) -> Value:
     """A number that is no value of its own; only a condition or a quality word can be judged."""
+    if isinstance(raw, float) and not math.isfinite(raw):
+        raw = None
     if not isinstance(place, Status | Quality):
         return Value(None, place.address, raw, mark="")
     worst = max((condition.mark for condition in conditions), default=Mark.N)

@@ -200,6 +200,17 @@ BROKEN = {
     "a request with a flipped bit": ("03 03 00 11" + ONE[11:], GOOD, ["crc"]),
     "half a reply": (ONE, GOOD[:14], ["length", "crc"]),
     "a byte too many": (ONE, GOOD + " 55", ["length", "crc"]),
+    "two replies glued together": (ONE, f"{GOOD} {GOOD}", ["length", "crc", "glued"]),
+    "a reply and half of another": (ONE, f"{GOOD} {GOOD[:11]}", ["length", "crc", "glued"]),
+    "a reply that says it is longer": (ONE, hexed("03 03 04 02 C6"), ["length", "byte-count"]),
+    "a reply that says it is shorter": (ALL, hexed("03 03 06 02 C6 00 00 41 8D 00 00"), ["length", "byte-count"]),
+    "an odd number of bytes": (ONE, hexed("03 03 03 02 C6 00"), ["byte-count"]),
+    "a write that is not what it says": (
+        hexed("03 10 00 10 00 02 02 02 C6"), hexed("03 10 00 10 00 02"), ["byte-count"]
+    ),
+    "an exception to something else": (ONE, hexed("03 84 02"), ["function"]),
+    "an exception with a wrong CRC": (ONE, "03 83 02 00 00", ["crc"]),
+    "another unit and another number of bytes": (ONE, hexed("04 03 04 02 C6 00 00"), ["unit", "byte-count"]),
     "no reply to speak of": (ONE, "03", ["length"]),
     "no hexadecimal digits": (ONE, "no reply", ["hex"]),
     "half a byte": (ONE[:-1], GOOD, ["hex"]),
@@ -236,10 +247,68 @@ def test_what_cannot_be_believed_is_refused_by_name(run: Here, case: str) -> Non
         assert (shown.code, [line.partition(":")[0] for line in shown.out.splitlines()][: len(names)]) == (1, names)
 
 
+def random_exchange(chance: random.Random, profile: Profile) -> tuple[bytes, bytes]:
+    """A request about the registers of *profile* and a reply to it, sound in their CRC and often in nothing else."""
+    layouts = (profile, *profile.variants)
+    places = [place for layout in layouts for place in (*layout.registers, *layout.status)]
+    start = min(0xFFFF, max(0, chance.choice(places).address + chance.randint(-3, 3)))
+    count, function = chance.randint(0, 20), chance.choice((3, 3, 4, 4, 5, 6, 15, 16, 0x42, chance.randint(1, 127)))
+    words = (0, 1, 0x7FFF, 0x8000, 0xFFFF, 0x7FC0, 0x7F80, 0xFF80, 300, 0x418D)
+    data = b"".join(chance.choice(words).to_bytes(2, "big") for _ in range(chance.choice((count, count, 3))))
+    head = bytes((1, function)) + start.to_bytes(2, "big") + count.to_bytes(2, "big")
+    if function in (3, 4):
+        return sealed(head), sealed(bytes((1, function, chance.choice((len(data), len(data), 7)))) + data)
+    asked = sealed(head[: chance.randint(2, 6)] + bytes((len(data),)) * (function in (15, 16)) + data)
+    return asked, chance.choice((asked, sealed(head), sealed(bytes((1, function | 0x80, 4))), sealed(head[:2])))
+
+
+def test_whatever_is_sound_becomes_one_object_of_plain_json() -> None:
+    """4,000 exchanges with every shipped profile among them: no traceback, no infinity, a fault or a mark."""
+    chance = random.Random(4)
+    profiles = [load(path.stem) for path in sorted(SHIPPED.glob("*.toml"))]
+    for number in range(4000):
+        profile = profiles[number % len(profiles)]
+        asked, answered = random_exchange(chance, profile)
+        found = meaning(profile, asked, answered, NOW)
+        json.dumps(found.as_dict(), allow_nan=False)
+        for value in found.values:
+            assert value.parameter is None or value.value is not None or value.mark not in ("", "N")
+
+
 def test_the_broken_cases_show_every_fault_there_is() -> None:
     """A name that nothing leads to would be an empty promise ("alone" is a log's)."""
     shown = {name.replace("-2", "-N") for _, _, names in BROKEN.values() for name in names}
     assert shown | {"alone"} == set(FAULTS)
+
+
+def test_the_start_of_a_probe_is_sound_whatever_comes_to_it(run: Here) -> None:
+    """devices.md 1.1: an answer of no bytes, or filler to ignore; the driver drops it, and so does this."""
+    for asked, answered in (("01 03 25 00 00 01", "01 03 00"), ("01 03 25 00 00 01", "01 03 02 00 00")):
+        code, found = decoded(run, hexed(asked), hexed(answered), profile="yosemitech-y504")
+        assert (code, found["faults"]) == (0, [])
+
+
+def test_a_code_of_the_makers_own_is_measured_by_the_profile(run: Here) -> None:
+    """PZEM: the answer repeats the request, a refusal is 0xC2, and anything else is not its answer."""
+    ask = hexed("01 42")
+    for answer, faults in ((ask, []), (hexed("01 C2 04"), ["exception-4"]), (hexed("01 42 00"), ["length"])):
+        code, found = decoded(run, ask, answer, profile="pzem-016")
+        assert (code, found["faults"], found["values"]) == (int(bool(faults)), faults, [])
+
+
+def test_what_an_action_knows_is_read_in_its_byte_order(run: Here) -> None:
+    """How often a wiper runs by its own clock: 30 minutes, the low byte first."""
+    code, found = decoded(run, hexed("01 03 32 00 00 01"), hexed("01 03 02 1E 00"), profile="yosemitech-y511")
+    assert (code, found["values"]) == (0, [{"register": 0x3200, "value": 30, "unit": "", "mark": ""}])
+
+
+@pytest.mark.parametrize("words", ["7F 80 00 00", "FF 80 00 00", "7F C0 00 00"])
+def test_what_is_no_number_is_never_one_in_the_object(run: Here, words: str) -> None:
+    """A value without the quality word that belongs to it is bare, and JSON has no infinity."""
+    done = run("decode", "insitu-aquatroll", "--request", hexed("01 03 00 25 00 02"), "--response",
+               hexed(f"01 03 04 {words}"), "--json")  # fmt: skip
+    assert not {"Infinity", "NaN"} & {*done.out.replace(",", " ").split()}
+    assert json.loads(done.out)["values"] == [{"register": 37, "value": None, "unit": "", "mark": ""}]
 
 
 def test_the_unit_may_be_named(run: Here) -> None:
