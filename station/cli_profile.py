@@ -250,6 +250,33 @@ def _show_verdict(verdict: Verdict) -> None:
     print("  " + "; ".join(shown))
 
 
+@profile.command("template", help="help.profile_template")
+@click.argument("name", required=False)
+@option("--output", key="template_output", type=click.Path(path_type=Path))
+@lang_option
+def template(name: str | None, output: Path | None) -> None:
+    """List templates, or print the one called *name*: a table of station.toml to be filled in."""
+    from station import template as templates
+    from station.i18n import language
+
+    if name is None:
+        for one, parameter in templates.ANALYSERS.items():
+            print(f"{one:<16}{catalogue()[parameter].name(language())}")
+        return
+    text = templates.template(name, language())
+    if output is None:
+        print(text, end="")
+        return
+    try:
+        with output.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise WrongArgument(f"{output}: is there already; name another --output") from error
+    except OSError as error:
+        raise StoreError(f"{output}: cannot be written ({error.strerror})") from error
+    print(t("profile.template_written", path=output, count=templates.unknown_in(text)))
+
+
 @profile.command("new", help="help.profile_new")
 @click.argument("name")
 @option("--title", key="new_title")
