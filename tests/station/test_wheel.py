@@ -67,7 +67,8 @@ def test_the_wheel_holds_every_data_file_and_nothing_else(wheel: Path) -> None:
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     data = [
         *ROOT.glob("drivers/profiles/*.toml"), *ROOT.glob("station/locale/*.toml"), *ROOT.glob("station/*.toml"),
-        *ROOT.glob("station/recipes/*.toml"), *ROOT.glob("station/recipes/profiles/*.toml"), *ROOT.glob("station/templates/*.toml"),
+        *ROOT.glob("station/recipes/*.toml"), *ROOT.glob("station/recipes/profiles/*.toml"),
+        *ROOT.glob("station/templates/*.toml"),
         *ROOT.glob("station/example/*"), *ROOT.glob("drivers/*.py"), *ROOT.glob("station/*.py"),
         *ROOT.glob("uplink/*.py"), *ROOT.glob("uplink/hj212/*.py"),
     ]  # fmt: skip
