@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
+from weakref import WeakKeyDictionary
 
 from drivers.base import BadReply, DeviceException, NoReply
-from drivers.bus import Bus
+from drivers.bus import Bus, Owed
 from drivers.line import TABLE
 from drivers.port import Speed
 from drivers.profile import Profile, Write
@@ -16,6 +18,7 @@ from drivers.registers import Request
 from drivers.statistics import Statistics
 
 LONGEST_PATIENCE = 3.0  # seconds; a borrowed line is to be given back
+GAP_MS = 20.0  # silence before a request (raspberry-pi-io.md, Timing: after changing the device)
 MARGIN_SECONDS = 0.1  # silence before it, this machine
 SWITCH_SECONDS = 0.2  # a change of speed there and back
 LONGEST_FRAMES = 270  # bytes of a request and its reply, where nothing says how long the reply is
@@ -103,7 +106,7 @@ def perform(bus: Bus, question: Ask) -> Answer:
     """
     kept, bus.statistics = bus.statistics, defaultdict(Statistics)
     try:
-        with bus.speaking(question.speed):
+        with bus.speaking(question.speed), _owed_apart(bus, question):
             return Answer(REPLY, _exchange(bus, question))
     except DeviceException as error:
         found = re.search(r"exception (\d+)", str(error))
@@ -116,6 +119,24 @@ def perform(bus: Bus, question: Ask) -> Answer:
         bus.statistics = kept
 
 
+# What is owed on a line by units that were asked at other speeds than their own, by that speed.
+_owed_at: WeakKeyDictionary[Bus, dict[Speed, dict[int, list[Owed]]]] = WeakKeyDictionary()
+
+
+@contextmanager
+def _owed_apart(bus: Bus, question: Ask) -> Iterator[None]:
+    """Have the replies owed at the speed of *question* alone awaited: others would be noise at it."""
+    own = bus.speeds.get(question.unit_id, bus.own_speed)
+    if question.speed in (None, own):
+        yield
+        return
+    kept, bus.owed = bus.owed, _owed_at.setdefault(bus, {}).setdefault(question.speed or own, {})
+    try:
+        yield
+    finally:
+        bus.owed = kept
+
+
 def _exchange(bus: Bus, question: Ask) -> bytes:
     patience = min(question.patience, LONGEST_PATIENCE)
     profile = Profile(
@@ -124,7 +145,7 @@ def _exchange(bus: Bus, question: Ask) -> bytes:
         baudrate=bus.settings.baudrate,
         unit_id=1,
         worst_reply_ms=1000 * patience,
-        gap_ms=20,  # raspberry-pi-io.md, Timing: 20 ms after changing device
+        gap_ms=GAP_MS,
         bridge_gaps=False,
     )
     function, data = question.function, question.data

@@ -80,6 +80,13 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_
     return Here(monkeypatch, capfd)
 
 
+@pytest.fixture(autouse=True)
+def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The emulated lines have no characters on a wire to wait for: the pauses a real one wants are short here."""
+    monkeypatch.setattr("drivers.asking.GAP_MS", 1.0)
+    monkeypatch.setattr("drivers.bus.SWITCH_SECONDS", 0.005)
+
+
 @pytest.fixture
 def unknown(tmp_path: Path) -> Iterator[EmulatedUnit]:
     """An instrument nobody has a profile of, at address 17 of the port tmp_path/port."""
@@ -432,7 +439,7 @@ def test_a_write_is_confirmed_by_typing_the_address_and_read_back(
     assert (done.code, done.out) == (1, "unit 17, from register 5: 712 -> 700\n")
     assert "nothing was written" in done.err
     monkeypatch.setattr("sys.stdin", io.StringIO("0x05\n"))
-    done = run("bus", "poke", "./port", 17, 5, 700)
+    done = run("bus", "poke", "./port", 17, 5, 700, "--patience", 0.1)
     assert done.code == 0
     assert "written; it reads 700 now" in done.out
     assert found(run("bus", "peek", "./port", 17, 5, 1, "--json"))["registers"][0]["word"] == 700
@@ -467,7 +474,7 @@ def test_a_protected_register_is_only_written_for_a_reason_and_the_station_remem
     (tmp_path / "profiles").mkdir()
     (tmp_path / "profiles" / "mystery.toml").write_text(PROTECTED, encoding="utf-8")
     with collecting(tmp_path, ("[[uplink]]", SECOND)) as engine:
-        words = ("bus", "poke", "line", 17, 5, 700, "--yes")
+        words = ("bus", "poke", "line", 17, 5, 700, "--yes", "--patience", 0.1)
         done = run(*words)
         assert (done.code, len(done.said)) == (2, 1)
         assert done.err.startswith("mystery: writing 1 registers from 5 would change what profile mystery protects")
@@ -487,9 +494,10 @@ def test_a_write_without_a_running_station_is_remembered_too(run: Here, tmp_path
     loaded.data_folder.mkdir()
     Store.open(loaded.database).close()
     with EmulatedBus(19200, 11, [EmulatedUnit(parse(MYSTERY, "mystery"))], pace=False, link=tmp_path / "port"):
-        refused = run("bus", "poke", "line", 17, 5, 700, "--yes")
+        refused = run("bus", "poke", "line", 17, 5, 700, "--yes", "--patience", 0.1)
         assert (refused.code, len(refused.said)) == (2, 1)
-        assert run("bus", "poke", "line", 17, 5, 700, "--yes", "--override", "new probe").code == 0
+        words = ("bus", "poke", "line", 17, 5, 700, "--yes", "--patience", 0.1)
+        assert run(*words, "--override", "new probe").code == 0
     store = Store.open(loaded.database)
     rows = store.query("SELECT arguments FROM event WHERE code = 'bus_written'")
     store.close()
@@ -543,9 +551,9 @@ def test_the_station_itself_refuses_what_a_tool_should_have(tmp_path: Path) -> N
 def test_sniff_shows_what_the_station_asks_and_is_answered(run: Here, tmp_path: Path) -> None:
     """With the meaning its profile gives; the raw log is read by decode."""
     with collecting(tmp_path):
-        done = run("bus", "sniff", "line", "--for", 1.5, "--json")
-        raw = run("bus", "sniff", "line", "--for", 1.5, "--raw")
-        shown = run("bus", "sniff", "line", "--for", 1.5, "--lang", "zh")
+        done = run("bus", "sniff", "line", "--for", 1.2, "--json")
+        raw = run("bus", "sniff", "line", "--for", 1.2, "--raw")
+        shown = run("bus", "sniff", "line", "--for", 1.2, "--lang", "zh")
     assert done.code == 0
     first, *_ = [json.loads(line) for line in done.out.splitlines()]
     assert first["ok"] is True
