@@ -23,8 +23,8 @@ from station.config import load as load_config
 from station.control import ControlServer
 from station.engine import Engine
 from station.model import WrongArgument
-from station.verbs import verbs
 from station.store import Store
+from station.verbs import verbs
 from tests.station.commands import Here, configure, until
 
 METER = (
