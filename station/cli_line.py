@@ -65,12 +65,12 @@ class Alone:
                 self.bus.speeds[device.unit_id] = device.speed(settings)
 
     def ask(self, question: Ask) -> Answer:
-        """Have it asked, here and now; not what only an action of a configured instrument may do."""
+        """Have it asked, here and now; not what several would answer, nor what only an action may do."""
         from drivers.asking import HARMLESS, WRITES, perform
+        from station.lend import refuse_chorus, refuse_private
 
+        refuse_chorus(self.name, question.unit_id, len(self.devices))
         if question.function not in (*HARMLESS, *WRITES):
-            from station.lend import refuse_private
-
             refuse_private(self.devices, self.folders, question)
         return perform(self.bus, question)
 

@@ -70,11 +70,7 @@ def ask(engine: Engine, request: Mapping[str, Any]) -> dict[str, Any]:
     question = _question(request)
     if question.function in WRITES:
         raise WrongArgument(f"function {question.function} writes; station bus poke does that")
-    if not 1 <= question.unit_id <= 247 and len(poller.tasks) > 1:
-        raise WrongArgument(
-            f"address {question.unit_id} is answered by every instrument of {bus.settings.name} at once"
-            f" ({len(poller.tasks)} of them); only a lonely one can be asked so"
-        )
+    refuse_chorus(bus.settings.name, question.unit_id, len(poller.tasks))
     if question.function not in HARMLESS:
         refuse_private([task.settings for task in poller.tasks], engine.loaded.profile_folders, question)
         figures = {"unit_id": question.unit_id, "function": question.function, "data": question.data.hex(" ").upper()}
@@ -186,6 +182,15 @@ def refuse_protected(
                 f"{settings.name}: {write.text} would change what profile {profile.name} protects"
                 " (calibration, address or line settings); give --override REASON if that is meant"
             )
+
+
+def refuse_chorus(bus: str, unit_id: int, instruments: int) -> None:
+    """Raise WrongArgument where several instruments would answer at once."""
+    if not 1 <= unit_id <= 247 and instruments > 1:
+        raise WrongArgument(
+            f"address {unit_id} is answered by every instrument of {bus} at once"
+            f" ({instruments} of them); only a lonely one can be asked so"
+        )
 
 
 def refuse_private(devices: Sequence[DeviceSettings], folders: Sequence[Path], question: Ask) -> None:

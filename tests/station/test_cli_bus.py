@@ -304,6 +304,20 @@ def test_peek_speaks_any_function_but_none_that_writes(run: Here, unknown: Emula
     assert (done.code, done.said) == (2, ["function 6 writes; station bus poke does that"])
 
 
+def test_a_general_address_is_not_asked_where_several_instruments_are(run: Here, tmp_path: Path) -> None:
+    """With a station or without: all would answer at once, and the bytes be nobody's."""
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles" / "mystery.toml").write_text(MYSTERY, encoding="utf-8")
+    several = "address 255 is answered by every instrument of line at once (2 of them)"
+    sentence = f"{several}; only a lonely one can be asked so"
+    with collecting(tmp_path, ("[[uplink]]", SECOND)):
+        shared = run("bus", "peek", "line", 255, 0, 1)
+    assert (shared.code, shared.said) == (2, [sentence])
+    with EmulatedBus(19200, 11, [EmulatedUnit(parse(MYSTERY, "mystery"))], pace=False, link=tmp_path / "port"):
+        alone = run("bus", "peek", "line", 255, 0, 1)
+    assert (alone.code, alone.said) == (2, [sentence])
+
+
 def test_peek_goes_through_the_running_station(run: Here, tmp_path: Path) -> None:
     """By the bus's name or by its port; another function leaves an event."""
     with collecting(tmp_path) as engine:
