@@ -108,15 +108,24 @@ class Splitter:
         self._asked: tuple[float, bytes] | None = None  # the request that awaits its reply
 
     def feed(self, data: bytes, at: float) -> Iterator[Piece]:
-        """The frames that *data*, come at second *at*, completes."""
+        """The frames that *data*, come at second *at*, completes, and what is too long by now to become one."""
         if not self._buffer:
             self._at = at
         self._buffer += data
+        noise = b""
         while len(self._buffer) >= SHORTEST:
             frame = self._front()
+            if frame is None and len(self._buffer) <= LONGEST:
+                break
             if frame is None:
-                return
+                noise, self._buffer = noise + self._buffer[:1], self._buffer[1:]
+                continue
+            if noise:
+                yield Piece(self._at, "noise", noise)
+                noise = b""
             yield self._taken(frame, at)
+        if noise:
+            yield Piece(self._at, "noise", noise)
 
     def silence(self, at: float) -> Iterator[Piece]:
         """Nothing came for longer than a frame can pause: what is left is judged as it is."""

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from drivers.frames import Piece, Splitter, from_hex, is_sound, paired, sealed, to_hex
+from drivers.frames import LONGEST, Piece, Splitter, from_hex, is_sound, paired, sealed, to_hex
 from drivers.line import read_request
 
 ASKED = read_request(1, "holding", 500, 2)
@@ -75,6 +75,18 @@ def test_no_frame_is_invented_out_of_noise() -> None:
     noise = random.Random(7).randbytes(20_000)
     for way, data in ways(*(noise[i : i + 40] for i in range(0, len(noise), 40))):
         assert way == "noise" or is_sound(data)
+
+
+def test_a_line_that_never_falls_silent_is_not_kept_for_ever() -> None:
+    """A flood comes out as it came in, and a frame behind it is found before there is a silence."""
+    flood = random.Random(3).randbytes(5000)
+    splitter, found = Splitter(), []
+    for i in range(0, len(flood), 100):
+        found += splitter.feed(flood[i : i + 100], i / 1000)
+        assert len(splitter._buffer) <= LONGEST
+    found += splitter.feed(ASKED + REPLY + bytes(LONGEST), 6.0)
+    assert {ASKED, REPLY} <= {piece.data for piece in found if piece.way != "noise"}
+    assert b"".join(piece.data for piece in found) == (flood + ASKED + REPLY + bytes(LONGEST))[:-LONGEST]
 
 
 def test_all_bytes_come_out_again_in_their_order() -> None:
