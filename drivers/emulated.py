@@ -357,7 +357,7 @@ class EmulatedUnit:
         return numbers
 
     def _operand(self, place: Operand, values: Values) -> float:
-        for register in self.profile.registers:
+        for register in (one for one in self.profile.registers if one.operands):
             for operand, number in zip(register.operands, self._operands(register, values), strict=True):
                 if operand is place:
                     return number

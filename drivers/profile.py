@@ -213,7 +213,8 @@ class Action(Write):
     @property
     def text(self) -> str:
         """What is done, for messages."""
-        return f"{', '.join(step.text for step in self.writes) or 'a raw request'} ({self.verb})"
+        sent = [f"sending function {step.function}" for step in self.sequence if step.do == "raw"]
+        return f"{', '.join([*(step.text for step in self.writes), *sent])} ({self.verb})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from drivers.base import BusSettings, ProfileError
 from drivers.bus import Bus
 from drivers.emulated import EmulatedUnit
 from drivers.frames import sealed
-from drivers.line import read_request
+from drivers.line import FUNCTION, read_request
 from drivers.modbus import ModbusDevice, ModbusSettings
 from drivers.profile import SHIPPED, Condition, Profile, load
 from drivers.registers import Request
@@ -76,6 +76,21 @@ def test_a_shipped_instrument_measures_its_examples_and_finds_no_fault(profile, 
     assert {parameter: sample.value for parameter, sample in samples.items()} == pytest.approx(examples)
     assert {sample.mark for sample in samples.values()} == {Mark.N}
     assert line.device.conditions == ()
+
+
+@pytest.mark.parametrize(("profile", "variant"), LAYOUTS)
+def test_whatever_of_its_registers_is_read_an_emulated_instrument_answers(profile, variant):
+    """Those beside its values too: how often a wiper runs, how long a probe takes, what a quality word says."""
+    unit = EmulatedUnit(profile, variant=variant, monotonic=FakeTime().monotonic)
+    unit.set_up()
+    asked = [i for action in profile.actions if (i := action.interval) is not None]
+    asked += [step.place for step in profile.steps if step.place is not None]
+    asked += [place for register in profile.chosen(variant).registers for place in (register, *register.beside)]
+    assert asked
+    for place in asked:
+        reply = unit.answer(read_request(unit.unit_id, place.table, place.address, place.width))
+        assert reply is not None
+        assert reply[1:3] == bytes((FUNCTION[place.table], 2 * place.width)), place
 
 
 @pytest.mark.parametrize(("profile", "variant"), LAYOUTS)
