@@ -52,7 +52,7 @@ def decode(
     faults: list[Fault] = []
     for name, text in (("request", request), ("response", response)):
         try:
-            frames[name] = from_hex(text)
+            frames[name] = from_hex(text) if text.strip() else b""  # nothing came
         except ValueError:
             faults.append(Fault("hex", {"frame": name}))
     found = Meaning(tuple(faults))

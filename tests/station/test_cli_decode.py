@@ -211,6 +211,8 @@ BROKEN = {
     "an exception to something else": (ONE, hexed("03 84 02"), ["function"]),
     "an exception with a wrong CRC": (ONE, "03 83 02 00 00", ["crc"]),
     "another unit and another number of bytes": (ONE, hexed("04 03 04 02 C6 00 00"), ["unit", "byte-count"]),
+    "no reply at all": (ONE, " ", ["length"]),
+    "no request": ("", GOOD, ["length"]),
     "no reply to speak of": (ONE, "03", ["length"]),
     "no hexadecimal digits": (ONE, "no reply", ["hex"]),
     "half a byte": (ONE[:-1], GOOD, ["hex"]),
