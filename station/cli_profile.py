@@ -197,6 +197,11 @@ def probe(
     from station.cli_line import reached
 
     found = find_profile(name)
+    if found.start_address is not None:
+        raise WrongArgument(
+            f"{found.name}: where its values begin is in no source, so there is nothing to hold against the instrument;"
+            " look for it with station bus solve"
+        )
     shipped = Speed(found.baudrate, found.parity, found.stopbits)
     given = str(baudrate) if baudrate else None, parity, int(stopbits) if stopbits else None
     with reached(port, config, *given, shipped=shipped) as line:

@@ -184,6 +184,14 @@ def test_an_instrument_that_does_not_answer_is_no_variant_of_anything(command: H
     assert "unit 7: no reply to input register 2" in done.err
 
 
+def test_a_map_without_a_start_is_held_against_nothing(command: Here) -> None:
+    """Any six registers would fit it."""
+    done = command("profile", "probe", "hcu-dust", "--port", "/dev/none")
+    assert (done.code, len(done.said)) == (2, 1)
+    assert done.err.startswith("hcu-dust: where its values begin is in no source")
+    assert "where its three counts begin" in command("profile", "show", "hcu-dust").out
+
+
 NEW = (
     "profile", "new", "ph-probe", "--title", "pH probe", "--maker", "Someone", "--unit", "3",
     "--register", "parameter=ph,address=0x2800,type=f32,order=DCBA,range=0..14,example=7.6",
