@@ -453,7 +453,7 @@ def test_a_write_is_confirmed_by_typing_the_address_and_read_back(
     assert (done.code, done.out) == (1, "unit 17, from register 5: 712 -> 700\n")
     assert "nothing was written" in done.err
     monkeypatch.setattr("sys.stdin", io.StringIO("0x05\n"))
-    done = run("bus", "poke", "./port", 17, 5, 700, "--patience", 0.1)
+    done = run("bus", "poke", "./port", 17, 5, 700, "--patience", 0.3)
     assert done.code == 0
     assert "written; it reads 700 now" in done.out
     assert found(run("bus", "peek", "./port", 17, 5, 1, "--json"))["registers"][0]["word"] == 700
@@ -488,7 +488,7 @@ def test_a_protected_register_is_only_written_for_a_reason_and_the_station_remem
     (tmp_path / "profiles").mkdir()
     (tmp_path / "profiles" / "mystery.toml").write_text(PROTECTED, encoding="utf-8")
     with collecting(tmp_path, ("[[uplink]]", SECOND)) as engine:
-        words = ("bus", "poke", "line", 17, 5, 700, "--yes", "--patience", 0.1)
+        words = ("bus", "poke", "line", 17, 5, 700, "--yes", "--patience", 0.3)
         done = run(*words)
         assert (done.code, len(done.said)) == (2, 1)
         assert done.err.startswith("mystery: writing 1 registers from 5 would change what profile mystery protects")
@@ -508,9 +508,9 @@ def test_a_write_without_a_running_station_is_remembered_too(run: Here, tmp_path
     loaded.data_folder.mkdir()
     Store.open(loaded.database).close()
     with EmulatedBus(19200, 11, [EmulatedUnit(parse(MYSTERY, "mystery"))], pace=False, link=tmp_path / "port"):
-        refused = run("bus", "poke", "line", 17, 5, 700, "--yes", "--patience", 0.1)
+        refused = run("bus", "poke", "line", 17, 5, 700, "--yes", "--patience", 0.3)
         assert (refused.code, len(refused.said)) == (2, 1)
-        words = ("bus", "poke", "line", 17, 5, 700, "--yes", "--patience", 0.1)
+        words = ("bus", "poke", "line", 17, 5, 700, "--yes", "--patience", 0.3)
         assert run(*words, "--override", "new probe").code == 0
     store = Store.open(loaded.database)
     rows = store.query("SELECT arguments FROM event WHERE code = 'bus_written'")
@@ -565,9 +565,9 @@ def test_the_station_itself_refuses_what_a_tool_should_have(tmp_path: Path) -> N
 def test_sniff_shows_what_the_station_asks_and_is_answered(run: Here, tmp_path: Path) -> None:
     """With the meaning its profile gives; the raw log is read by decode."""
     with collecting(tmp_path):
-        done = run("bus", "sniff", "line", "--for", 1.2, "--json")
-        raw = run("bus", "sniff", "line", "--for", 1.2, "--raw")
-        shown = run("bus", "sniff", "line", "--for", 1.2, "--lang", "zh")
+        done = run("bus", "sniff", "line", "--for", 1.5, "--json")
+        raw = run("bus", "sniff", "line", "--for", 1.5, "--raw")
+        shown = run("bus", "sniff", "line", "--for", 1.5, "--lang", "zh")
     assert done.code == 0
     first, *_ = [json.loads(line) for line in done.out.splitlines()]
     assert first["ok"] is True
