@@ -72,7 +72,7 @@ def test_wherever_a_signal_falls_a_wait_for_it_ends() -> None:
     with not_for_ever():
         while True:
             stop = stop_signal()
-            late = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM))  # for a wait that has begun to sleep
+            late = threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGTERM))  # for a wait that has begun to sleep
             late.start()
             came = interrupted(stop.wait, tried + 1, lambda: signal.raise_signal(signal.SIGTERM))
             late.cancel()
