@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event, Thread
 
@@ -16,7 +16,7 @@ from station.fieldbook import BEGINNING, END
 from station.model import StoreError
 from station.store import Store, connect
 from station.verbs import verbs
-from tests.station.commands import Done, configure, station
+from tests.station.commands import Done, Here, configure, until
 from tests.station.conftest import Rig
 
 BLANK = ("blank", "B3", "--crucible", "28.5000,28.5001", "--residue", "28.5010,28.5011", "--at", "2026-03-01")
@@ -29,13 +29,23 @@ def config(tmp_path: Path) -> Path:
     return configure(tmp_path)
 
 
-def dustfall(config: Path, *words: str, lang: str = "en", user: str = "Wang Fang", **more: Mapping[str, str]) -> Done:
-    writes = words[0] in ("start", "stop", "weigh", "blank", "void")
-    who = ("--user", user) if writes and user else ()
-    return station("dustfall", *words, *who, "--config", config, "--lang", lang, **more)
+Dustfall = Callable[..., Done]
 
 
-def whole_month(config: Path) -> None:
+@pytest.fixture
+def dustfall(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Dustfall:
+    """`station dustfall` with words, in this process."""
+    station = Here(monkeypatch, capfd)
+
+    def run(config: Path, *words: str, lang: str = "en", user: str = "Wang Fang") -> Done:
+        writes = words[0] in ("start", "stop", "weigh", "blank", "void")
+        who = ("--user", user) if writes and user else ()
+        return station("dustfall", *words, *who, "--config", config, "--lang", lang)
+
+    return run
+
+
+def whole_month(dustfall: Dustfall, config: Path) -> None:
     point = load(config).config.point[0].code
     for words in (
         BLANK,
@@ -47,9 +57,9 @@ def whole_month(config: Path) -> None:
         assert (done.code, done.err) == (0, "")
 
 
-def test_a_month_by_hand_without_a_station_running(config: Path) -> None:
+def test_a_month_by_hand_without_a_station_running(dustfall: Dustfall, config: Path) -> None:
     """P3 of the digest again: net 0.0954 g over 30.0 d in a mouth of 15.0 cm is 5.4 t/(km²·30d)."""
-    whole_month(config)
+    whole_month(dustfall, config)
     found = json.loads(dustfall(config, "month", "2026-03", "--json").out)
     (point,) = found["points"]
     assert (round(point["value"], 4), point["reported"], point["days"]) == (5.3985, "5.4", 30.0)
@@ -65,8 +75,8 @@ def test_a_month_by_hand_without_a_station_running(config: Path) -> None:
     assert "各点位平均:5.4 t/(km²·30d),未低于目标值 4.5" in chinese
 
 
-def test_the_list_shows_what_is_out_and_with_all_everything(config: Path) -> None:
-    whole_month(config)
+def test_the_list_shows_what_is_out_and_with_all_everything(dustfall: Dustfall, config: Path) -> None:
+    whole_month(dustfall, config)
     point = load(config).config.point[0].code
     assert dustfall(config, "list").out == "no jar is out or waiting to be weighed\n"
     assert dustfall(config, "start", point, *JAR, "--at", "2026-04-01T09:00").out == f"{point}/J1/2026-04-01: set out\n"
@@ -97,14 +107,15 @@ def running(rig: Rig) -> Iterator[Rig]:
     thread.join()
 
 
-def test_an_entry_goes_through_the_running_station_and_is_committed(running: Rig) -> None:
+def test_an_entry_goes_through_the_running_station_and_is_committed(dustfall: Dustfall, running: Rig) -> None:
     """The daemon's own check, an event with the person's name, and the record durable when the command ends."""
     config = running.folder / "station.toml"
     done = dustfall(config, "start", "site", *JAR, "--at", "2026-02-27T09:00", "--json", user="王芳")
     assert (done.code, json.loads(done.out)["name"]) == (0, "site/J1/2026-02-27")
     (record,) = running.engine.store.records(KIND, BEGINNING, END)
     assert (record.body["user"], record.point) == ("王芳", "site")
-    (event,) = running.engine.store.query("SELECT arguments FROM event WHERE code = 'dustfall'")
+    told = "SELECT arguments FROM event WHERE code = 'dustfall'"
+    (event,) = until(lambda: list(running.engine.store.query(told)))  # with the commit behind that of the entry
     assert json.loads(event[0]) == {"do": "start", "name": "site/J1/2026-02-27", "user": "王芳"}
     again = dustfall(config, "start", "site", *JAR, "--at", "2026-02-28T09:00", user="王芳")
     assert (again.code, again.err) == (
@@ -134,7 +145,7 @@ def test_nonsense_on_the_socket_is_refused_and_keeps_nothing(running: Rig, field
     ],
 )
 def test_what_cannot_be_entered_is_one_sentence_and_ends_with_2(
-    config: Path, words: tuple[str, ...], said: str
+    dustfall: Dustfall, config: Path, words: tuple[str, ...], said: str
 ) -> None:
     point = load(config).config.point[0].code
     done = dustfall(config, *(word.replace("POINT", point) for word in words))
@@ -142,8 +153,10 @@ def test_what_cannot_be_entered_is_one_sentence_and_ends_with_2(
     assert said.replace("POINT", point) in done.err
 
 
-def test_the_sheet_prints_every_weighing_and_equal_letters_for_equal_entries(config: Path, tmp_path: Path) -> None:
-    whole_month(config)
+def test_the_sheet_prints_every_weighing_and_equal_letters_for_equal_entries(
+    dustfall: Dustfall, config: Path, tmp_path: Path
+) -> None:
+    whole_month(dustfall, config)
     page = tmp_path / "march.html"
     done = dustfall(config, "certificate", "2026-03", "--output", str(page), lang="zh")
     assert (done.code, done.out) == (0, f"已写入:{page}\n")
@@ -162,8 +175,8 @@ def test_the_sheet_prints_every_weighing_and_equal_letters_for_equal_entries(con
     assert "&lt;b&gt;damp&lt;/b&gt;" in again
 
 
-def test_entries_stay_what_they_were_when_one_is_withdrawn(config: Path) -> None:
-    whole_month(config)
+def test_entries_stay_what_they_were_when_one_is_withdrawn(dustfall: Dustfall, config: Path) -> None:
+    whole_month(dustfall, config)
     point = load(config).config.point[0].code
     assert dustfall(config, "void", f"{point}/J1/2026-03-01", "--reason", "bird's nest").code == 0
     assert dustfall(config, "month", "2026-03").out == "2026-03: nothing was exposed\n"
@@ -174,9 +187,9 @@ def test_entries_stay_what_they_were_when_one_is_withdrawn(config: Path) -> None
     assert [r.body["do"] for r in sorted(records, key=lambda r: r.id)] == ["blank", "start", "stop", "weigh", "void"]
 
 
-def test_the_sheet_shows_what_was_withdrawn_and_what_was_weighed_before(config: Path) -> None:
+def test_the_sheet_shows_what_was_withdrawn_and_what_was_weighed_before(dustfall: Dustfall, config: Path) -> None:
     """Struck through, with the figures and the reason: an auditor wants both."""
-    whole_month(config)
+    whole_month(dustfall, config)
     point = load(config).config.point[0].code
     other = f"{point}/J4/2026-03-02"
     start = ("start", point, "--jar", "J4", "--diameters", "15,15,15", "--at", "2026-03-02")
@@ -191,8 +204,8 @@ def test_the_sheet_shows_what_was_withdrawn_and_what_was_weighed_before(config: 
         assert shown in page
 
 
-def test_a_month_that_cannot_be_judged_says_so(config: Path) -> None:
-    whole_month(config)
+def test_a_month_that_cannot_be_judged_says_so(dustfall: Dustfall, config: Path) -> None:
+    whole_month(dustfall, config)
     point = load(config).config.point[0].code
     heavier = ("--crucible", "28.5,28.5", "--residue", "28.65,28.65", "--note", "typed wrongly")
     assert dustfall(config, "blank", "B3", *heavier).code == 0
