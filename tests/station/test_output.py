@@ -11,13 +11,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from drivers.emulator import EmulatedBus, emulated_bus
 from station.clock import EPOCH
 from station.config import load
 from station.model import Average, Kind, Mark, Reason
 from station.periods import Periods
 from station.store import Store, connect
-from tests.station.commands import answer, configure, daemon, station, until
+from tests.station.commands import Here, answer, configure, daemon, station, until
 
 MOCK = {"GPIOZERO_PIN_FACTORY": "mock"}
 WIRED = """
@@ -148,7 +150,10 @@ def minutes(path: Path) -> list[Average]:
         store.close()
 
 
-def test_orders_by_hand_are_refused_in_a_sentence_and_kept_with_the_person(tmp_path: Path) -> None:
+def test_orders_by_hand_are_refused_in_a_sentence_and_kept_with_the_person(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    station = Here(monkeypatch, capfd)
     path = wired(tmp_path)
     with line(path), daemon(path, env=MOCK):
         bare = station("output", "lock", "cannon", "--config", path)
