@@ -142,6 +142,8 @@ def _copied(database: Path, part: Path) -> dict[str, int]:
         source.backup(target, pages=PAGES_A_STEP)
         source.execute("ROLLBACK")
         target.execute("PRAGMA journal_mode=DELETE").fetchall()
+        target.execute("PRAGMA secure_delete=ON").fetchall()
+        target.execute("UPDATE sealing SET key = NULL")  # who finds a copy must not be able to seal with its key
     return ids
 
 

@@ -36,6 +36,7 @@ from station.cli_output import emulate_pin, output
 from station.cli_profile import profile
 from station.cli_replay import replay
 from station.cli_report import report
+from station.cli_seal import seal, verify
 from station.cli_uplink import gaps, provision, resend, uplink
 from station.command_line import (
     EX_FAULTS,
@@ -496,6 +497,8 @@ for command in (
     backup,
     restore,
     salvage,
+    seal,
+    verify,
 ):
     cli.add_command(command)
 emulate.add_command(emulate_pin)

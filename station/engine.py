@@ -67,6 +67,7 @@ STEP_SECONDS = 2.0  # a wall clock that moves this far against the monotonic one
 RETRY_SECONDS = 10.0  # after a commit that failed
 STOP_SECONDS = 7.0  # all threads together; the last commit still has to fit into ten
 RESUMED = timedelta(days=2)  # how far back an instrument's last result is looked for at the start
+FIRST_SEAL_SECONDS = 300.0  # after a start; a station that stops in order seals what it has
 LATE_HOURS = "late_hours"  # hours that readings came too late for and that are not closed again yet
 PINS, LINKAGE_SECONDS = "pins", 10.0  # the line of the counted pins; the longest a turn of the outputs may take
 MARKS_DONE = "marks_done"  # up to which record marks set by hand are worked in
@@ -129,6 +130,7 @@ class Engine:
         self._equipment_told: dict[str, datetime] = {}  # when each platform was last told of all of them
         self._store_error = ""
         self._retry_at = 0.0
+        self._next_seal = self._started_monotonic + FIRST_SEAL_SECONDS
         self._offset, self._stepped = self._wall_offset(), False
         self._host_trust, self._set_by_platform = trusted, False
         self._was_set = Event()
@@ -648,6 +650,7 @@ class Engine:
                 changed = self._remember(changes, max(ready, self.started))
                 for sender in self.senders:
                     sender.outbox.write(db, last=last)
+                sealed = self._sealed(now, last=last)
         except StoreError as error:
             self._forget_series(batch)
             self.recorder.put_back(batch)
@@ -672,6 +675,7 @@ class Engine:
         self._next_minutes |= minutes
         self._equipment_told |= again
         self._stepped = False
+        self._next_seal = sealed
         if changed:
             self._put_in_force(changed, max(ready, self.started))
         self._next_commit = self.clock.monotonic() + self.commit_seconds
@@ -686,6 +690,15 @@ class Engine:
         for change in changes:
             change.done("")
         return True
+
+    def _sealed(self, now: datetime, *, last: bool) -> float:
+        """Inside a transaction: seal when it is time, and at the end; when the next block is due, on monotonic time."""
+        monotonic = self.clock.monotonic()
+        if monotonic < self._next_seal and not last:
+            return self._next_seal
+        from station.sealing import seal_due  # five minutes after a start: it is ready without
+
+        return monotonic + seal_due(self.store, now)
 
     def _forget_series(self, batch: Batch) -> None:
         """The commit failed: series that it registered first have no number yet."""

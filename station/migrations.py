@@ -1,7 +1,7 @@
 """Steps from the database of an earlier version to this one's; only `station migrate` loads this.
 
 Each step is one transaction that also moves `user_version`, so a step that was cut short has not
-happened.  Until version 0.1 is tagged there are none: an earlier file is refused with its version.
+happened.  Until version 0.1 is tagged not every earlier file has one: others are refused with their version.
 """
 
 from __future__ import annotations
@@ -13,11 +13,17 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from station.model import StoreError, StoreVersionError
-from station.store import SCHEMA_VERSION, connect
+from station.store import SCHEMA_VERSION, SEALS, connect
 
 Step = Callable[[Database], None]
 
-STEPS: Mapping[int, Step] = {}  # schema version → what makes it the next one
+def _seals(database: Database) -> None:
+    """Schema 4: the sealed blocks; the first ones take in what was there before."""
+    for statement in SEALS.strip().removesuffix(";").split(";\n"):
+        database.execute(statement)
+
+
+STEPS: Mapping[int, Step] = {3: _seals}  # schema version → what makes it the next one
 
 
 def migrate(path: Path, steps: Mapping[int, Step] = STEPS, target: int = SCHEMA_VERSION) -> tuple[int, int]:

@@ -27,14 +27,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-STATE = ("boot", "clock", "series", "rollup", "schedule", "setting", "seen", "tick", "late", "platform", "span")
+STATE = (
+    "boot", "clock", "series", "rollup", "schedule", "setting", "seen", "tick", "late", "platform", "span", "seal",
+    "sealing",
+)  # fmt: skip
 APPENDED = ("message", "average", "record", "event", "missed", "reading")  # the smaller ones first
 BLOCK = 5000  # numbers read at once
 LEAPS = tuple(1 << power for power in range(32, -1, -1))  # how far apart rows are looked for behind a lost page
 SECONDS = 30.0  # that a start may spend on it: the station is to measure again within a minute
 OWED_AGAIN = timedelta(days=31)  # what platforms get once more when it cannot be read what they are owed
 TEXTS = ("body", "arguments", "coefficients")  # columns of JSON
-TYPES: dict[str, tuple[type, ...]] = {"INTEGER": (int,), "TEXT": (str,), "REAL": (int, float)}
+TYPES: dict[str, tuple[type, ...]] = {"INTEGER": (int,), "TEXT": (str,), "REAL": (int, float), "BLOB": (bytes,)}
 
 
 @dataclass(slots=True)

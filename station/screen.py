@@ -76,6 +76,8 @@ def show_status(found: Mapping[str, Any], points: Mapping[str, str], zone: tzinf
         show_alarms(found["alarms"], zone)
     if "pins" in found:
         show_pins(out, found["pins"], zone)
+    if seal := found.get("seal"):
+        out.print(t("status.seal", head=_grouped(seal["head"]), block=seal["epoch"]), style=DIM)
     if copy := found.get("backup"):
         seconds = (now - datetime.fromisoformat(copy["time"])).total_seconds()
         style = DIM if seconds < BACKUP_OLD else BAD
@@ -89,6 +91,11 @@ def show_status(found: Mapping[str, Any], points: Mapping[str, str], zone: tzinf
             out.print(t("status.next_try", name=thing["name"], at=wall(thing["next_try"], zone)), style=DIM)
         for note in thing.get("notes", ()):
             out.print(t("status.error", name=thing["name"], text=note), style=DIM)
+
+
+def _grouped(head: str) -> str:
+    """The first 16 digits of *head*, as people write them down."""
+    return "-".join(head[at : at + 4] for at in range(0, 16, 4))
 
 
 def _table(title: str, *columns: str, right: Sequence[str] = ()) -> Table:

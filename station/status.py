@@ -45,6 +45,7 @@ def live(engine: Engine) -> dict[str, Any]:
             "error": engine.store_error,
         },
         "backup": last_backup(engine.store),
+        "seal": _seal(engine.store),
         "silent_threads": engine.watchdog.silent(),
         "devices": [_device(engine, name, now) for name in engine.tasks],
         "platforms": [
@@ -186,6 +187,7 @@ def stored(store: Store, now: datetime) -> dict[str, Any]:
         ],
         "platforms": _stored_platforms(store, now, {}),
         "backup": last_backup(store),
+        "seal": _seal(store),
     }
 
 
@@ -193,6 +195,13 @@ def last_backup(store: Store) -> dict[str, Any] | None:
     """The newest copy of the database that was taken and read back: its time, path, size in bytes."""
     newest = store.newest_records("backup", "kind")
     return {"time": newest[0].at.isoformat(), **newest[0].body} if newest else None
+
+
+def _seal(store: Store) -> dict[str, Any] | None:
+    """The newest head of the sealed blocks: epoch, head, at_ms, keyed."""
+    from station.sealing import shown  # only who looks pays for it
+
+    return shown(store)
 
 
 def _last_reply(store: Store, name: str, values: Sequence[Mapping[str, Any]]) -> str | None:

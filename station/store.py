@@ -37,7 +37,7 @@ from station.model import (
 
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 SHARED_MEMORY = 65536  # bytes; a reader of a write-ahead log makes its index of blocks of 32 KiB
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 PAGE_SIZE = 1024  # measured with the whole flow: tests/bench/bench_store.py prints both sizes
 PURGE_CHUNK = 5000
 MOST_SEEN = 1024  # identities of commands kept for each platform
@@ -84,6 +84,12 @@ CREATE TABLE event(id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, code TEXT NOT
 CREATE TABLE record(id INTEGER PRIMARY KEY, kind TEXT NOT NULL, at_ms INTEGER NOT NULL, point TEXT NOT NULL,
   device TEXT NOT NULL, body TEXT NOT NULL);
 CREATE INDEX record_kind ON record(kind, at_ms);
+"""
+SEALS = """
+CREATE TABLE seal(epoch INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, more TEXT NOT NULL, digest BLOB NOT NULL,
+  tag BLOB NOT NULL);
+CREATE TABLE sealing(id INTEGER PRIMARY KEY CHECK (id = 1), epoch INTEGER NOT NULL, upto TEXT NOT NULL,
+  head BLOB NOT NULL, key BLOB);
 """
 
 Query = Callable[[str, Sequence[Any]], Sequence[Any]]
@@ -246,6 +252,7 @@ class Store:
             self._connection.execute(f"PRAGMA page_size={page_size}")
         self._connection.execute("PRAGMA journal_mode=WAL").fetchall()
         self._connection.execute("PRAGMA synchronous=FULL")
+        self._connection.execute("PRAGMA secure_delete=ON").fetchall()  # an erased key of the seals is gone
         self._connection.execute("PRAGMA journal_size_limit=4194304").fetchall()
         journal, synchronous = self._one("PRAGMA journal_mode"), self._one("PRAGMA synchronous")
         if journal != "wal" or synchronous != 2:
@@ -255,7 +262,7 @@ class Store:
             )
         if new:
             with self.transaction():
-                for statement in SCHEMA.strip().split(";\n"):
+                for statement in (SCHEMA.strip() + SEALS.rstrip()).split(";\n"):
                     self._connection.execute(statement)
                 self._connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
@@ -279,6 +286,17 @@ class Store:
                 except BaseException:
                     self._rollback()
                     raise
+            except sqlite3.Error as error:
+                raise refused(Path(self.where), error) from error
+
+    @contextmanager
+    def transaction_open(self) -> Iterator[Any]:
+        """The connection inside a transaction that is open already; raise StoreError without one."""
+        with self._lock:
+            if not self._connection.in_transaction:
+                raise StoreError(f"{self.where}: nothing is written outside a transaction")
+            try:
+                yield self._connection
             except sqlite3.Error as error:
                 raise refused(Path(self.where), error) from error
 

@@ -55,6 +55,7 @@ class Verbs:
             "read": self.read,
             "commit": self.commit,
             "resend": self.resend,
+            "seal_key": self.seal_key,
             "trace": self.trace,
             "gaps": self.gaps,
             "output": self.output,
@@ -114,6 +115,22 @@ class Verbs:
         self.engine.keep(Record("backup", _moment(request, "at"), dict(body)), urgent=True)
         self._commit("status")
         return {}
+
+    def seal_key(self, request: Mapping[str, Any]) -> Any:
+        """Seal with the key that was made for it from the next block on: key (64 hexadecimal digits), person."""
+        from station.sealing import give_key
+
+        try:
+            key, user = bytes.fromhex(str(request.get("key"))), str(request.get("person") or "").strip()
+        except ValueError as error:
+            raise WrongArgument("a key has 64 hexadecimal digits") from error
+        if len(key) != 32 or not user:
+            raise WrongArgument("a key has 64 hexadecimal digits, and a person takes it along")
+        with self._one_entry, self.engine.store.transaction():
+            epoch = give_key(self.engine.store, key)
+        self.engine.note("seal_key", urgent=True, epoch=epoch, user=user)
+        self._commit("status")
+        return {"epoch": epoch}
 
     def _commit(self, see: str) -> None:
         """Return when all that was kept so far is committed; *see* is the command that shows it."""

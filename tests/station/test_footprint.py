@@ -62,7 +62,8 @@ drivers.registers drivers.statistics
 station station.average station.calibrate station.clock station.commands station.config station.control station.engine
 station.entry station.loader station.marks station.model station.outbox station.parameters station.periods
 station.places
-station.poller station.purge station.qc station.recorder station.records station.sender station.service station.status
+station.poller station.purge station.qc station.recorder station.records station.seal station.sealing
+station.sender station.service station.status
 station.store station.suspicion
 station.values station.verbs station.version station.watchdog
 uplink uplink.base uplink.hj212 uplink.hj212.dialects uplink.hj212.frame uplink.hj212.joining uplink.hj212.keys

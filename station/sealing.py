@@ -1,0 +1,79 @@
+"""When a running station seals, and where its key is: loaded with the first block, five minutes after a start."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+from station.clock import to_ms
+from station.model import WrongArgument
+from station.seal import EPOCH_SECONDS, NOTHING, Block, blocks_of, caught_up, growth, heads, next_key, seal
+from station.store import Store
+
+
+def seal_due(store: Store, now: datetime) -> float:
+    """Inside a transaction: write the next block; seconds until the one after it is due.
+
+    The key of the block is replaced by the next one in the same transaction.
+    """
+    before, head, key = state(store)
+    block = seal(store.query, before, head, key, to_ms(now))
+    reached = {} if before is None else before.upto
+    with store.transaction_open() as db:
+        db.execute(
+            "INSERT INTO seal(epoch, at_ms, more, digest, tag) VALUES (?, ?, ?, ?, ?)",
+            (block.epoch, block.at_ms, growth(reached, block.upto), block.digest, block.tag),
+        )
+        keep = (block.epoch, json.dumps(dict(block.upto)), block.head(head), None if key is None else next_key(key))
+        db.execute("INSERT OR REPLACE INTO sealing(id, epoch, upto, head, key) VALUES (1, ?, ?, ?, ?)", keep)
+    return EPOCH_SECONDS if caught_up(store.query, block) else 0.0
+
+
+def state(store: Store) -> tuple[Block | None, bytes, bytes | None]:
+    """The newest block (without what only a verifier needs), the head, and the key of the next block."""
+    rows = store.query("SELECT epoch, upto, head, key FROM sealing WHERE id = 1")
+    if not rows:
+        return (*_walked(store), None)
+    epoch, upto, head, key = rows[0]
+    block = Block(int(epoch), 0, json.loads(upto), b"", b"") if epoch else None
+    return block, bytes(head), None if key is None else bytes(key)
+
+
+def _walked(store: Store) -> tuple[Block | None, bytes]:
+    """The newest block and the head from the chain alone: of a new database, or one that was salvaged in parts."""
+    last, head = None, NOTHING
+    for last, head in heads(blocks_of(store.query)):  # noqa: B007 - the last one counts
+        pass
+    return last, head
+
+
+def give_key(store: Store, key: bytes) -> int:
+    """Inside a transaction: seal with *key* from the next block on; its epoch.
+
+    Raise WrongArgument where there is a key already.
+    """
+    before, head, known = state(store)
+    if known is not None:
+        raise WrongArgument(
+            "the record is sealed with a key already; it left the station once and cannot be had again"
+        )
+    epoch = 0 if before is None else before.epoch
+    upto = json.dumps({} if before is None else dict(before.upto))
+    with store.transaction_open() as db:
+        db.execute(
+            "INSERT OR REPLACE INTO sealing(id, epoch, upto, head, key) VALUES (1, ?, ?, ?, ?)",
+            (epoch, upto, head, key),
+        )
+    return epoch + 1
+
+
+def shown(store: Store) -> dict[str, Any] | None:
+    """The newest head for screens and sheets: epoch, head (hexadecimal), at; None before the first block."""
+    rows = store.query(
+        "SELECT s.epoch, s.head, b.at_ms, s.key IS NOT NULL FROM sealing s JOIN seal b ON b.epoch = s.epoch"
+    )
+    if not rows:
+        return None
+    epoch, head, at_ms, keyed = rows[0]
+    return {"epoch": int(epoch), "head": bytes(head).hex(), "at_ms": int(at_ms), "keyed": bool(keyed)}
