@@ -75,7 +75,7 @@ def _lines(found: Verdict, loaded: Loaded) -> list[str]:
         lines.append(t("seal.sound", blocks=found.blocks, rows=found.rows, head=short(found.head)))
     else:
         span = {"after": at(found.bad_from_ms), "before": at(found.bad_to_ms)}
-        lines.append(t(f"seal.bad_{found.why}", block=found.bad, **span))
+        lines.append(t(f"seal_bad.{found.why}", block=found.bad, **span))
     if found.gone:
         lines.append(t("seal.gone", blocks=found.gone))
     if found.unsealed:

@@ -57,7 +57,7 @@ MADE = {
     "certificate_clock.": ["ntp", "platform", "none"],
     "export_column.": [*READING, *AVERAGE, *REPORTED],
     "age.": ["seconds", "minutes", "hours"],
-    "seal.bad_": ["rows", "tag", "missing", "head"],
+    "seal_bad.": ["rows", "tag", "missing", "head"],
     "click.": [key.removeprefix("click.") for key in texts("en") if key.startswith("click.")],
     "heading.": ["Options", "Commands", "Arguments", "Usage"],
     "silence.": ["port", "rubbish", "exception", "nothing"],
