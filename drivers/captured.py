@@ -27,8 +27,11 @@ FAULTS = {
     "confirmation": "the instrument confirms another write than was sent",
     "exception-N": "the instrument refuses, with Modbus exception N",
     "function-not-in-profile": "the profile's instrument does not know this function",
-    "address-not-in-profile": "no register of the profile is among those read or written",
     "alone": "a request without a reply, or a reply without a request (in a log)",
+}
+# The exchange is sound, and the profile cannot say what its registers mean.
+NOTES = {
+    "address-not-in-profile": "no register of the profile is among those read or written",
     "split-value": "only a part of a value was read: it needs all its registers in one read",
 }
 
@@ -65,7 +68,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What became of an exchange: *faults*, or *values*; both where sound frames carry what the profile does not know.
+    """What became of an exchange: *faults*, or *values*; *notes* where these are bare numbers to the profile.
 
     *layouts* names the variants that fit and disagree; the registers in question are then bare numbers.
     """
@@ -73,16 +76,24 @@ class Meaning:
     faults: tuple[Fault, ...]
     values: tuple[Value, ...] = ()
     layouts: tuple[str, ...] = ()
+    notes: tuple[Fault, ...] = ()
 
     @property
     def ok(self) -> bool:
         """Whether the exchange can be believed."""
         return not self.faults
 
+    @property
+    def known(self) -> bool:
+        """Whether the profile says what stands there."""
+        return not self.faults and not self.notes
+
     def as_dict(self) -> dict[str, Any]:
         """The meaning for programs."""
         names = list(dict.fromkeys(fault.name for fault in self.faults))
-        return {"ok": self.ok, "faults": names, "values": [value.as_dict() for value in self.values]}
+        values = [value.as_dict() for value in self.values]
+        notes = {"notes": [note.name for note in self.notes]} if self.notes else {}
+        return {"ok": self.ok, "faults": names, "values": values, **notes}
 
 
 def meaning(
@@ -108,7 +119,7 @@ def meaning(
     profile = _where_asked(profile, request)
     if variant is not None or profile.default_variant is not None or not profile.variants:
         found = _content(profile.chosen(variant), request, response, time)
-        if found.ok or variant is not None or not profile.variants:
+        if found.known or variant is not None or not profile.variants:
             return found
     return _unnamed(profile, request, response, time)
 
@@ -127,9 +138,9 @@ def _unnamed(profile: Profile, request: bytes, response: bytes, time: datetime) 
     """What *response* says where nobody named a variant of *profile*, or its default one does not know it."""
     likely = [one for one in profile.variants if _may_be(one.conditions, request, response)] or profile.variants
     found = {one.name: _content(profile.chosen(one.name), request, response, time) for one in likely}
-    fitting = {name: one for name, one in found.items() if one.ok} or found
+    fitting = {name: one for name, one in found.items() if one.known} or found
     fitting = {name: one for name, one in fitting.items() if not _doubtful(one)} or fitting
-    if len(fitting) == 1 or not all(one.ok for one in fitting.values()):
+    if len(fitting) == 1 or not all(one.known for one in fitting.values()):
         return next(iter(fitting.values()))
     return _agreed(fitting, int.from_bytes(request[2:4], "big"), _registers(request, response))
 
@@ -304,8 +315,8 @@ def _read(profile: Profile, table: str, address: int, data: bytes, time: datetim
     if not whole and data:
         elsewhere = sorted({place.table for place in touched} - {table})
         figures = {"table": table, "first": address, "last": end - 1, "elsewhere": ", ".join(elsewhere)}
-        fault = Fault("split-value" if places else "address-not-in-profile", figures)
-        return Meaning((fault,), _bare(address, data))  # the frames are sound, so the numbers stand
+        note = Fault("split-value" if places else "address-not-in-profile", figures)
+        return Meaning((), _bare(address, data), notes=(note,))
     request = Request(table, address, end - address, tuple(whole))
     return Meaning((), tuple(_values(profile, request, data, time)))
 

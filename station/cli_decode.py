@@ -90,7 +90,7 @@ def show_meaning(found: Meaning) -> None:
     """Values as a table, or each fault as a sentence."""
     from station.screen import console
 
-    for fault in found.faults:
+    for fault in (*found.faults, *found.notes):
         print(fault_text(fault))
     if found.faults and not found.values:
         return

@@ -13,7 +13,7 @@ from drivers import INPUTS, OUTPUTS
 from drivers.analyser import AnalyserSettings, CommandSettings, PlaceSettings
 from drivers.bam1020 import BamSettings
 from drivers.base import DeviceSettings
-from drivers.captured import FAULTS
+from drivers.captured import FAULTS, NOTES
 from drivers.doctor import ADVICE
 from drivers.modbus import ModbusSettings
 from drivers.profile import SHIPPED, Profile, load
@@ -276,6 +276,14 @@ def decode_faults() -> Iterator[str]:
         yield f"| `{name}` | {text} |"
 
 
+def decode_notes() -> Iterator[str]:
+    """What `station decode` says of a sound exchange whose registers are bare numbers, as a Markdown table."""
+    yield "| note | what it says |"
+    yield "| --- | --- |"
+    for name, text in NOTES.items():
+        yield f"| `{name}` | {text} |"
+
+
 def shipped() -> list[Profile]:
     """The profiles that ship, by name."""
     return [load(name) for name in sorted(path.stem for path in SHIPPED.glob("*.toml"))]
@@ -405,6 +413,7 @@ def blocks(file: str) -> dict[str, str]:
             "command-keys": inline_keys(CommandSettings),
             "bam-keys": own_keys("bam1020", BamSettings),
             "decode-faults": decode_faults(),
+            "decode-notes": decode_notes(),
             "advice": advice(),
             "profiles": profiles(),
             "streams": streams(),

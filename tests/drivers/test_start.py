@@ -80,7 +80,7 @@ def test_golden_frames_of_the_documented_shape_at_any_start(start: int) -> None:
 def test_a_read_of_another_length_does_not_move_the_map() -> None:
     """Nor does one over the registers that have addresses of their own."""
     reply = sealed(bytes((1, 3, 4)) + bytes(4))
-    assert meaning(HCU, read_request(1, "holding", 900, 2), reply, NOON).faults[0].name == "address-not-in-profile"
+    assert meaning(HCU, read_request(1, "holding", 900, 2), reply, NOON).notes[0].name == "address-not-in-profile"
     running = sealed(bytes((1, 3, 12)) + struct.pack(">6H", 0, 0, 1, 0, 0, 0))
     found = meaning(HCU, read_request(1, "holding", 31, 6), running, NOON)
     assert [(v.parameter, v.register, v.value) for v in found.values] == [(None, 33, 1)]

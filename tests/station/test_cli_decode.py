@@ -222,10 +222,13 @@ BROKEN = {
     "more registers than asked for": (ONE, hexed("03 03 04 02 C6 00 00"), ["byte-count"]),
     "the adapter's echo": (ONE, ONE, ["echo"]),
     "another write confirmed": (hexed("03 06 00 10 00 01"), hexed("03 06 00 10 00 02"), ["confirmation"]),
-    "registers nobody knows": (hexed("03 03 00 80 00 01"), GOOD, ["address-not-in-profile"]),
-    "the other table": (hexed("03 04 00 11 00 01"), hexed("03 04 02 02 C6"), ["address-not-in-profile"]),
-    "half a value": (hexed("03 03 00 11 00 01"), GOOD, ["split-value"]),
     "coils": (hexed("03 01 00 10 00 01"), hexed("03 01 01 01"), ["function-not-in-profile"]),
+}
+# Sound exchanges about what the profile does not know: the numbers that stand there, and why they are no values.
+BARE = {
+    "registers nobody knows": (hexed("03 03 00 80 00 01"), GOOD, "address-not-in-profile"),
+    "the other table": (hexed("03 04 00 11 00 01"), hexed("03 04 02 02 C6"), "address-not-in-profile"),
+    "half a value": (hexed("03 03 00 11 00 01"), GOOD, "split-value"),
 }
 
 
@@ -240,13 +243,22 @@ def test_what_cannot_be_believed_is_refused_by_name(run: Here, case: str) -> Non
     request, response, names = BROKEN[case]
     code, found = decoded(run, request, response)
     assert (code, found["ok"], found["faults"]) == (1, False, names)
-    sound = names in (["address-not-in-profile"], ["split-value"])  # sound frames, whose bare numbers are shown
-    assert [(value["register"], value["mark"]) for value in found["values"]] == (
-        [(address(request), "")] if sound else []
-    )
+    assert (found.get("notes"), found["values"]) == (None, [])
     for language in ("en", "zh"):
         shown = run("decode", "probe", "--request", request, "--response", response, "--lang", language)
         assert (shown.code, [line.partition(":")[0] for line in shown.out.splitlines()][: len(names)]) == (1, names)
+
+
+@pytest.mark.parametrize("case", BARE)
+def test_a_sound_exchange_about_what_the_profile_lacks_gives_bare_numbers(run: Here, case: str) -> None:
+    request, response, name = BARE[case]
+    code, found = decoded(run, request, response)
+    assert (code, found["ok"], found["faults"], found["notes"]) == (0, True, [], [name])
+    assert found["values"] == [{"register": address(request), "value": 710, "unit": "", "mark": ""}]
+    for language in ("en", "zh"):
+        shown = run("decode", "probe", "--request", request, "--response", response, "--lang", language)
+        assert (shown.code, shown.out.splitlines()[0].partition(":")[0]) == (0, name)
+        assert "710" in shown.out
 
 
 def random_exchange(chance: random.Random, profile: Profile) -> tuple[bytes, bytes]:
