@@ -21,7 +21,6 @@ pytest.importorskip("cryptography", reason="the extra [sm4] is not installed")
 KEY, NEW_KEY = b"k3J9-xQ2m7Zp0sWd", b"Qw7!x0Zt5#Lm2$Rv"
 ZEROS = b"0" * 16  # the key of the appendix
 DATA = "DataTime=20260301080000;a01001-Avg=21.5,a01001-Flag=N"
-# The second printed example of appendix A.2 as quoted: its plain text and the length it declares.
 PLAIN = b"QN=20260301080000000;ST=22;CN=2051;PW=123456;MN=1;Flag=9;CP=&&" + DATA.encode() + b"&&"
 
 
@@ -39,6 +38,37 @@ def test_the_printed_example_opens_in_both_forms(sample):
     envelope = Envelope(lambda: [key])
     assert encode(plain[6:-4], envelope.seal) == raw
     assert encode(plain[6:-4], Envelope(lambda: [key], "braces").seal).strip() == sample["raw"].encode()
+
+
+# The other printed example of appendix A.2, as the test vectors of Daidai52640/cems-data-pipeline quote it from pages 32
+# and 33 (tests/protocol/hj212/test_vectors.json, B): thirteen whole blocks, so that nothing stays plain.
+A2_DATA = (
+    "DataTime=20240520210600;a01011-Min=1.35,a01011-Avg=1.35,a01011-Max=1.35,a01011-Flag=N;"
+    "a01012-Min=9.3,a01012-Avg=9.3,a01012-Max=9.3,a01012-Flag=N;"
+    "a01014-Min=3.20,a01014-Avg=3.211,a01014-Max=3.212,a01014-Flag=N"
+)
+A2_PLAIN = f"QN=20240520210700000;ST=31;CN=2051;PW=123456;MN=010000A8900016F000169DC0;Flag=9;CP=&&{A2_DATA}&&"
+A2_CIPHER = bytes.fromhex(
+    "E43E159ACFAB242CB53155FB8B9281A1A242577ABFAED881BE88B72D69FC55ED1A80119FAAC8B3CD33D285CC76F57F2C"
+    "A7F88B9573C6647E0F07E24609BD6B63EB20C5B9784F28E71D2F4994FF61D9E1C2B3075592B4D1E09C4D8BB27BE97B55"
+    "9E3DA6643781A6F477769DEEB009B10DFFF3426922725D607DC4480F0CAC5F70DB2587B124BCB281592721D6E4BC180A"
+    "97E5E111499CBE822E31C8D7761553543AA24207C290997BBDE64F9266BC5F529A172E381C1D898CA1A0D771A914A7B2"
+    "D7467C70B94F1D4A7B0350A48DBF8B41"
+)
+
+
+def test_the_printed_example_without_a_rest_opens_in_both_forms():
+    """2025 appendix A.2 (B, recomputed): 0295 and 2200 are length and check of the plain segment."""
+    plain, form = A2_PLAIN.encode(), b"{%b}" % b",".join(b"0x%02X" % byte for byte in A2_CIPHER)
+    head = b"##0295" + plain[: plain.index(b"&&") + 2]
+    raw, braces = (head + cipher + b"&&2200\r\n" for cipher in (A2_CIPHER, form))
+    assert len(plain) == 295
+    assert Sm4(ZEROS).encrypt_blocks(A2_DATA.encode()) == A2_CIPHER  # judged by an SM4 of our own, too
+    assert encode(plain, Envelope(lambda: [ZEROS]).seal) == raw
+    assert encode(plain, Envelope(lambda: [ZEROS], "braces").seal) == braces
+    for wire in (raw, braces):
+        reader = FrameReader(opener=Envelope(lambda: [ZEROS]))
+        assert [each for at in range(0, len(wire), 7) for each in reader.feed(wire[at : at + 7])] == [plain]
 
 
 @given(st.binary(max_size=200), st.binary(min_size=16, max_size=16))
