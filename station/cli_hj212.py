@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ def decode(file: Path, key_file: Path | None, as_json: bool) -> int:
     from station.parameters import catalogue
     from uplink.hj212.inspect import inspect
 
-    found = list(inspect(_bytes(file), _key(key_file), catalogue()))
+    found = list(inspect(_bytes(file), _keys(key_file), catalogue()))
     for one in found:
         if as_json:
             print_json(one.as_dict())
@@ -61,7 +61,7 @@ def encode(fields: tuple[str, ...], data: str, key_file: Path | None) -> None:
             raise WrongArgument(f'"{text}" is not NAME=VALUE, such as CN=2011')
         named[name] = value
     try:
-        made = build(named, data, _key(key_file))
+        made = build(named, data, next(iter(_keys(key_file)), None))
     except UplinkError as error:
         raise WrongArgument(str(error)) from error
     sys.stdout.buffer.write(made)
@@ -71,21 +71,25 @@ def encode(fields: tuple[str, ...], data: str, key_file: Path | None) -> None:
 def _bytes(file: Path) -> bytes:
     try:
         if str(file) == "-":
-            return sys.stdin.buffer.read(MOST_BYTES)
-        with file.open("rb") as source:
-            return source.read(MOST_BYTES)
+            data = sys.stdin.buffer.read(MOST_BYTES + 1)
+        else:
+            with file.open("rb") as source:
+                data = source.read(MOST_BYTES + 1)
     except OSError as error:
         raise StoreError(f"{file}: cannot be read ({error.strerror})") from error
+    if len(data) > MOST_BYTES:
+        raise WrongArgument(f"{file}: more than {MOST_BYTES // 2**20} MiB; cut the log into pieces (split -C 32m)")
+    return data
 
 
-def _key(file: Path | None) -> bytes | None:
-    """The SM4 key in *file*: 16 characters, or 32 hexadecimal digits."""
+def _keys(file: Path | None) -> Sequence[bytes]:
+    """The SM4 keys in *file*, a line a key, the one in use first: 16 characters, or 32 hexadecimal digits."""
     if file is None:
-        return None
-    from uplink.hj212.keys import parse_key
+        return []
+    from uplink.hj212.keys import KeyRing
 
     try:
-        return parse_key(file.read_text(encoding="utf-8").strip())
+        return KeyRing(file.read_text(encoding="utf-8")).secrets()
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read ({error.strerror})") from error
     except ValueError as error:

@@ -89,6 +89,32 @@ def test_an_encrypted_frame_opens_with_its_key_alone(tmp_path: Path) -> None:
     assert (closed["ok"], "no-key" in closed["faults"]) == (False, True)
 
 
+def test_the_key_file_of_a_platform_opens_frames_of_both_its_keys(tmp_path: Path) -> None:
+    """A line a key, with the time it was made, as the station keeps them."""
+    made = []
+    for key in ("q7Zp2xWc9vRt4mKd", "k3J9-xQ2m7Zp0sWd"):
+        (tmp_path / "key").write_text(key)
+        words = (*WORDS, "--key-file", str(tmp_path / "key"))
+        made.append(subprocess.run(words_of(*words), capture_output=True, env=environment(), check=True).stdout)
+    (tmp_path / "log").write_bytes(b"".join(made))
+    (tmp_path / "key").write_text(
+        f"{b'k3J9-xQ2m7Zp0sWd'.hex()} 2026-03-01T00:00:00+08:00\nq7Zp2xWc9vRt4mKd 2025-12-01T00:00:00+08:00\n"
+    )
+    done = station("frame", "decode", str(tmp_path / "log"), "--json", "--key-file", str(tmp_path / "key"))
+    assert [json.loads(line)["ok"] for line in done.out.splitlines()] == [True, True]
+
+
+def test_text_of_no_encoding_prints_as_json_in_any_locale(tmp_path: Path) -> None:
+    """What is neither UTF-8 nor GBK is written as its bytes."""
+    body = b"QN=20260301081500123;ST=22;CN=2011;PW=1;MN=A1;Flag=5;CP=&&a34004-Rtd=\xff\xfe&&"
+    (tmp_path / "log").write_bytes(b"##%04d%b0000\r\n" % (len(body), body))
+    words = words_of("frame", "decode", str(tmp_path / "log"), "--json")
+    env = {**environment(), "PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run(words, capture_output=True, env=env, check=False)
+    assert (done.returncode, done.stderr) == (1, b"")
+    assert json.loads(done.stdout)["data"][0]["Rtd"] == "\\xff\\xfe"
+
+
 def test_a_field_without_a_value_is_a_wrong_argument() -> None:
     """Exit 2 and what was meant."""
     done = station("frame", "encode", "CN")

@@ -40,8 +40,8 @@ def test_the_printed_example_opens_in_both_forms(sample):
     assert encode(plain[6:-4], Envelope(lambda: [key], "braces").seal).strip() == sample["raw"].encode()
 
 
-# The other printed example of appendix A.2, as the test vectors of Daidai52640/cems-data-pipeline quote it from pages 32
-# and 33 (tests/protocol/hj212/test_vectors.json, B): thirteen whole blocks, so that nothing stays plain.
+# The other printed example of appendix A.2, as Daidai52640/cems-data-pipeline quotes it from pages 32 and 33
+# (tests/protocol/hj212/test_vectors.json, B): thirteen whole blocks, so that nothing stays plain.
 A2_DATA = (
     "DataTime=20240520210600;a01011-Min=1.35,a01011-Avg=1.35,a01011-Max=1.35,a01011-Flag=N;"
     "a01012-Min=9.3,a01012-Avg=9.3,a01012-Max=9.3,a01012-Flag=N;"

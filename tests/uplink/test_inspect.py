@@ -131,11 +131,100 @@ def test_check_digits_in_lower_case_are_taken_and_said():
     assert (only(lower).ok, only(lower).faults) == (True, ["lower-case-crc"])
 
 
-@pytest.mark.parametrize("info", ["清洗管路完成了".encode("gbk"), b"tab\there and much more text"])
-def test_text_that_is_no_utf_8_is_not_taken_for_cipher(info):
+@pytest.mark.parametrize(
+    ("info", "faults"), [("清洗管路完成了".encode("gbk"), ["not-utf-8"]), (b"tab\there and much more text", [])]
+)
+def test_text_that_is_no_utf_8_is_not_taken_for_cipher(info, faults):
     """Its check holds as it stands, which that of an enciphered segment does not."""
     found = only(framed(GOOD[6:-6].replace(b"a34004-Rtd=35.0,a34004-Flag=N", b"i21001-Info=//%b//" % info)))
-    assert (found.ok, found.encrypted, found.faults) == (True, False, [])
+    assert (found.ok, found.encrypted, found.faults) == (True, False, faults)
+
+
+def test_a_log_text_in_gbk_is_read():
+    """UTF-8 is what the standard has; a wrong check does not make an older generation's text cipher."""
+    segment = GOOD[6:-6].replace(b"a34004-Rtd=35.0,a34004-Flag=N", "i21001-Info=//重启设备完成//".encode("gbk"))
+    found = only(framed(segment))
+    assert (found.ok, found.hints) == (True, ["the text is GBK"])
+    assert found.data[0]["values"] == {"Info": "//重启设备完成//"}
+    assert found.text.endswith("i21001-Info=//重启设备完成//&&")
+    spoilt = only(framed(segment)[:-6] + b"1234\r\n")
+    assert (spoilt.ok, spoilt.encrypted, spoilt.faults) == (False, False, ["wrong-crc", "not-utf-8"])
+
+
+def test_bytes_that_are_no_text_are_shown_as_what_they_are():
+    """JSON of them can be printed in any locale."""
+    found = only(framed(GOOD[6:-6].replace(b"35.0", b"\xff\xfe")))
+    assert found.hints[0] == "the text is neither UTF-8 nor GBK"
+    assert found.data[0]["values"]["Rtd"] == "\\xff\\xfe"
+    found.text.encode("utf-8")
+
+
+@pytest.mark.parametrize("length", [b"14x0", b"140", b" 140", b"ABCD", b""])
+def test_a_length_that_is_no_number_spoils_nothing_else(length):
+    found = only(b"##" + length + GOOD[6:])
+    assert (found.ok, found.faults, found.fields["QN"]) == (False, ["wrong-length"], FIELDS["QN"])
+    assert found.data
+
+
+@pytest.mark.parametrize(
+    ("check", "faults", "hint"),
+    [
+        (b"ZZZZ", ["wrong-crc"], "ZZZZ are no hexadecimal digits"),
+        (b"33", ["no-crc"], None),
+        (b"", ["no-crc"], None),
+        (b"%02X%02X" % (crc(GOOD[6:-6]) & 0xFF, crc(GOOD[6:-6]) >> 8), ["wrong-crc"], "its bytes are swapped"),
+    ],
+)
+def test_a_check_that_is_none_spoils_nothing_else(check, faults, hint):
+    for behind in (b"", b"\r\n", b"\r\n" + GOOD):
+        found = next(inspect(GOOD[:-6] + check + behind, None, catalogue()))
+        assert [fault for fault in found.faults if fault != "no-tail"] == faults
+        assert (found.ok, found.parameters) == (False, {"DataTime": "20260301081500"})
+        assert hint is None or found.hints[0].endswith(hint)
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [b"# a comment\n", b"##", b"junk## ", b"##1234 lines\r\n", b"##2026-03-01 begin\n", b"#", b"\x00\xff\x80", b"###"],
+)
+def test_what_stands_between_frames_is_no_frame(junk):
+    found = list(inspect(junk + GOOD + junk + GOOD + junk, None, catalogue()))
+    assert [each.ok for each in found] == [True, True]
+
+
+def test_a_header_with_one_sign_is_found():
+    assert only(b"x " + GOOD[1:]).faults == ["no-header"]
+
+
+@pytest.mark.parametrize("length", range(30, 130))
+def test_a_frame_cut_short_costs_none_of_the_next(length):
+    """Wherever its declared length may reach: into a QN or an MN, which look like check digits, or onto a line end."""
+    found = list(inspect(GOOD[:length] + GOOD + GOOD, None, catalogue()))
+    assert [each.ok for each in found] == [False, True, True]
+    wrong = b"##%04d" % (int(GOOD[2:6]) + length) + GOOD[6:]
+    assert [each.ok for each in inspect(wrong + GOOD + GOOD)] == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "fault"),
+    [
+        (b"QN=20260301", b"QN=20261301", "qn-no-time"),
+        (b"DataTime=20260301081500", b"DataTime=20260301086500", "datatime-no-time"),
+        (b"Rtd=35.0", b"Rtd=3x", "bad-value"),
+        (b"Rtd=35.0", b"Rtd=", "bad-value"),
+        (b"Flag=N", b"Flag=Q", "unknown-mark"),
+        (b"Flag=N", b"Flag=NN", "unknown-mark"),
+    ],
+)
+def test_what_cannot_be_a_time_a_number_or_a_mark_is_said(before, after, fault):
+    found = only(framed(GOOD[6:-6].replace(before, after)))
+    assert (found.ok, found.faults) == (True, [fault])
+
+
+def test_a_mark_of_a_table_nobody_has_read_is_no_fault():
+    assert only(framed(GOOD[6:-6].replace(b"Flag=5", b"Flag=9").replace(b"Flag=N", b"Flag=H"))).faults == []
+    letters = GOOD[6:-6].replace(b"ST=22", b"ST=45").replace(b"35.0", b"St").replace(b"a34004", b"p99101")
+    assert next(inspect(framed(letters))).faults == []
 
 
 def test_filler_that_looks_like_headers_makes_no_frames():
@@ -200,8 +289,21 @@ def test_an_enciphered_frame_needs_its_key(key):
         "encrypted": True,
     }
     blind = only(wire)
-    assert (blind.ok, blind.faults[0], blind.fields["CN"]) == (False, "no-key", "2011")
+    assert (blind.ok, blind.faults, blind.fields["CN"]) == (False, ["no-key"], "2011")
+    assert (blind.parameters, blind.data) == ({}, [])  # cipher is no data
     assert only(wire, b"another-key-0123").faults[0] == "wrong-key"
+    assert only(wire, (b"another-key-0123", key)).ok
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_cipher_bytes_hide_no_frame(seed):
+    """Cipher may hold anything, line ends and && too; so each is cut by its length."""
+    pytest.importorskip("cryptography", reason="the extra [sm4] is not installed")
+    key = bytes((seed * 37 + n * 11) % 256 for n in range(16))
+    frames = [build({**FIELDS, "Flag": "9"}, f"{DATA};a34002-Rtd={n}.0,a34002-Flag=N", key) for n in range(30)]
+    wire = b"".join(frame[:-2] if n % 3 else frame for n, frame in enumerate(frames))
+    found = list(inspect(wire, key, catalogue()))
+    assert [(each.ok, each.encrypted) for each in found] == [(True, True)] * 30
 
 
 @given(st.binary(max_size=400))

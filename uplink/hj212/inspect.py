@@ -6,7 +6,8 @@ Nothing is refused here: a frame with a wrong length or check is still taken apa
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from station.model import Parameter, asdict, dataclass, field
@@ -33,6 +34,7 @@ FAILURES: Mapping[str, str] = {  # what makes a frame not ok
     "no-header": "no ## before the length",
     "wrong-length": "the length is no number, above 1024, or not that of the segment",
     "wrong-crc": "the check digits are not those of the segment",
+    "no-crc": "no check digits behind the segment",
     "wrong-key": "the key makes no text of an enciphered data area",
     "no-key": "enciphered, and no key was given: the check cannot be made",
     "unfinished": "the frame has no end",
@@ -47,16 +49,24 @@ REMARKS: Mapping[str, str] = {  # what a receiver can live with, besides the nam
     "field-order": "fields not in the standard's order",
     "stray-spaces": "spaces around a name, a value or &&",
     "long-cp": "CP of more than 950 bytes",
+    "not-utf-8": "text that is not UTF-8, such as GBK",
     "unknown-code": "a factor that is not in the catalogue",
 }
 SPAN_LIMIT = 16 * 1024  # how far the end of a broken frame is looked for
 
 _NAME = rb"(?:QN|ST|CN|PW|MN|Flag|PNUM|PNO|CP)="
-_BEGIN = re.compile(rb"##(?!#)(?=\d{4}|.{0,8}?" + _NAME + rb")|(?<![#0-9A-Za-z])(?=\d{4}" + _NAME + rb")", re.DOTALL)
+_BEGIN = re.compile(rb"##(?!#)(?=\d{4}|[^#]{0,8}?" + _NAME + rb")|(?<!##)(?<![0-9A-Za-z])(?=\d{4}" + _NAME + rb")")
+_FIRST = re.compile(rb"[^#]{0,8}?(?=" + _NAME + rb")")
+_FIELD = re.compile(_NAME)
 _RELAY = re.compile(rb"##\d{4}(?=\d{4}" + _NAME + rb")")
 _END = re.compile(rb"&&([0-9A-Fa-f]{4})(?![0-9A-Za-z=\-])")
+_AREA = b"CP=&&"
+_HEADED = re.compile(rb"##(?:\d{4}){1,2}" + _NAME)
+_REST = re.compile(rb"\s*\Z")
+_BEHIND = re.compile(rb"[^\r\n#&]*")
 _DIGITS = re.compile(rb"\d{4}")
 _HEX = re.compile(rb"[0-9A-Fa-f]{4}")
+_FLAG = re.compile(rb"(?:^|;) *Flag *= *(\d{1,3}) *;")
 _MN = re.compile(r"[0-9A-F]{24}")
 _MN_OF_2005 = 14  # characters, of any kind; more than that is the MN of a later generation
 _NO_FACTOR = re.compile(r"i\d{5}|SB\d+")  # items of site information and equipment: tables of their own (2017, read)
@@ -117,20 +127,25 @@ class _Finding:
 
 
 def inspect(
-    data: bytes, key: bytes | None = None, catalogue: Mapping[str, Parameter] | None = None
+    data: bytes, key: bytes | Sequence[bytes] | None = None, catalogue: Mapping[str, Parameter] | None = None
 ) -> Iterator[Inspection]:
-    """Every frame in *data*, in order; *key* opens SM4, *catalogue* names parameters.
+    """Every frame in *data*, in order; *key*, one or several, opens SM4, *catalogue* names parameters.
 
     >>> [found] = inspect(b"10:00 <- ##0036QN=20240601085857223;CN=1011;CP=&&&&2640 ok")
     >>> found.ok, found.fields["CN"], found.faults
     (True, '1011', ['unknown-st', 'bad-pw', 'no-mn', 'no-flag', 'no-tail'])
     """
+    keys = (key,) if isinstance(key, bytes) else tuple(key or ())
     at = 0
     while begin := _BEGIN.search(data, at):
+        start = begin.start()
+        at = start + len(HEADER)
+        if _noise(data, start, keys):
+            continue
         finding = _Finding()
-        cut = _cut(data, begin.start(), key, finding)
-        yield _judged(data, begin.start(), cut, key, catalogue or {}, finding)
-        at = max(cut.end, begin.start() + 2)
+        cut = _cut(data, start, keys, finding)
+        yield _judged(data, start, cut, keys, catalogue or {}, finding)
+        at = max(cut.end, at)
 
 
 def build(fields: Mapping[str, str], data: str = "", key: bytes | None = None) -> bytes:
@@ -148,7 +163,24 @@ def build(fields: Mapping[str, str], data: str = "", key: bytes | None = None) -
 # -- cutting
 
 
-def _cut(data: bytes, start: int, key: bytes | None, finding: _Finding) -> _Cut:
+def _noise(data: bytes, start: int, keys: Sequence[bytes]) -> bool:
+    """Whether ## and four digits at *start* begin no frame: no field follows in the line, no check at their end."""
+    digits = _DIGITS.match(data, start + len(HEADER)) if data.startswith(HEADER, start) else None
+    if digits is None or _REST.match(data, digits.end()):  # a capture may end there
+        return False
+    if _by_length(data, digits.end(), int(digits[0]), keys):
+        return False
+    return not _FIELD.search(data, digits.end(), _line_end(data, digits.end()))
+
+
+def _line_end(data: bytes, begin: int) -> int:
+    """Where the line ends, or the next frame begins, if that is sooner."""
+    following, line = _BEGIN.search(data, begin), data.find(b"\n", begin)
+    ends = (following.start() if following else len(data), line if line >= 0 else len(data), begin + SPAN_LIMIT)
+    return min(ends)
+
+
+def _cut(data: bytes, start: int, keys: Sequence[bytes], finding: _Finding) -> _Cut:
     """The frame that begins at *start*: by its length if check or line end are there, else by its apparent end."""
     begin = start
     if relay := _RELAY.match(data, start):
@@ -158,42 +190,66 @@ def _cut(data: bytes, start: int, key: bytes | None, finding: _Finding) -> _Cut:
         begin += len(HEADER)
     else:
         finding.add("no-header")
-    digits = _DIGITS.match(data, begin)
-    declared = int(digits[0]) if digits else None
+    digits = _DIGITS.match(data, begin) or _FIRST.match(data, begin)
+    declared = int(digits[0]) if digits and _DIGITS.fullmatch(digits[0]) else None
     begin = digits.end() if digits else begin
-    found = _by_length(data, begin, declared, key)
-    if found and (_checks(found, key) or data.startswith(b"\r\n", found.end)):
+    found = _by_length(data, begin, declared, keys)
+    alone = found is not None and not _HEADED.search(data, begin, found.end)  # else it reaches into the next frame
+    if found and (_checks(found, keys) or (alone and data.startswith(b"\r\n", found.end))):
         return found
-    return _by_end(data, begin, declared, finding) or found or _unfinished(data, begin, declared, finding)
+    if by_end := _by_end(data, begin, declared):
+        return by_end
+    if found and alone:
+        return found
+    return _without_check(data, begin, declared, finding) or _unfinished(data, begin, declared, finding)
 
 
-def _by_length(data: bytes, begin: int, declared: int | None, key: bytes | None) -> _Cut | None:
+def _by_length(data: bytes, begin: int, declared: int | None, keys: Sequence[bytes]) -> _Cut | None:
     if declared is None:
         return None
-    printed = Envelope(lambda: [key] if key else []).surplus(data[begin - 6 : begin + 6 * SEGMENT_LIMIT])
+    printed = Envelope(lambda: keys).surplus(data[begin - 6 : begin + 6 * SEGMENT_LIMIT])
     end = begin + declared + (printed or 0)
     check = data[end : end + 4]
     return _Cut(data[begin:end], check, end + 4, declared) if _HEX.fullmatch(check) else None
 
 
-def _checks(cut: _Cut, key: bytes | None) -> bool:
-    plains = [*(Envelope(lambda: [key]).open(cut.segment) if key else ()), cut.segment]
-    return any(crc(plain) == int(cut.check, 16) for plain in plains)
+def _opened(segment: bytes, keys: Sequence[bytes]) -> list[bytes]:
+    """What *segment* says in plain under each of *keys* that opens it."""
+    return list(Envelope(lambda: keys).open(segment)) if keys else []
 
 
-def _by_end(data: bytes, begin: int, declared: int | None, finding: _Finding) -> _Cut | None:
+def _checks(cut: _Cut, keys: Sequence[bytes]) -> bool:
+    return any(crc(plain) == int(cut.check, 16) for plain in (*_opened(cut.segment, keys), cut.segment))
+
+
+def _by_end(data: bytes, begin: int, declared: int | None) -> _Cut | None:
     following = _BEGIN.search(data, begin)
     limit = min(following.start() if following else len(data), begin + SPAN_LIMIT)
     end = _END.search(data, begin, limit)
     return _Cut(data[begin : end.start() + 2], end[1], end.end(), declared) if end else None
 
 
+def _without_check(data: bytes, begin: int, declared: int | None, finding: _Finding) -> _Cut | None:
+    """A frame with a data area, and behind it something else than four hexadecimal digits."""
+    end, limit = begin + (declared or 0), _line_end(data, begin)
+    inside = end <= limit or not _HEADED.search(data, begin, end)
+    if not (inside and _AREA in data[begin : end - 2] and data[begin:end].endswith(b"&&")):
+        area = data.find(_AREA, begin, limit)
+        end = data.rfind(b"&&", area + len(_AREA), limit) + 2 if area >= 0 else 1
+    behind = _BEHIND.match(data, end)
+    if end < begin or behind is None:
+        return None
+    check = behind[0].strip()
+    if len(check) == 4:
+        finding.add("wrong-crc", f"{check.decode('ascii', 'backslashreplace')} are no hexadecimal digits")
+    else:
+        finding.add("no-crc")
+    return _Cut(data[begin:end], b"", end + len(check) if len(check) <= 4 else end, declared)
+
+
 def _unfinished(data: bytes, begin: int, declared: int | None, finding: _Finding) -> _Cut:
     finding.add("unfinished")
-    following = _BEGIN.search(data, begin)
-    line = data.find(b"\n", begin)
-    ends = [len(data), begin + SPAN_LIMIT, *([following.start()] if following else []), *([line] if line >= 0 else [])]
-    end = min(ends)
+    end = _line_end(data, begin)
     return _Cut(data[begin:end].rstrip(b"\r\n"), b"", end, declared)
 
 
@@ -204,18 +260,20 @@ def _judged(
     data: bytes,
     start: int,
     cut: _Cut,
-    key: bytes | None,
+    keys: Sequence[bytes],
     catalogue: Mapping[str, Parameter],
     finding: _Finding,
 ) -> Inspection:
-    sealed = cipher_of(cut.segment) is not None and not _is_plain(cut, key)
-    plain = _opened(cut, key, finding) if sealed else cut.segment
-    _judge_length(cut, plain, sealed, finding)
-    if cut.check and not (sealed and "no-key" in finding.faults):
+    plain, sealed = _plain(cut, keys, finding)
+    closed = sealed and plain is cut.segment
+    if not closed:
+        _judge_length(cut, plain, finding)
+    if cut.check and "no-key" not in finding.faults:
         _judge_check(cut, plain, finding)
-    segment = _parsed(plain, finding)
+    text = plain if closed else _in_utf_8(plain, finding)
+    segment = _parsed(_without_area(text) if closed else text, finding)
     if segment:
-        _judge_fields(segment, plain, catalogue, finding)
+        _judge_fields(segment, plain, text, catalogue, finding)
     if cut.check:
         tail = next((fault for tail, fault in _TAILS.items() if data.startswith(tail, cut.end)), "no-tail")
         finding.faults += [tail] * bool(tail)
@@ -229,34 +287,67 @@ def _judged(
         fields=_fields(segment),
         parameters=dict(factors(segment.data).get("", {})) if segment else {},
         data=_values(segment, catalogue) if segment else [],
-        text=plain.decode("utf-8", "backslashreplace"),
+        text=text.decode("utf-8", "backslashreplace"),
     )
 
 
-def _is_plain(cut: _Cut, key: bytes | None) -> bool:
-    """Whether a segment that is no text is so by itself (GBK, control characters): the check is over the plain one."""
-    opened = key is not None and any(Envelope(lambda: [key]).open(cut.segment))
-    return not opened and bool(cut.check) and crc(cut.segment) == int(cut.check, 16)
-
-
-def _opened(cut: _Cut, key: bytes | None, finding: _Finding) -> bytes:
-    if key is None:
-        finding.add("no-key")
-        return cut.segment
-    plains = list(Envelope(lambda: [key]).open(cut.segment))
+def _plain(cut: _Cut, keys: Sequence[bytes], finding: _Finding) -> tuple[bytes, bool]:
+    """The segment as it is in plain, as far as it opens, and whether it is enciphered."""
+    if cipher_of(cut.segment) is None:
+        return cut.segment, False
+    plains = _opened(cut.segment, keys)
+    if not plains and _is_plain(cut):
+        return cut.segment, False
     if not plains:
-        finding.add("wrong-key")
-    return plains[0] if plains else cut.segment
+        finding.add("wrong-key" if keys else "no-key")
+        return cut.segment, True
+    sound = (plain for plain in plains if cut.check and crc(plain) == int(cut.check, 16))
+    return next(sound, plains[0]), True
 
 
-def _judge_length(cut: _Cut, plain: bytes, sealed: bool, finding: _Finding) -> None:
+def _is_plain(cut: _Cut) -> bool:
+    """Whether a segment that is no text is so by itself (GBK, control characters).
+
+    Its check is over what stands there; or its Flag is of a generation that does not encipher.
+    """
+    if cut.check and crc(cut.segment) == int(cut.check, 16) and _decoded(cut.segment):
+        return True
+    flag = _FLAG.search(cut.segment)
+    return flag is not None and int(flag[1]) >> VERSION_SHIFT < 2 and _AREA + b"{0x" not in cut.segment
+
+
+def _without_area(segment: bytes) -> bytes:
+    """*segment* as if its data area, which cannot be read, were empty."""
+    parts = cipher_of(segment)
+    return parts[0] + b"&&" if parts else segment
+
+
+def _in_utf_8(plain: bytes, finding: _Finding) -> bytes:
+    """*plain* in UTF-8: from GBK, or with what is neither written as \\xNN."""
+    text, name = _decoded(plain) or (plain.decode("utf-8", "backslashreplace"), "neither UTF-8 nor GBK")
+    if name != "UTF-8":
+        finding.add("not-utf-8", f"the text is {name}")
+    return text.encode()
+
+
+def _decoded(plain: bytes) -> tuple[str, str] | None:
+    """*plain* as text, and how it is written: in UTF-8 or in GBK."""
+    for name in ("UTF-8", "GBK"):
+        with suppress(UnicodeDecodeError):
+            return plain.decode(name), name
+    return None
+
+
+def _judge_length(cut: _Cut, plain: bytes, finding: _Finding) -> None:
     size = len(plain)
-    if cut.declared == size <= SEGMENT_LIMIT or (sealed and plain is cut.segment):
+    if cut.declared == size <= SEGMENT_LIMIT:
         return
     hint = f"{cut.declared if cut.declared is not None else 'nothing'} declared, {size} bytes there"
-    if cut.declared == size + 6:
+    if cut.declared == size:
+        hint += f": above {SEGMENT_LIMIT}"
+    elif cut.declared == size + 6:
         hint += ": CRC, CR and LF were counted"
-    elif cut.declared == len(plain.decode("utf-8", "replace")):
+    elif cut.declared in (len(plain.decode("utf-8", "replace")), len(plain.decode("gbk", "replace"))):
         hint += ": characters were counted, not bytes"
     finding.add("wrong-length", hint)
 
@@ -265,11 +356,16 @@ def _judge_check(cut: _Cut, plain: bytes, finding: _Finding) -> None:
     received = int(cut.check, 16)
     if cut.check != cut.check.upper():
         finding.add("lower-case-crc")
-    if received == crc(plain):
+    wanted = crc(plain)
+    if received == wanted:
         return
     variant = crc_variant(plain, received)
-    hint = f"CRC {cut.check.decode()}, {crc(plain):04X} computed"
-    finding.add("wrong-crc", f"{hint}: it is the {variant} variant" if variant else hint)
+    hint = f"CRC {cut.check.decode()}, {wanted:04X} computed"
+    if variant:
+        hint += f": it is the {variant} variant"
+    elif received == (wanted >> 8 | (wanted & 0xFF) << 8):
+        hint += ": its bytes are swapped"
+    finding.add("wrong-crc", hint)
 
 
 def _parsed(plain: bytes, finding: _Finding) -> Segment | None:
@@ -280,7 +376,9 @@ def _parsed(plain: bytes, finding: _Finding) -> Segment | None:
         return None
 
 
-def _judge_fields(segment: Segment, plain: bytes, catalogue: Mapping[str, Parameter], finding: _Finding) -> None:
+def _judge_fields(
+    segment: Segment, plain: bytes, text: bytes, catalogue: Mapping[str, Parameter], finding: _Finding
+) -> None:
     for check in deviations(segment):
         finding.add(check.name, check.text)
     later = (segment.flags or 0) >> VERSION_SHIFT or len(segment.mn) > _MN_OF_2005
@@ -288,15 +386,15 @@ def _judge_fields(segment: Segment, plain: bytes, catalogue: Mapping[str, Parame
         finding.add("mn-not-hex")
     if (size := cp_length(plain)) > CP_LIMIT:
         finding.add("long-cp", f"CP of {size} bytes")
-    head = plain.decode("utf-8", "replace").partition(";CP=")[0]
+    head = text.decode("utf-8", "replace").partition(";CP=")[0]
     names = [part.partition("=")[0].strip() for part in head.split(";")]
     places = [FIELDS.index(name) for name in names if name in FIELDS]
     if places != sorted(places):
         finding.add("field-order")
     # The text of a log, between // and //, may hold any.
     sealed = {"no-key", "wrong-key"} & {*finding.faults}
-    text = head if sealed else re.sub(r"//.*?//", "//", plain.decode("utf-8", "replace"), flags=re.DOTALL)
-    if _SPACES.search(text):
+    said = head if sealed else re.sub(r"//.*?//", "//", text.decode("utf-8", "replace"), flags=re.DOTALL)
+    if _SPACES.search(said):
         finding.add("stray-spaces")
     codes = [code for code in factors(segment.data) if code and not _NO_FACTOR.fullmatch(code)]
     strangers = [code for code in codes if catalogue and not _parameter(code, catalogue)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import NamedTuple, TypeGuard
 
 from station.model import Average, Averaging, ConfigError, Kind, Mark, Outcome, Parameter, Report, dataclass
@@ -19,6 +19,7 @@ from uplink.hj212.frame import (
     CP_LIMIT,
     SEGMENT_LIMIT,
     SPLIT_BIT,
+    VERSION_SHIFT,
     FrameTooLong,
     Segment,
     factors,
@@ -549,6 +550,21 @@ def _room(head: int) -> int:
 # -- what is unlike the standard
 
 _QN = re.compile(r"[0-9]{17}")
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
+_NUMBERS = frozenset(
+    f"{zs}{name}" for zs in ("", "Zs") for name in ("Rtd", "Min", "Avg", "Max", "Cou", "Data", "DayData", "NightData")
+)
+_MARKS_2017 = frozenset(mark.name for mark in Mark)  # table 8 (read)
+_CONDITIONS = "45"  # whose values are letters, such as St (2025, C)
+
+
+def _is_time(text: str, length: int = 14) -> bool:
+    """Whether *text* is so many digits that begin with a time."""
+    try:
+        moment(text[:14], UTC)
+    except ValueError:
+        return False
+    return len(text) == length and text.isascii() and text.isdigit()
 
 
 class Check(NamedTuple):
@@ -562,6 +578,7 @@ class Check(NamedTuple):
 CHECKS: Sequence[Check] = (
     Check("no-qn", "no QN", lambda s: bool(s.qn)),
     Check("bad-qn", "QN is not 17 digits", lambda s: not s.qn or bool(_QN.fullmatch(s.qn))),
+    Check("qn-no-time", "QN is no time", lambda s: not _QN.fullmatch(s.qn) or _is_time(s.qn, 17)),
     Check("unknown-st", "ST is in no table", lambda s: s.st in SYSTEMS),
     Check("unknown-cn", "CN is in no table", lambda s: any(s.cn == row.cn for row in COMMANDS)),
     Check("bad-pw", "PW is not 1 to 6 characters", lambda s: 1 <= len(s.pw) <= 6),
@@ -582,11 +599,36 @@ CHECKS: Sequence[Check] = (
         "DataTime is not 14 digits",
         lambda s: all(len(v) == 14 and v.isdigit() for name, v in pairs(s.data) if name == "DataTime"),
     ),
+    Check(
+        "datatime-no-time",
+        "DataTime is no time",
+        lambda s: all(_is_time(v) for n, v in pairs(s.data) if n == "DataTime" and len(v) == 14 and v.isdigit()),
+    ),
+    Check("bad-value", "a value is no number", lambda s: s.st == _CONDITIONS or _numbers(s.data)),
+    Check("unknown-mark", "a Flag that is no mark", lambda s: all(_is_mark(m, s.flags) for m in _marks(s.data))),
     Check("bare-flag", "a Flag that belongs to no factor", lambda s: "Flag" not in factors(s.data).get("", {})),
     Check("double-suffix", "a value with two suffixes", lambda s: all(n.count("-") < 2 for n, _ in pairs(s.data))),
     Check("trailing-semicolon", "a semicolon before the last &&", lambda s: not s.data.endswith((";", ","))),
     Check("nameless-value", "a value without a name", lambda s: all(n and "=" in s.data for n, _ in pairs(s.data))),
 )
+
+
+def _numbers(data: str) -> bool:
+    """Whether every value that is a number by its name is one."""
+    values = (found for code, found in factors(data).items() if code)
+    return all(_NUMBER.fullmatch(v) for one in values for name, v in one.items() if name in _NUMBERS)
+
+
+def _marks(data: str) -> list[str]:
+    """What stands in the Flag of factors."""
+    return [found["Flag"] for found in factors(data).values() if "Flag" in found]
+
+
+def _is_mark(text: str, flags: int | None) -> bool:
+    """Whether *text* is a mark: of 2017's table where Flag says 2017, else one letter or digit, for nothing is read."""
+    if flags is not None and flags >> VERSION_SHIFT == 1:
+        return text in _MARKS_2017
+    return len(text) == 1 and text.isascii() and text.isalnum()
 
 
 def _numbered(pnum: str, pno: str) -> bool:
