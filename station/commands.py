@@ -539,7 +539,7 @@ def _set_mn(desk: CommandDesk, command: Command, answer: Answer) -> None:
     desk._change(command, answer, {f"mn.{command.point or ''}": command.arguments["mn"]})
 
 
-RECALLED = ("realtime", "minute", "hour", "day", "raw", "equipment", "equipment_hours", "noise", "check")
+RECALLED = ("realtime", "minute", "hour", "day", "raw", "equipment", "equipment_hours", "noise", "check", "alarm")
 
 # What of an instrument may be set from afar, and to what (ours: about what such analysers are set to; grade D).
 SETTABLE: Mapping[str, Check] = {

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from station.alarming import Alarms
     from station.city import CityFeed
     from station.collecting import Collectors
+    from station.furnace import FurnaceMeans
     from station.linkage import Linkage
     from station.site import Site
 
@@ -373,6 +374,7 @@ class Engine:
         self._load_marks()
         self.collectors = self._collectors()
         self.alarms = self._alarms()
+        self.furnace = self._furnace_means()
         self._next_realtime = self._realtime_after(self.started)
         self._minute_plans = {sender.outbox.name: self._minute_plan(sender) for sender in self.senders}
         self._next_minutes = {sender.outbox.name: self._first_minutes(sender) for sender in self.senders}
@@ -423,7 +425,7 @@ class Engine:
     def _register_schedules(self) -> None:
         """What each platform is due, from when on, so that completeness can be reckoned by subtraction."""
         for sender in self.senders:
-            for kind in (Kind.REALTIME, Kind.MINUTE, Kind.HOUR, Kind.DAY):
+            for kind in (Kind.REALTIME, Kind.MINUTE, Kind.HOUR, Kind.DAY, Kind.FURNACE):
                 self._schedule(sender, kind, self.started, self.terms[sender.outbox.name])
 
     def _schedule(self, sender: Sender, kind: Kind, since: datetime, terms: Terms) -> None:
@@ -434,9 +436,25 @@ class Engine:
             Kind.MINUTE: terms.minute_minutes * 60,
             Kind.HOUR: 3600,
             Kind.DAY: 86400,
+            Kind.FURNACE: 300,
         }[kind] * (kind.name.lower() in settings.kinds)
+        hot = self._furnace_points() if kind is Kind.FURNACE and seconds else set()
         for point in getattr(settings, "point", ()):
-            self.store.schedule(sender.outbox.id, point.point, kind, since, seconds)
+            due = kind is not Kind.FURNACE or point.point in hot
+            self.store.schedule(sender.outbox.id, point.point, kind, since, seconds * due)
+
+    def _furnace_points(self) -> set[str]:
+        from station.furnace import measured_at  # most stations have no furnace
+
+        return measured_at(self.tasks)
+
+    def _furnace_means(self) -> FurnaceMeans | None:
+        """What makes the five-minute means, where a platform takes them."""
+        if not self._serving("furnace"):
+            return None
+        from station.furnace import FurnaceMeans
+
+        return FurnaceMeans(self.store, self.periods, self._zone, self._furnace_points())
 
     def _minute_plan(self, sender: Sender) -> list[tuple[datetime, int]]:
         """From when on a platform's minute records span how many minutes; the schedule says so."""
@@ -606,6 +624,8 @@ class Engine:
         self._next_realtime = self._realtime_after(now)
         if step < 0:
             self.periods.clock_went_back(now)
+            if self.furnace is not None:
+                self.furnace.clock_went_back(now)
             for name, at in self._next_minutes.items():
                 self._next_minutes[name] = min(at, self._aligned(now, self._minutes_at(name, now)))
 
@@ -643,9 +663,10 @@ class Engine:
                 messages += [*self._revised(late), *self._longer(late, late=True)]
                 reports, closed = self.periods.close(ready)
                 messages += [*self._minutes(closed[Kind.MINUTE], minutes), *self._longer(reports)]
+                messages += self._of_furnaces(closed[Kind.MINUTE], late)
                 messages += self._told([*batch.records, *self._equipment_hours(closed[Kind.DAY])])
                 messages += self._equipment_again(batch.records, ready, again)
-                self._watch_limits(closed, [*late, *reports], batch.records, now)
+                messages += self._told(self._watch_limits(closed, [*late, *reports], batch.records, now))
                 self.store.add_messages(messages)
                 changed = self._remember(changes, max(ready, self.started))
                 for sender in self.senders:
@@ -668,6 +689,8 @@ class Engine:
         self._progress |= progress
         if self.alarms is not None:
             self.alarms.committed()
+        if self.furnace is not None:
+            self.furnace.committed()
         self._next_realtime |= fired
         for name, following in fired.items():
             at = following - timedelta(seconds=self.realtime[name])
@@ -707,12 +730,15 @@ class Engine:
 
     def _watch_limits(
         self, closed: Mapping[Kind, datetime], reports: Iterable[Report], records: Iterable[Record], now: datetime
-    ) -> None:
+    ) -> list[Record]:
         """Inside a transaction: keep what the closed periods change about alarms; so each is on record at once."""
-        if self.alarms is not None:
-            events, made = self.alarms.turn(closed, reports, records, now)
-            self.store.add_events(events)
-            self.store.add_records(made)
+        if self.alarms is None:
+            return []
+        events, made = self.alarms.turn(closed, reports, records, now)
+        made = [self._apart(one) if one.kind in TOLD else one for one in made]
+        self.store.add_events(events)
+        self.store.add_records(made)
+        return made
 
     def _take_marks(self, records: Iterable[Record]) -> None:
         """Enter marks set by hand; what they change is closed again."""
@@ -923,6 +949,17 @@ class Engine:
                 for sender in self._serving(report.kind.name.lower()):
                     if report.version == 1 or self._settings[sender.outbox.name].revisions:
                         yield from self._worded(sender, _behind_others(report) if late else report)
+
+    def _of_furnaces(
+        self, until: datetime, late: Iterable[Report]
+    ) -> Iterable[tuple[int, Kind, str, datetime, int, str]]:
+        """Five-minute means that ended by *until*, and later versions of those that *late* minutes change."""
+        if self.furnace is None:
+            return
+        for report, news in [*self.furnace.revised(late), *((one, True) for one in self.furnace.closed(until))]:
+            for sender in self._serving("furnace"):
+                if news or self._settings[sender.outbox.name].revisions:
+                    yield from self._worded(sender, report)
 
     def _revised(self, reports: Iterable[Report]) -> Iterable[tuple[int, Kind, str, datetime, int, str]]:
         """Minute records whose time is over and that now have a later version, or have something to say at last."""

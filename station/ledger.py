@@ -26,7 +26,7 @@ CHUNK = 5000
 GRACE_MS = 120_000  # a period is due this long after its end: closing, committing
 RESTARTED_MS = 60_000  # a clock entry this long after the last reading is a start, not a step
 STEP_MS = 2000  # what the station notes as a step (station/engine.py); less is how exactly two clocks are read
-KINDS = (Kind.REALTIME, Kind.MINUTE, Kind.HOUR, Kind.DAY)
+KINDS = (Kind.REALTIME, Kind.MINUTE, Kind.HOUR, Kind.DAY, Kind.FURNACE)
 
 
 class Fate(enum.IntEnum):

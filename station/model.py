@@ -150,6 +150,9 @@ class Kind(enum.IntEnum):
     KEPT_SAMPLE = 11
     IDENTITY = 12
     SITE_INFO = 13
+    ALARM = 14
+    # A period of its own, of one parameter (station/furnace.py):
+    FURNACE = 15
 
 
 class Averaging(enum.StrEnum):

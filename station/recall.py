@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import heapq
 import json
+from collections import deque
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from station.clock import from_ms, to_ms
-from station.model import Average, Kind, Message, Reading, Record, Report, replace
+from station.model import Average, Kind, Message, Reading, Record, Report
 
 if TYPE_CHECKING:
     from station.engine import Engine
@@ -27,6 +28,8 @@ LATE = timedelta(days=1)  # a record may be made so long after the moment it is 
 CHUNK = 200  # events in memory at once
 PAUSE_CHUNKS = 20  # looked at in one go
 SECOND = timedelta(seconds=1)
+LOOK_BACK = timedelta(minutes=2)  # how far texts before a recall may reach into it
+MOST_DATED = 600  # seconds remembered as taken: what a clock set back by as much could bring again
 
 
 def recalled(
@@ -132,7 +135,9 @@ def logged(
 ) -> Iterator[Message | None]:
     """Events from *first* to *last* as log texts: all of them, or those of the instrument that measures *parameter*.
 
-    A None now and then where many concern others.
+    A platform knows a text by its second: one that needs several frames goes on in the seconds behind it, and what
+    stood there behind that.  So that neighbouring recalls agree, texts are dated from LOOK_BACK before *first*, and a
+    second that is not over is left for the next one.  A None now and then where many concern others.
 
     What concerns another platform (its name, its address, what it asked) is none of this one's business.
     """
@@ -142,24 +147,29 @@ def logged(
         if parameter in task.device.units and point in (None, task.point(str(parameter)))
     }
     where = point or engine.config.point[0].code
-    events = _events(engine, platform, first, last, devices if item == "instrument_log" else None)
+    last = min(last, engine.clock.now().replace(microsecond=0) - SECOND)
+    events = _events(engine, platform, first - LOOK_BACK, last, devices if item == "instrument_log" else None)
+    cut = getattr(_sender(engine, platform).uplink, "pieces", lambda text: [text])
+    dated: deque[datetime] = deque(maxlen=MOST_DATED)
     for second, texts in groupby(events, key=lambda event: event[0].replace(microsecond=0)):
         value = "; ".join(filter(None, (text for _, text in texts)))
         if not value:
             yield None
             continue
-        body = {"item": item, "value": value, "parameters": [parameter or ""]}
-        report = Report(Kind.SITE_INFO, where, second, record=Record("site_info", second, body), asked=True)
-        yield from _pieces(engine, platform, report)
+        for text in cut(value):
+            at = _free(second, dated)
+            if first <= at <= last:
+                body = {"item": item, "value": text, "parameters": [parameter or ""]}
+                record = Record("site_info", at, body)
+                yield from _worded(engine, platform, Report(Kind.SITE_INFO, where, at, record=record, asked=True))
 
 
-def _pieces(engine: Engine, platform: str, report: Report) -> Iterator[Message]:
-    """The messages of one text: several where it is longer than a frame has room for."""
-    assert report.record is not None
-    cut = getattr(_sender(engine, platform).uplink, "pieces", lambda text: [text])
-    for text in cut(str(report.record.body["value"])):
-        record = replace(report.record, body={**report.record.body, "value": text})
-        yield from _worded(engine, platform, replace(report, record=record))
+def _free(second: datetime, dated: deque[datetime]) -> datetime:
+    """*second*, or the next one that is not among those *dated*, where it is noted."""
+    while second in dated:
+        second += SECOND
+    dated.append(second)
+    return second
 
 
 def _events(

@@ -15,6 +15,7 @@ such kind and point never share a second, for platforms know them by their time.
   measures (station/site.py).
 * site_info: item, a word of ITEMS; value, a word or a number; parameters the instrument measures; platform where it
   concerns one alone (station/site.py).
+* alarm: a change of state of what is watched (station/alarming.py): rule, state, before, parameter, value …
 
 Kinds that stay here: dustfall (station/dustfall.py), the statistics of lines.
 """
@@ -25,8 +26,10 @@ from collections.abc import Mapping
 
 from station.model import Kind
 
-PERIODIC = ("realtime", "minute", "hour", "day")
-TOLD: Mapping[str, Kind] = {kind.name.lower(): kind for kind in Kind if kind > Kind.POWER_ON}
+PERIODIC = ("realtime", "minute", "hour", "day", "furnace")
+TOLD: Mapping[str, Kind] = {
+    kind.name.lower(): kind for kind in Kind if kind > Kind.POWER_ON and kind is not Kind.FURNACE
+}
 
 EQUIPMENT = ("off", "running", "calibrating", "maintenance", "alarm", "blow_back")
 INSTRUMENT_STATES = (

@@ -93,7 +93,8 @@ ALLOWABLE = (  # groups of verbs, station/commands.py; every one is off until a 
 PERIODIC = ("realtime", "minute", "hour", "day")
 # What happens, from records of that name (station/records.py).  Off unless named: a platform that does not know one
 # may refuse it or fall silent, and no generation makes one a duty as far as we have read.
-EVENTS = ("raw", "equipment", "equipment_hours", "noise", "check", "kept_sample", "identity", "site_info")
+EVENTS = ("raw", "equipment", "equipment_hours", "noise", "check", "kept_sample", "identity", "site_info", "alarm")
+FURNACE = "furnace"  # the five-minute mean of 2025 (B), a duty of waste incinerators alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +109,7 @@ class UplinkSettings:
     reconnect_seconds: int = setting(
         300, low=1, high=3600, text="longest pause between two tries to connect; they start at 1 s, drawn by chance"
     )
-    kinds: tuple[str, ...] = setting(PERIODIC, choices=(*PERIODIC, *EVENTS), text="which records are reported")
+    kinds: tuple[str, ...] = setting(PERIODIC, choices=(*PERIODIC, *EVENTS, FURNACE), text="which records are reported")
     backlog_kinds: tuple[str, ...] = setting(
         PERIODIC,
         choices=PERIODIC,

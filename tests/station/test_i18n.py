@@ -61,7 +61,7 @@ MADE = {
     "click.": [key.removeprefix("click.") for key in texts("en") if key.startswith("click.")],
     "heading.": ["Options", "Commands", "Arguments", "Usage"],
     "silence.": ["port", "rubbish", "exception", "nothing"],
-    "kind.": ["realtime", "minute", "hour", "day"],
+    "kind.": ["realtime", "minute", "hour", "day", "furnace"],
     "gap.": ["off", "clock", "not_measured", "owed", "refused", "parked", "dropped"],
     "fault.": [name.replace("-N", "").replace("-", "_") for name in FAULTS],
     "advice.": list(ADVICE),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from station.model import Kind, Message, Outcome, Result
+from station.model import Kind, Message, Outcome, Result, replace
 from tests.uplink.judge import judge
 from tests.uplink.test_frame import SAMPLES, samples
 from tests.uplink.test_link import MN, Listener, talking
@@ -77,13 +77,17 @@ DIALOGUES = {
 }
 RECALLS = {"2013": "raw", "2031": "day", "2041": "equipment_hours", "2051": "minute", "2052": "noise", "2061": "hour"}
 RECALLS["2062"] = "check"
-# Of 2005 alone, whose text was not read: alarms in a form nobody has shown us, addresses and times no platform is to
-# move, equipment it does not switch.
-REFUSED = {"1001", "1021", "1022", "1031", "1032", "1042", "2071", "3013", "3014"}
+# Of 2005 alone, whose text was not read: limits no platform is to set, addresses and times none is to move, equipment
+# the station does not switch; and alarms where they are not asked for in the configuration.
+REFUSED = {"1001", "1021", "1022", "1031", "1032", "1042", "3013", "3014"}
+BY_SETTING = {
+    "1041": "test_the_daily_report_time_is_told_where_its_form_is_known",
+    "2071": "test_alarm_records_are_recalled_where_alarms_are_told",
+}
 UP = {  # what goes up of the station's own accord, or in an answer, and where that is tested
     "1001": "test_provisioning_tells_the_hardware_and_takes_the_mn",
     "1013": "test_the_clock_is_asked_for_after_connecting",
-    "1041": "test_the_daily_report_time_is_told_where_its_form_is_known",
+    **BY_SETTING,
     "1014": "test_an_old_key_is_asked_to_be_renewed",
     **dict.fromkeys(
         ("2013", "2021", "2041", "2052", "2062", "3015", "3019", "3020"), "test_a_report_goes_up_under_its_command"
@@ -92,7 +96,9 @@ UP = {  # what goes up of the station's own accord, or in an answer, and where t
     "2031": "test_a_report_goes_up_under_its_command",
     "2051": "test_a_report_goes_up_under_its_command",
     "2061": "test_a_report_goes_up_under_its_command",
+    "2072": "test_an_alarm_is_told_and_answered_either_way",
     "2081": "test_a_report_goes_up_under_its_command",
+    "2111": "test_a_report_goes_up_under_its_command",
     "9011": "test_a_request_is_answered_in_its_order",
     "9012": "test_a_request_is_answered_in_its_order",
     "9013": "test_a_notice_is_answered_by_9013_alone",
@@ -110,8 +116,8 @@ def dialogue_test(row):
         return {"9013": UP["1013"], "9014": UP["2011"]}[row.cn]
     if not row.verb:
         return "test_what_2005_alone_asks_is_refused"
-    if row.cn == "1041":
-        return UP["1041"]
+    if row.cn in BY_SETTING:
+        return BY_SETTING[row.cn]
     if row.kind == "N":
         return "test_a_notice_is_answered_by_9013_alone"
     return "test_recalled_records_come_one_by_one" if row.cn in RECALLS else "test_a_request_is_answered_in_its_order"
@@ -120,10 +126,10 @@ def dialogue_test(row):
 def test_every_command_has_its_dialogue():
     for row in COMMANDS:
         if row.direction == "down" and row.verb:
-            assert row.cn in DIALOGUES or row.cn in RECALLS or row.cn == "1041", row
+            assert row.cn in DIALOGUES or row.cn in RECALLS or row.cn in BY_SETTING, row
         elif row.direction == "down" and row.kind != "A":
             assert row.cn in REFUSED, row
-    assert set(DIALOGUES) | set(RECALLS) | {"1041"} == set(MEANINGS)
+    assert set(DIALOGUES) | set(RECALLS) | set(BY_SETTING) == set(MEANINGS)
 
 
 @pytest.fixture
@@ -191,6 +197,57 @@ def test_what_2005_alone_asks_is_refused(link, listener, cn):
         assert listener.frames(1, seconds=0.1) == []
         assert station.commands.asked == []
     assert (answer.cn, answer.st, answer.data) == ("9011", "91", f"QN={QN};QnRtn=2")
+
+
+ALARM = "AlarmTime=20260301120000;011-Ala=105.0,AlarmType=1"
+
+
+@pytest.mark.parametrize("answer", ["9014", "9013"])
+@pytest.mark.parametrize("inside", [True, False])
+def test_an_alarm_is_told_and_answered_either_way(link, listener, answer, inside):
+    """2072 (2005, B): one code base waits for a notice's answer, whose QN may stand in CP."""
+    with talking(link, listener, standard="2005", kinds=("alarm",)) as station:
+        station.outbox.add(ALARM, kind=Kind.ALARM)
+        (upload,) = listener.frames()
+        if inside:
+            listener.say(answer, f"QN={upload.qn}", qn="", st="91", flag="0")
+        else:
+            listener.say(answer, qn=upload.qn, st="91", flag="0")
+        assert station.drained()
+    assert (upload.cn, upload.flag, upload.data) == ("2072", "1", ALARM)
+
+
+def test_the_answer_of_a_notice_is_none_to_measured_data(link, listener):
+    with talking(link, listener, standard="2005") as station:
+        station.add()
+        (upload,) = listener.frames()
+        listener.say("9013", f"QN={upload.qn}", qn="", st="91", flag="0")
+        assert station.wait(lambda: station.uplink.counts["stray answers"])
+        assert not station.outbox.acknowledged
+        listener.acknowledge(upload, flag="0")
+        assert station.drained()
+
+
+def test_alarm_records_are_recalled_where_alarms_are_told(link, listener):
+    """2071 (2005, B) in the digits of 2072; an alarm's end is no record; refused where alarms are not told."""
+    told = [*records(1, Kind.ALARM), *records(2, Kind.ALARM)[1:]]
+    told = [replace(told[0], text=ALARM), replace(told[1], text=ALARM.replace("Type=1", "Type=0"))]
+    with talking(link, listener, standard="2005", kinds=("alarm",), timeout_seconds=5) as station:
+        done(listener, station, "2071", 0, [told[0], None, told[1]])
+        listener.say("2071", BOUNDS, flag="1")
+        accepted, record = listener.frames(2)
+        listener.acknowledge(record, flag="0")
+        (end,) = listener.frames(1)
+    assert accepted.data == f"QN={QN};QnRtn=1"
+    assert (record.cn, record.data) == ("2071", "DataTime=20260301120000;011-Ala=105.0")
+    assert end.data == f"QN={QN};ExeRtn=1"
+    assert dict(station.commands.asked[0].arguments) == {"kind": "alarm", **FROM_TO}
+    other = Listener()
+    with talking(link, other, standard="2005") as station:
+        other.say("2071", BOUNDS, flag="1")
+        assert other.frames()[0].data == f"QN={QN};QnRtn=2"
+        assert station.commands.asked == []
+    other.close()
 
 
 @pytest.mark.parametrize(("form", "said"), [("HHMM", "0000"), ("HHMMSS", "000000")])

@@ -5,16 +5,17 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from station import records
-from station.model import Average, Kind, Mark, Record, Report
+from station.model import Average, Kind, Mark, Record, Report, replace
 from station.parameters import catalogue
 from station.records import TOLD
 from tests.uplink.conftest import MN
+from uplink.hj212.dialects import Habits
 from uplink.hj212.events import CODES, EQUIPMENT, LOG_BYTES, LOG_CHARACTERS, VALUES, number_of, pieces
 from uplink.hj212.link import PointSettings
 from uplink.hj212.messages import UPLOADS
 
 AT = datetime(2026, 3, 1, 4, tzinfo=UTC)
-ALL = {"standard": "2025", "kinds": ("minute", *TOLD), "codes": {"cod": "w01018", "ph": "w01001"}}
+ALL = {"standard": "2025", "kinds": ("minute", *TOLD, "furnace"), "codes": {"cod": "w01018", "ph": "w01001"}}
 
 
 def worded(link, kind, body, point="P1", at=AT, asked=False, **changes):
@@ -103,15 +104,20 @@ def test_an_instrument_this_platform_knows_nothing_of_is_not_spoken_of(link):
 
 @pytest.mark.parametrize(
     ("standard", "unknown"),
-    [("2005", {"raw", "noise", "check", "kept_sample", "identity", "site_info"}), ("2017", {"raw", "noise", "check"})],
+    [
+        ("2005", {"raw", "noise", "check", "kept_sample", "identity", "site_info"}),
+        ("2017", {"raw", "noise", "check", "alarm"}),
+        ("2025", {"alarm"}),
+    ],
 )
 def test_a_kind_without_a_command_is_a_fault_and_is_never_sent(link, standard, unknown):
     """2081 too came with 2017: a platform of 2005 is told of no power-on."""
     station = link(1, **{**ALL, "standard": standard})
     faults = [text for place, text in station.settings.faults(catalogue()) if place == "kinds"]
-    assert faults == [f'"{name}" has no command in {standard}' for name in TOLD if name in unknown]
+    unknown = unknown if standard == "2025" else {*unknown, "furnace"}
+    assert faults == [f'"{name}" has no command in {standard}' for name in (*TOLD, "furnace") if name in unknown]
     record = Record("check", AT, {"parameter": "cod", "value": 1.0, "standard": 1.0, "passed": True}, "P1")
-    assert station.uplink.compose(Report(Kind.CHECK, "P1", AT, record=record)) is None
+    assert (station.uplink.compose(Report(Kind.CHECK, "P1", AT, record=record)) is None) == ("check" in unknown)
     told = station.uplink.compose(Report(Kind.POWER_ON, "P1", AT))
     assert (told is None) == (standard == "2005")
 
@@ -159,3 +165,80 @@ def test_a_log_text_is_cut_to_what_a_frame_has_room_for_and_loses_nothing(link):
 
 def test_a_log_text_cannot_break_the_data_area_it_stands_in():
     assert number_of("logger_log", "a;b=c,d&&e//f#\r\ng\x00") == "//a b c d e/f g//"
+
+
+# -- what 2005 has of alarms (B), and 2025 of furnaces (B)
+
+ALARM = {"rule": "alarm", "state": "alarm", "before": "pre_alarm", "parameter": "cod", "value": 105.04}
+
+
+def alarm(link, habits=None, **body):
+    changes = {"standard": "2005", "kinds": ("minute", "alarm"), "codes": {"cod": "011"}}
+    return worded(link, "alarm", {**ALARM, **body}, **changes, habits=Habits(**(habits or {})))
+
+
+def test_an_alarm_that_begins_is_told_by_time_value_and_type(link):
+    assert alarm(link) == "AlarmTime=20260301120000;011-Ala=105.0,AlarmType=1"
+    assert alarm(link, {"alarm_time": "DataTime"}) == "DataTime=20260301120000;011-Ala=105.0,AlarmType=1"
+
+
+def test_the_end_of_an_alarm_is_told_only_where_its_number_is_known(link):
+    over = {"state": "normal", "before": "alarm", "value": 80.0}
+    assert alarm(link, **over) is None
+    assert alarm(link, {"alarm_over": "0"}, **over) == "AlarmTime=20260301120000;011-Ala=80.0,AlarmType=0"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"state": "pre_alarm", "before": "normal"},
+        {"state": "undetermined", "before": "alarm", "value": None},
+        {"state": "normal", "before": "undetermined"},
+        {"rule": "pair"},
+        {"value": None},
+        {"parameter": "solar_radiation"},
+    ],
+)
+def test_what_is_no_alarm_of_a_limit_is_not_told(link, body):
+    assert alarm(link, {"alarm_over": "0"}, **body) is None
+
+
+@pytest.mark.parametrize("word", ["1", "", "12", "x", "０"])
+def test_the_number_of_an_end_is_another_digit(word):
+    assert [place for place, _ in Habits(alarm_over=word).faults()] == ["habits.alarm_over"]
+    assert list(Habits(alarm_over="0").faults()) == []
+
+
+def furnace(link, average, **changes):
+    station = link(1, **{**ALL, **changes})
+    return station.uplink.compose(Report(Kind.FURNACE, "P1", AT, (average,)))
+
+
+HOT = Average("furnace_temperature", 853.26, 840.0, 860.0)
+
+
+def test_the_mean_of_a_furnace_is_told_alone(link):
+    """A project maps a01901-Avg alone (B): a mark is added where it is not N, or where the platform wants it."""
+    assert furnace(link, HOT) == "DataTime=20260301120000;a01901-Avg=853.3"
+    assert furnace(link, HOT, habits=Habits(furnace_flag=True)).endswith(";a01901-Avg=853.3,a01901-Flag=N")
+    assert furnace(link, replace(HOT, mark=Mark.D)).endswith(";a01901-Avg=853.3,a01901-Flag=D")
+    assert furnace(link, replace(HOT, mean=None, mark=Mark.B)) == "DataTime=20260301120000;a01901-Flag=B"
+    assert furnace(link, replace(HOT, mean=None, mark=Mark.B), missing="omit") is None
+
+
+def test_a_furnace_period_is_named_by_the_end_that_minutes_are(link):
+    assert furnace(link, HOT, datatime="end").startswith("DataTime=20260301120500;")
+    assert furnace(link, HOT, habits=Habits(minute_datatime="end")).startswith("DataTime=20260301120500;")
+
+
+def test_a_furnace_is_in_other_records_only_where_a_code_is_given(link):
+    minute = Report(Kind.MINUTE, "P1", AT, (HOT, Average("ph", 7.0, 7.0, 7.0)))
+    assert "a01901" not in link(1, **ALL).uplink.compose(minute)
+    given = {**ALL, "codes": {**ALL["codes"], "furnace_temperature": "a01999"}}
+    assert "a01999-Min=840.0,a01999-Avg=853.3" in link(1, **given).uplink.compose(minute)
+    assert furnace(link, HOT, codes=given["codes"]) == "DataTime=20260301120000;a01999-Avg=853.3"
+
+
+def test_a_platform_that_does_not_name_the_kind_gets_no_furnace(link):
+    assert furnace(link, HOT, kinds=("minute",)) is None
+    assert link(1, **ALL).uplink._wording.parameter("a01901") == "furnace_temperature"

@@ -7,6 +7,7 @@ platform no table foresees is served without code.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -48,6 +49,9 @@ class Dialect:
     hour_datatime: str = "start"
     day_datatime: str = "start"
     report_time: str = ""  # 1041 is refused
+    alarm_time: str = "AlarmTime"  # of 2072
+    alarm_over: str = ""  # AlarmType of an alarm that is over; without it the end is not told
+    furnace_flag: bool = False  # 2111 has a Flag where all is normal, too
     noise: str = "data"
     flags: str = "each"
     missing: str = "flag"
@@ -65,7 +69,8 @@ class Dialect:
 
     def ends(self, kind: Kind) -> bool:
         """Whether DataTime names the end of a period of *kind*."""
-        return getattr(self, f"{kind.name.lower()}_datatime", "start") == "end"
+        name = "minute" if kind is Kind.FURNACE else kind.name.lower()
+        return getattr(self, f"{name}_datatime", "start") == "end"
 
 
 _2017 = Dialect(standard="2017", name="2017", version=1)
@@ -193,6 +198,11 @@ class Habits:
     report_time: str | None = _unset(
         choices=("HHMM", "HHMMSS"), text="how 1041 of 2005 is answered (its form is C); without it 1041 is refused"
     )
+    alarm_time: str | None = _unset(
+        choices=("AlarmTime", "DataTime"), text="name of the time in 2072 of 2005: of two code bases (B), or of one (C)"
+    )
+    alarm_over: str | None = _unset(text="AlarmType, a digit, of an alarm that is over (C); without it no end is told")
+    furnace_flag: bool | None = _unset(text="2111 has its Flag where the mark is N, too")
     noise: str | None = _unset(choices=("data", "average"), text="noise statistics as L5-Data, or L5-Avg with a Flag")
     flags: str | None = _unset(choices=("each", "one"), text="a Flag for each factor, or one for all: the worst")
     marks: Mapping[str, str] = _table("letter of our mark to the platform's letter")
@@ -212,6 +222,8 @@ class Habits:
                 yield f"habits.marks.{name}", f"unknown mark{did_you_mean(name, Mark.__members__)}"
             if not (letter.isascii() and letter.isalnum() and len(letter) == 1):
                 yield f"habits.marks.{name}", f'"{letter}" is not one letter or digit'
+        if self.alarm_over is not None and not (self.alarm_over.isascii() and re.fullmatch("[02-9]", self.alarm_over)):
+            yield "habits.alarm_over", f'"{self.alarm_over}" is not one digit other than 1, which begins an alarm'
         for key, decimals in self.decimals.items():
             if not 0 <= decimals <= 6:
                 yield f"habits.decimals.{key}", f"{decimals} is not 0 to 6"

@@ -1,7 +1,8 @@
-"""What happens, worded: equipment, checks, kept samples, identities, site information, raw measurements.
+"""What happens, worded: equipment, checks, kept samples, identities, site information, raw measurements, alarms.
 
 Fields of 2021, 2041, 3015, 3019 and 3020 are those of HJ 212-2017 (read); of 2013, 2052 and 2062 those a project
-maps from the appendix of 2025 (B).  Loaded with the first such report or request.
+maps from the appendix of 2025 (B); of 2071 and 2072 of 2005 those of two code bases (B).  Loaded with the first
+such report or request.
 """
 
 from __future__ import annotations
@@ -111,7 +112,8 @@ def said(report: Report, wording: Wording) -> str | None:
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         log.error("a record of kind %s cannot be worded: %r in %s", report.kind.name.lower(), error, report.record)
         return None
-    return ";".join([f"DataTime={timestamp(report.start, wording.zone)}", *items]) if items else None
+    name = wording.dialect.alarm_time if report.kind is Kind.ALARM else "DataTime"
+    return ";".join([f"{name}={timestamp(report.start, wording.zone)}", *items]) if items else None
 
 
 def _recorded(report: Report, wording: Wording) -> Iterator[str]:
@@ -189,6 +191,31 @@ def _site_info(record: Record, wording: Wording) -> Iterator[str]:
     yield f"{CODES[item]}-Info={number_of(item, record.body['value'])}"
 
 
+ALARM_BEGINS = "1"  # AlarmType, as the example has it that two code bases repeat (B)
+
+
+def _alarm(record: Record, wording: Wording) -> Iterator[str]:
+    """A limit that begins to be exceeded, and its end where the platform has a number for that."""
+    body = record.body
+    factor, value = wording.factors.get(body["parameter"]), body["value"]
+    begins = body["state"] == "alarm"
+    ends = body["before"] == "alarm" and body["state"] in ("normal", "pre_alarm")
+    word = ALARM_BEGINS if begins else wording.dialect.alarm_over if ends else ""
+    if body["rule"] == "alarm" and factor is not None and value is not None and word:
+        yield f"{factor.name('Ala')}={digits(value, factor.decimals, factor.shift)},AlarmType={word}"
+
+
+def as_alarm_record(text: str) -> str | None:
+    """What was told of an alarm by 2072 as 2071 has it, the digits as they were; None for the end of one.
+
+    >>> as_alarm_record("AlarmTime=20260301120000;011-Ala=105.0,AlarmType=1")
+    'DataTime=20260301120000;011-Ala=105.0'
+    """
+    time, _, item = text.partition(";")
+    value, _, word = item.rpartition(",AlarmType=")
+    return f"DataTime={time.partition('=')[2]};{value}" if word == ALARM_BEGINS else None
+
+
 def _instrument(record: Record, wording: Wording) -> str:
     """The code by which this platform knows the instrument: that of the first factor it gets from it."""
     known = (wording.factors.get(parameter) for parameter in record.body.get("parameters", ()))
@@ -203,4 +230,5 @@ _WORDED: Mapping[Kind, Callable[[Record, Wording], Iterator[str]]] = {
     Kind.KEPT_SAMPLE: _kept_sample,
     Kind.IDENTITY: _identity,
     Kind.SITE_INFO: _site_info,
+    Kind.ALARM: _alarm,
 }

@@ -62,6 +62,7 @@ _RELAY = re.compile(rb"##\d{4}(?=\d{4}" + _NAME + rb")")
 _END = re.compile(rb"&&([0-9A-Fa-f]{4})(?![0-9A-Za-z=\-])")
 _AREA = b"CP=&&"
 _HEADED = re.compile(rb"##(?:\d{4}){1,2}" + _NAME)
+_HEAD = len("##00010144Flag=") - 1  # bytes of a header that may lie behind a cut which runs into it
 _REST = re.compile(rb"\s*\Z")
 _BEHIND = re.compile(rb"[^\r\n#&]*")
 _DIGITS = re.compile(rb"\d{4}")
@@ -194,7 +195,7 @@ def _cut(data: bytes, start: int, keys: Sequence[bytes], finding: _Finding) -> _
     declared = int(digits[0]) if digits and _DIGITS.fullmatch(digits[0]) else None
     begin = digits.end() if digits else begin
     found = _by_length(data, begin, declared, keys)
-    alone = found is not None and not _HEADED.search(data, begin, found.end)  # else it reaches into the next frame
+    alone = found is not None and not _HEADED.search(data, begin, found.end + _HEAD)  # reaching into no other frame
     if found and (_checks(found, keys) or (alone and data.startswith(b"\r\n", found.end))):
         return found
     if by_end := _by_end(data, begin, declared):
@@ -232,7 +233,7 @@ def _by_end(data: bytes, begin: int, declared: int | None) -> _Cut | None:
 def _without_check(data: bytes, begin: int, declared: int | None, finding: _Finding) -> _Cut | None:
     """A frame with a data area, and behind it something else than four hexadecimal digits."""
     end, limit = begin + (declared or 0), _line_end(data, begin)
-    inside = end <= limit or not _HEADED.search(data, begin, end)
+    inside = end <= limit or not _HEADED.search(data, begin, end + _HEAD)
     if not (inside and _AREA in data[begin : end - 2] and data[begin:end].endswith(b"&&")):
         area = data.find(_AREA, begin, limit)
         end = data.rfind(b"&&", area + len(_AREA), limit) + 2 if area >= 0 else 1

@@ -120,11 +120,11 @@ COMMANDS: Sequence[Row] = (
     Row("2061", "up", "U", "hourly data", "DataTime; Cou, Min, Avg, Max, Flag"),
     Row("2062", "down", "R", "query standard-sample checks", "BeginTime, EndTime", "2025", verb="recall"),
     Row("2062", "up", "U", "standard-sample check", "DataTime; SampleRd, StandardValue, ResultType", "2025"),
-    Row("2071", "down", "R", "query alarm records", until="2005"),
-    Row("2071", "up", "U", "alarm records", until="2005"),
-    Row("2072", "up", "U", "alarm event", until="2005"),
+    Row("2071", "down", "R", "query alarm records", "BeginTime, EndTime", until="2005", verb="recall"),
+    Row("2071", "up", "U", "alarm records", "DataTime; Ala", until="2005"),
+    Row("2072", "up", "U", "alarm event", "AlarmTime; Ala, AlarmType", until="2005"),
     Row("2081", "up", "U", "power-on report", "DataTime, RestartTime", "2017"),
-    Row("2111", "up", "U", "furnace temperature, 5-minute mean", "a01901-Avg", "2025"),
+    Row("2111", "up", "U", "furnace temperature, 5-minute mean", "DataTime; a01901-Avg", "2025"),
     Row("3011", "down", "R", "zero and span calibration", "PolId, CalibrationType (2025)", verb="calibrate"),
     Row("3012", "down", "R", "sample now", "PolId", verb="sample_now"),
     Row("3013", "down", "R", "operate equipment", until="2005"),
@@ -170,9 +170,11 @@ _CN_OF: Mapping[str, str] = {  # by the name of a kind, so that the station may 
     "KEPT_SAMPLE": "3015",
     "IDENTITY": "3019",
     "SITE_INFO": "3020",
+    "ALARM": "2072",
+    "FURNACE": "2111",
 }
 UPLOADS: Mapping[Kind, str] = {kind: _CN_OF[kind.name] for kind in Kind if kind.name in _CN_OF}
-RESUPPLIED = frozenset({"2011", "2031", "2051", "2061"})  # what RF=1 may stand in (2025, B)
+RESUPPLIED = frozenset({"2011", "2031", "2051", "2061", "2111"})  # what RF=1 may stand in (2025, B)
 
 
 def tells(standard: str, kind: Kind) -> bool:
@@ -338,7 +340,10 @@ PERIODS: Mapping[Kind, timedelta] = {
     Kind.MINUTE: timedelta(minutes=1),
     Kind.HOUR: timedelta(hours=1),
     Kind.DAY: timedelta(days=1),
+    Kind.FURNACE: timedelta(minutes=5),
 }
+# Told under a command of its own (2111) and, where an uplink's codes name it, in the other records, too.
+APART = "furnace_temperature"
 
 
 def _finite(value: float | None) -> TypeGuard[float]:
@@ -389,6 +394,8 @@ class Factor:
         """What a report of *kind* says of the factor: suffix and value."""
         if kind is Kind.REALTIME or "-" in self.code:
             return (("Rtd", average.mean),)
+        if kind is Kind.FURNACE:
+            return (("Avg", average.mean),)
         if self.total:
             return (("Cou", average.mean),)
         if self.suffix != "Rtd":
@@ -406,6 +413,7 @@ class Wording:
 
     dialect: Dialect
     factors: Mapping[str, Factor]
+    apart: Factor | None  # how 2111 names the temperature of a furnace, where other records do not have it
     zone: tzinfo
     started: datetime
 
@@ -434,11 +442,12 @@ class Wording:
             for key, parameter in catalogue.items()
             if (code := codes.get(key) or getattr(parameter, dialect.code))
         }
-        return cls(dialect=dialect, factors=chosen, zone=zone, started=started)
+        apart = chosen.get(APART) if APART in codes else chosen.pop(APART, None)
+        return cls(dialect=dialect, factors=chosen, apart=apart, zone=zone, started=started)
 
     def compose(self, report: Report) -> str | None:
         """The data area of *report*, digits frozen; None where it has nothing to say."""
-        if report.kind > Kind.POWER_ON:
+        if report.kind > Kind.POWER_ON and report.kind is not Kind.FURNACE:
             from uplink.hj212.events import said as happened  # most platforms are told of periods alone
 
             return happened(report, self)
@@ -458,7 +467,8 @@ class Wording:
         return report.start + _length(report) if self.dialect.ends(report.kind) else report.start
 
     def _item(self, report: Report, average: Average) -> str:
-        factor, kind = self.factors.get(average.parameter), report.kind
+        kind = report.kind
+        factor = self.apart if kind is Kind.FURNACE else self.factors.get(average.parameter)
         if factor is None:
             return ""
         said = list(factor.values(kind, average, _length(report).total_seconds()))
@@ -469,7 +479,8 @@ class Wording:
             said = list(extreme(factor, kind, average))
         if not said and (one or self.dialect.missing == "omit"):
             return ""
-        if not one and (not said or factor.flagged(kind, average.mark)):
+        plain = kind is Kind.FURNACE and average.mark is Mark.N and not self.dialect.furnace_flag
+        if not one and (not said or (factor.flagged(kind, average.mark) and not plain)):
             said.append(f"{factor.code}-Flag={self.dialect.marks[average.mark]}")
         return ",".join(said)
 
@@ -477,7 +488,8 @@ class Wording:
 
     def parameter(self, code: str) -> str:
         """The parameter a PolId names; ValueError where this platform is told of none with that code."""
-        for key, factor in self.factors.items():
+        known = self.factors if self.apart is None else {**self.factors, APART: self.apart}
+        for key, factor in known.items():
             if code and factor.code == code:
                 return key
         raise ValueError(f"{code[:12]!a} is no factor of this station")

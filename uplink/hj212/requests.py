@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import partial
 from threading import Lock
 
-from station.model import Command, Outcome, Result, dataclass
+from station.model import Command, Message, Outcome, Result, dataclass, replace
 from uplink.base import Commands
 from uplink.hj212.frame import ANSWER_BIT, FrameTooLong, Segment
 from uplink.hj212.keys import parse_key, weakness
@@ -22,6 +22,7 @@ PENDING_LIMIT = 16  # commands being carried out; above it they are refused
 TELL_SECONDS = 60.0  # what was refused before it reached the desk is told so often, like ones counted
 MOST_TOLD = 64  # different ones told apart; the rest is counted together
 REFUSED = 2
+ALARMS = "2071"
 
 
 def same(left: str, right: str) -> bool:
@@ -37,6 +38,17 @@ def same(left: str, right: str) -> bool:
     for index, byte in enumerate(given):
         difference |= byte ^ (kept[index % len(kept)] if kept else 0)
     return difference == 0
+
+
+def _alarm_records(records: Iterator[Message | None]) -> Iterator[Message | None]:
+    """What 2072 told, in the form of 2071: each alarm once, not its end."""
+    from uplink.hj212.events import as_alarm_record  # few platforms of 2005 ask
+
+    for record in records:
+        if record is None:
+            yield None
+        elif text := as_alarm_record(record.text):
+            yield replace(record, text=text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +201,10 @@ class Requests:
         return next((code for code, found in faults.items() if found), ACCEPTED)
 
     def _served(self, row: Row) -> bool:
-        """Whether there is an answer at all: that to 1041 has no form until a habit gives it one."""
-        return bool(row.verb) and (row.verb != "read_report_time" or bool(self._dialect.report_time))
+        """Whether there is an answer at all: 1041 has none without a habit, 2071 none where no alarms are told."""
+        if row.verb == "read_report_time":
+            return bool(self._dialect.report_time)
+        return bool(row.verb) and (row.cn != ALARMS or "alarm" in self._terms.settings.kinds)
 
     def _locked(self) -> None:
         name = self._terms.settings.name
@@ -272,8 +286,10 @@ class Requests:
             self._pending -= 1
             self._finish(asked.segment, asked.row, code)
 
-        point = self._terms.devices[asked.segment.mn].point
-        self._uploads.recall(Recall(asked.segment, point, iter(result.records), answered, over))
+        point, records = self._terms.devices[asked.segment.mn].point, iter(result.records)
+        if asked.row.cn == ALARMS:
+            records = _alarm_records(records)
+        self._uploads.recall(Recall(asked.segment, point, records, answered, over))
 
     def _apply(self, asked: Asked) -> Outcome:
         """What of a command concerns this link itself."""

@@ -256,7 +256,7 @@ class Session:
         self._uploads.verdict(segment, "ExeRtn", EXE_RTN)
 
     def _on_notice_answer(self, segment: Segment) -> None:
-        if self._notices.pop(segment.qn, None) is None:
+        if self._notices.pop(segment.qn, None) is None and not self._uploads.noticed(segment):
             self._terms.counts["stray answers"] += 1
 
     def _on_request(self, segment: Segment) -> None:

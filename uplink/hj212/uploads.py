@@ -18,6 +18,8 @@ from uplink.hj212.voice import Terms, Voice
 TURN_SECONDS = 0.5  # how long a lane that was found empty is left alone, unless something is committed
 HISTORY_TURN = 5  # what is not live goes first every fifth time: 20 % when both have work
 
+ALARM_EVENT = "2072"
+
 _ANY_QN = "9" * 17
 _EMPTY_CP = len("CP=&&&&")
 
@@ -60,6 +62,7 @@ class Exchange:
     key: bytes | None = field(default=None, repr=False)  # it was sealed with
     deadline: float = 0.0
     sends: int = 0
+    notice: bool = False  # a 9013 answers it, too
     end: int = 0  # how many bytes the connection has carried when this frame is through
 
 
@@ -230,7 +233,7 @@ class Uploads:
             numbers = (str(len(parts)), str(index)) if len(parts) > 1 else ()
             qn = qn if qn and self._dialect.one_qn else self._voice.number()
             frame = self._voice.frame(build(qn, data, *numbers))
-            yield Exchange(qn, point.mn, frame, delivery, answer, self._voice.key)
+            yield Exchange(qn, point.mn, frame, delivery, answer, self._voice.key, notice=cn == ALARM_EVENT)
 
     # -- what comes back
 
@@ -241,6 +244,14 @@ class Uploads:
             self._terms.counts["stray answers"] += 1
         else:
             self._done(exchange, confirmed=True)
+
+    def noticed(self, segment: Segment) -> bool:
+        """Whether a 9013 is the answer to something told: one code base takes 2072 of 2005 for a notice (C)."""
+        exchange = self._exchange_of(segment)
+        if exchange is None or not exchange.notice:
+            return False
+        self._done(exchange, confirmed=True)
+        return True
 
     def _answered_by(self, segment: Segment) -> Exchange | None:
         """The exchange that a 9014 is about, as strictly as the settings ask."""

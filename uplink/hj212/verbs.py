@@ -216,6 +216,7 @@ MEANINGS: Mapping[str, Sequence[Meaning]] = {
     "2052": (_recall("noise"),),
     "2061": (_recall("hour"),),
     "2062": (_recall("check"),),
+    "2071": (_recall("alarm"),),
     "3011": (Meaning("calibrate", (_OF, Reads("CalibrationType", "type", _type, needed=False))),),
     "3012": (Meaning("sample_now", (_OF,)),),
     "3013": (Meaning("clean", (_OF,)),),
