@@ -386,12 +386,17 @@ def emulate_bus(
 @option("--database", key="database", type=click.Path(path_type=Path))
 @option("--fault", key="platform_fault")
 @option("--script", key="script", type=click.Path(path_type=Path))
+@option("--key-file", key="key_file", type=click.Path(path_type=Path))
+@option("--sets-clock", key="sets_clock", is_flag=True)
+@option("--assigns", key="assigns", default="", metavar="MN")
 @json_option
 @lang_option
 def emulate_platform(
-    port: int, host: str, database: Path | None, fault: str | None, script: Path | None, as_json: bool
-) -> int:
+    port: int, host: str, database: Path | None, fault: str | None, script: Path | None, key_file: Path | None,
+    sets_clock: bool, assigns: str, as_json: bool,
+) -> int:  # fmt: skip
     """An HJ 212 platform that answers and keeps what it gets; with a script, 0 when all of it went as expected."""
+    from station.cli_hj212 import keys_in
     from station.emulate import listen, obey_platform
     from uplink.hj212.emulator import FAULTS, Platform, Record
 
@@ -405,8 +410,11 @@ def emulate_platform(
 
     if fault is not None:
         must_be_known(fault, set(FAULTS), "fault")
+    key = next(iter(keys_in(key_file)), None)
     stop = stop_signal()
-    platform = Platform(host, port, database=database, on_record=tell)
+    platform = Platform(
+        host, port, database=database, on_record=tell, key=key, sets_clock=sets_clock, assigns=assigns
+    )
     try:
         platform.start()
     except sqlite3.Error as error:

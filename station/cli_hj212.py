@@ -33,7 +33,7 @@ def decode(file: Path, key_file: Path | None, as_json: bool) -> int:
     from station.parameters import catalogue
     from uplink.hj212.inspect import inspect
 
-    found = list(inspect(_bytes(file), _keys(key_file), catalogue()))
+    found = list(inspect(_bytes(file), keys_in(key_file), catalogue()))
     for one in found:
         if as_json:
             print_json(one.as_dict())
@@ -61,7 +61,7 @@ def encode(fields: tuple[str, ...], data: str, key_file: Path | None) -> None:
             raise WrongArgument(f'"{text}" is not NAME=VALUE, such as CN=2011')
         named[name] = value
     try:
-        made = build(named, data, next(iter(_keys(key_file)), None))
+        made = build(named, data, next(iter(keys_in(key_file)), None))
     except UplinkError as error:
         raise WrongArgument(str(error)) from error
     sys.stdout.buffer.write(made)
@@ -82,7 +82,7 @@ def _bytes(file: Path) -> bytes:
     return data
 
 
-def _keys(file: Path | None) -> Sequence[bytes]:
+def keys_in(file: Path | None) -> Sequence[bytes]:
     """The SM4 keys in *file*, a line a key, the one in use first: 16 characters, or 32 hexadecimal digits."""
     if file is None:
         return []

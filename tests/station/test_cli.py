@@ -702,6 +702,29 @@ def test_emulate_platform_prints_a_line_a_record_and_fails_on_demand(command: Co
     db.close()
 
 
+def test_an_emulated_platform_opens_sm4_sets_the_clock_and_assigns_an_mn(tmp_path: Path) -> None:
+    """What a buyer of 2025 tries: provisioning, then a session that is enciphered."""
+    pytest.importorskip("cryptography", reason="the extra [sm4] is not installed")
+    (tmp_path / "key").write_text("k3J9-xQ2m7Zp0sWd")
+    mn = "0A1B2C3D4E5F60718293A4B5"
+    words = ("--key-file", tmp_path / "key", "--sets-clock", "--assigns", mn)
+    with served("emulate", "platform", "--port", "0", *words, "--database", tmp_path / "platform.db") as platform:
+        port = platform.says("platform on").rpartition(":")[2]
+        path = configure(
+            tmp_path,
+            ("port = 9\n", f'port = {port}\nencrypt = "always"\nkey_file = "key"\n'),
+            ('standard = "2017"', 'standard = "2025"'),
+        )
+        given = ("--host", "127.0.0.1", "--port", port, "--password-file", str(tmp_path / "password"))
+        done = station("provision", str(tmp_path / "mn"), *given)
+        assert (done.code, (tmp_path / "mn").read_text()) == (0, f"{mn}\n")
+        with served("run", "--config", path):
+            assert platform.says("CN=2081", 20).split()[1:3] == ["M1", "CN=2081"]
+        assert platform.stop() == 0
+    bad = station("emulate", "platform", "--key-file", tmp_path / "none")
+    assert (bad.code, bad.said) == (78, [f"{tmp_path / 'none'}: cannot be read (No such file or directory)"])
+
+
 def test_emulate_platform_says_what_it_cannot_do(tmp_path: Path) -> None:
     """A port in use, a host that is none, a database that is a folder, an unknown fault: a sentence each."""
     with served("emulate", "platform", "--port", "0") as first:

@@ -235,3 +235,77 @@ def test_three_generations_at_once_each_with_an_outage_lose_nothing(link, monkey
     finally:
         for platform in platforms:
             platform.stop()
+
+
+# -- what the rig takes from a station and from a script without falling over
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ('[[step]]\nfault = "smoke"', r"step\[0\].fault: unknown fault"),
+        ('[[step]]\nfault = "dwon"', r"did you mean down\?"),
+        ('[[step]]\nuploads = "3"', r"step\[0\].uploads: '3' is not a whole number"),
+        ("[[step]]\nuploads = -1", r"step\[0\].uploads: -1 is not a whole number"),
+        ('[[step]]\nseconds = "soon"', r"step\[0\].seconds: 'soon' is not a number"),
+        ("[[step]]\nwait = true", r"step\[0\].wait: True is not a number"),
+        ("[[step]]\ncn = 1011", r"step\[0\].cn: 1011 is not a text"),
+        ("[[step]]\nexpect = 1", r"step\[0\].expect: 1 is not a table"),
+    ],
+)
+def test_a_script_with_a_value_of_the_wrong_kind_says_where(tmp_path, text, complaint):
+    (script := tmp_path / "script.toml").write_text(text)
+    with pytest.raises(WrongArgument, match=complaint):
+        read_script(script)
+
+
+def test_a_time_that_is_none_is_no_period(link):
+    """A station may send anything; the platform goes on."""
+    assert missing(
+        {(MN, "2051"): ["20261301080000", "2026", "２０２６０３０１０８００００", "20260301080000"]}, UTC
+    ) == {  # noqa: RUF001
+        f"{MN} 2051": 0
+    }
+    assert missing({(MN, "2111"): ["20260301080000", "20260301081000"]}, UTC) == {f"{MN} 2111": 0}
+
+
+def test_a_wrong_password_of_one_command_is_not_used_for_the_next(link):
+    """Answers repeat the password they were asked with."""
+    with Platform() as platform:
+        station = link(platform.port)
+        station.add()
+        with station.up():
+            assert station.drained()
+            wrong = platform.send(MN, "1061", pw="000000")
+            assert wrong.wait(5)
+            station.commands.results = {"read_realtime_interval": Result(Outcome.DONE, {"seconds": "30"})}
+            right = platform.send(MN, "1061")
+            assert right.wait(5)
+    assert (wrong.accepted, right.accepted, right.result) == ("3", "1", "1")
+
+
+def test_two_alarms_of_2005_are_no_duplicates(link):
+    """They are known by AlarmTime, as others by DataTime."""
+    with Platform() as platform:
+        station = link(platform.port, standard="2005", kinds=("alarm",))
+        for second in (1, 2):
+            station.outbox.add(f"AlarmTime=2026030112000{second};011-Ala=105.0,AlarmType=1", kind=Kind.ALARM)
+        with station.up():
+            assert station.drained()
+        assert (platform.summary()["records"], platform.summary()["duplicates"]) == (2, 0)
+
+
+@pytest.mark.parametrize("encrypt", ["always", "never"])
+def test_a_platform_with_a_key_says_what_came_in_clear(link, encrypt, tmp_path, monkeypatch):
+    pytest.importorskip("cryptography", reason="the extra [sm4] is not installed")
+    (script := tmp_path / "script.toml").write_text("[[step]]\nuploads = 2\n")
+    monkeypatch.setitem(conftest.SECRETS, "key", "k3J9-xQ2m7Zp0sWd")
+    with Platform(key=b"k3J9-xQ2m7Zp0sWd") as platform:
+        station = link(platform.port, standard="2025", encrypt=encrypt, key_file="key")
+        station.add(2)
+        with station.up():
+            verdict = platform.run_script(script)
+            assert station.drained()
+    sealed = 2 if encrypt == "always" else 0
+    assert (verdict.summary["enciphered"], verdict.summary["unenciphered"]) == (sealed, 2 - sealed)
+    assert verdict.passed == (encrypt == "always")

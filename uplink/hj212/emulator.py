@@ -39,7 +39,7 @@ from uplink.hj212.frame import (
 )
 from uplink.hj212.messages import COMMANDS, INTERACTION, deviations, field_of
 from uplink.hj212.rig import Exchange, Verdict, missing, read_script, run_script
-from uplink.hj212.sm4 import Envelope, cipher_of
+from uplink.hj212.sm4 import BLOCK, Envelope, cipher_of, enciphered
 
 FAULTS: Mapping[str, str] = {
     "down": "stops listening and closes every connection",
@@ -70,6 +70,7 @@ SELECT count(*) FROM (SELECT 1 FROM record GROUP BY mn, cn, datatime, pno HAVING
 REACTION_SECONDS = 0.05  # a platform's own command comes a little after its answer
 _BY_VERB = {row.verb: row.cn for row in reversed(COMMANDS) if row.verb and row.verb != "recall"}
 _WRONG_QN = "19700101000000000"
+CIPHER_VERSION = 2  # of Flag: 2025
 _BEIJING = timezone(timedelta(hours=8))
 
 T = TypeVar("T")
@@ -140,6 +141,7 @@ class Platform:
         self._due: list[tuple[float, int, _Station, bytes]] = []
         self._order = itertools.count()
         self._exchanges: dict[str, Exchange] = {}
+        self._for_cipher = 0  # segments whose data area belongs enciphered
         self._last_qn = 0
         self._work: deque[Callable[[], None]] = deque()
         self._stop = Event()
@@ -371,10 +373,15 @@ class Platform:
     def _answers(self, station: _Station, segment: Segment) -> Iterator[tuple[float, bytes]]:
         """Keep what is to be kept; the answers to *segment* and how long each takes."""
         self._deviations.update(check.text for check in deviations(segment))
+        long = len(segment.data.encode("utf-8", "surrogateescape")) >= BLOCK
+        self._for_cipher += long and enciphered(segment.cn) and (segment.flags or 0) >> VERSION_SHIFT == CIPHER_VERSION
         before = station.heard.get(segment.mn)
-        station.heard[segment.mn] = replace(segment, st=before.st) if before and segment.st == INTERACTION else segment
-        self._known.add(segment.mn)
         exchange = self._exchanges.get(segment.qn)
+        if before and (exchange or segment.st == INTERACTION):  # an answer repeats what was asked, password and all
+            station.heard[segment.mn] = replace(segment, st=before.st, pw=before.pw)
+        else:
+            station.heard[segment.mn] = segment
+        self._known.add(segment.mn)
         if exchange and not (segment.flags or 0) & ANSWER_BIT:  # an upload may chance upon the same QN
             exchange.note(segment)
             return
@@ -427,7 +434,7 @@ class Platform:
         return encode(answer.build())
 
     def _keep(self, segment: Segment, *, recalled: bool = False) -> None:
-        datatime = field_of(segment.data, "DataTime")
+        datatime = field_of(segment.data, "DataTime") or field_of(segment.data, "AlarmTime")
         fields = (segment.mn, segment.st, segment.cn, segment.qn, datatime, segment.pno, segment.rf, segment.data)
         mn, st, cn, qn, datatime, pno, rf, data = map(_storable, fields)
         seen = self._db.execute(
@@ -479,6 +486,7 @@ class Platform:
             "contradictions": self._db.execute(_CONTRADICTIONS).fetchone()[0],
             "missing": self._missing(),
             "enciphered": self._envelope.count if self._envelope else 0,
+            "unenciphered": max(0, self._for_cipher - self._envelope.count) if self._envelope else 0,
             "stations": sorted(self._known),
             "noise": sum(station.reader.noise for station in self._stations.values()),
             "deviations": dict(self._deviations),

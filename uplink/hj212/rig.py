@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import time
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from threading import Event
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from uplink.hj212.emulator import Platform
 
 NOTICES = frozenset(row.cn for row in COMMANDS if row.direction == "down" and row.kind == "N")
-PERIODS = {"2051": 60, "2061": 3600, "2031": 86400}  # seconds a record of each kind covers at least
+PERIODS = {"2051": 60, "2061": 3600, "2031": 86400, "2111": 300}  # seconds a record of each kind covers at least
 
 
 @dataclass(slots=True, eq=False)
@@ -167,8 +169,10 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """Whether every step went as expected, and no record is missing or contradicts another."""
-        return not any(step.faults for step in self.steps) and not self.missing and not self.summary["contradictions"]
+        """Whether every step went as expected, and no record is missing, contradicts another or came in clear."""
+        summary = self.summary
+        sound = not (self.missing or summary["contradictions"] or summary["unenciphered"])
+        return sound and not any(step.faults for step in self.steps)
 
     @property
     def missing(self) -> int:
@@ -178,6 +182,10 @@ class Verdict:
     def as_dict(self) -> dict[str, Any]:
         """The same as plain data, for JSON."""
         return {"passed": self.passed, **asdict(self)}
+
+
+_TYPES: Mapping[str, Any] = {"uploads": int, "wait": int | float, "seconds": int | float, "expect": dict}
+_WORDS = {int: "a whole number", int | float: "a number", dict: "a table", str: "a text"}
 
 
 def read_script(path: Path) -> list[Step]:
@@ -194,9 +202,17 @@ def read_script(path: Path) -> list[Step]:
 
 def _step(path: Path, index: int, row: Mapping[str, Any]) -> Step:
     known = [one.name for one in fields(Step)]
-    for key in row:
+    for key, value in row.items():
         if key not in known:
             raise WrongArgument(f"{path}: step[{index}].{key}: unknown key{did_you_mean(key, known)}")
+        right = _TYPES.get(key, str)
+        if not isinstance(value, right) or isinstance(value, bool) or (isinstance(value, int | float) and value < 0):
+            raise WrongArgument(f"{path}: step[{index}].{key}: {value!r:.40} is not {_WORDS[right]}")
+    from uplink.hj212.emulator import FAULTS  # which imports this module
+
+    fault = row.get("fault", "none")
+    if fault not in (*FAULTS, "none"):
+        raise WrongArgument(f"{path}: step[{index}].fault: unknown fault{did_you_mean(fault, FAULTS)}")
     return Step(**{"name": row.get("cn") or row.get("fault") or "wait", **row})
 
 
@@ -241,6 +257,15 @@ def _commanded(platform: Platform, step: Step) -> Iterator[str]:
             yield f'{key} is "{said[key]}", "{wanted}" was expected'
 
 
+def _moments(texts: Iterable[str], zone: Any) -> set[datetime]:
+    """The moments that *texts* name, as far as they name any."""
+    found = set()
+    for text in texts:
+        with suppress(ValueError):
+            found.add(moment(text, zone))
+    return found
+
+
 def missing(times: Mapping[tuple[str, str], Sequence[str]], zone: Any) -> dict[str, int]:
     """Periods that never came, by "MN CN"; the step of a series is the least one seen.
 
@@ -252,7 +277,7 @@ def missing(times: Mapping[tuple[str, str], Sequence[str]], zone: Any) -> dict[s
     for (mn, cn), texts in times.items():
         if cn not in PERIODS:
             continue
-        moments = sorted({moment(text, zone) for text in texts if len(text) == 14 and text.isdigit()})
+        moments = sorted(_moments(texts, zone))
         gaps = [(after - before).total_seconds() for before, after in pairwise(moments)]
         step = max(PERIODS[cn], min(gaps, default=0))
         found[f"{mn} {cn}"] = sum(max(0, round(gap / step) - 1) for gap in gaps)
