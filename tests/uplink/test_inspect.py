@@ -293,6 +293,9 @@ def test_an_enciphered_frame_needs_its_key(key):
     assert (blind.parameters, blind.data) == ({}, [])  # cipher is no data
     assert only(wire, b"another-key-0123").faults[0] == "wrong-key"
     assert only(wire, (b"another-key-0123", key)).ok
+    over_cipher = only(wire[:-6] + b"%04X\r\n" % crc(wire[6:-6]), key)
+    assert (over_cipher.ok, over_cipher.faults) == (False, ["wrong-crc"])
+    assert over_cipher.hints[0].endswith("it is that of the cipher, not of the plain segment")
 
 
 @pytest.mark.parametrize("seed", range(20))

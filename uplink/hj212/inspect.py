@@ -366,6 +366,8 @@ def _judge_check(cut: _Cut, plain: bytes, finding: _Finding) -> None:
         hint += f": it is the {variant} variant"
     elif received == (wanted >> 8 | (wanted & 0xFF) << 8):
         hint += ": its bytes are swapped"
+    elif received == crc(cut.segment):
+        hint += ": it is that of the cipher, not of the plain segment"
     finding.add("wrong-crc", hint)
 
 
