@@ -263,7 +263,7 @@ def test_a_time_that_is_none_is_no_period(link):
     """A station may send anything; the platform goes on."""
     assert missing(
         {(MN, "2051"): ["20261301080000", "2026", "２０２６０３０１０８００００", "20260301080000"]}, UTC
-    ) == {  # noqa: RUF001
+    ) == {
         f"{MN} 2051": 0
     }
     assert missing({(MN, "2111"): ["20260301080000", "20260301081000"]}, UTC) == {f"{MN} 2111": 0}
