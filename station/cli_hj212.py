@@ -33,15 +33,16 @@ def decode(file: Path, key_file: Path | None, as_json: bool) -> int:
     from station.parameters import catalogue
     from uplink.hj212.inspect import inspect
 
-    found = list(inspect(_bytes(file), keys_in(key_file), catalogue()))
-    for one in found:
+    found, broken = 0, 0
+    for one in inspect(_bytes(file), keys_in(key_file), catalogue()):
+        found, broken = found + 1, broken + (not one.ok)
         if as_json:
             print_json(one.as_dict())
         else:
             _show(one)
     if not found:
         print(t("frame.none"), file=sys.stderr)
-    return 0 if found and all(one.ok for one in found) else 1
+    return 0 if found and not broken else 1
 
 
 @frame.command("encode", help="help.frame_encode")

@@ -137,6 +137,7 @@ def inspect(
     (True, '1011', ['unknown-st', 'bad-pw', 'no-mn', 'no-flag', 'no-tail'])
     """
     keys = (key,) if isinstance(key, bytes) else tuple(key or ())
+    known = _by_code(catalogue or {})
     at = 0
     while begin := _BEGIN.search(data, at):
         start = begin.start()
@@ -145,7 +146,7 @@ def inspect(
             continue
         finding = _Finding()
         cut = _cut(data, start, keys, finding)
-        yield _judged(data, start, cut, keys, catalogue or {}, finding)
+        yield _judged(data, start, cut, keys, known, finding)
         at = max(cut.end, at)
 
 
@@ -262,7 +263,7 @@ def _judged(
     start: int,
     cut: _Cut,
     keys: Sequence[bytes],
-    catalogue: Mapping[str, Parameter],
+    known: Mapping[str, str],
     finding: _Finding,
 ) -> Inspection:
     plain, sealed = _plain(cut, keys, finding)
@@ -274,7 +275,7 @@ def _judged(
     text = plain if closed else _in_utf_8(plain, finding)
     segment = _parsed(_without_area(text) if closed else text, finding)
     if segment:
-        _judge_fields(segment, plain, text, catalogue, finding)
+        _judge_fields(segment, plain, text, known, finding)
     if cut.check:
         tail = next((fault for tail, fault in _TAILS.items() if data.startswith(tail, cut.end)), "no-tail")
         finding.faults += [tail] * bool(tail)
@@ -287,7 +288,7 @@ def _judged(
         encrypted=sealed,
         fields=_fields(segment),
         parameters=dict(factors(segment.data).get("", {})) if segment else {},
-        data=_values(segment, catalogue) if segment else [],
+        data=_values(segment, known) if segment else [],
         text=text.decode("utf-8", "backslashreplace"),
     )
 
@@ -380,7 +381,7 @@ def _parsed(plain: bytes, finding: _Finding) -> Segment | None:
 
 
 def _judge_fields(
-    segment: Segment, plain: bytes, text: bytes, catalogue: Mapping[str, Parameter], finding: _Finding
+    segment: Segment, plain: bytes, text: bytes, known: Mapping[str, str], finding: _Finding
 ) -> None:
     for check in deviations(segment):
         finding.add(check.name, check.text)
@@ -400,7 +401,7 @@ def _judge_fields(
     if _SPACES.search(said):
         finding.add("stray-spaces")
     codes = [code for code in factors(segment.data) if code and not _NO_FACTOR.fullmatch(code)]
-    strangers = [code for code in codes if catalogue and not _parameter(code, catalogue)]
+    strangers = [code for code in codes if known and code not in known]
     if strangers:
         finding.add("unknown-code", f"not in the catalogue: {', '.join(strangers[:8])}")
 
@@ -415,16 +416,21 @@ def _fields(segment: Segment | None) -> dict[str, str]:
     return {name: text for name, text in {**named, **dict(segment.others)}.items() if text}
 
 
-def _values(segment: Segment, catalogue: Mapping[str, Parameter]) -> list[dict[str, Any]]:
+def _values(segment: Segment, known: Mapping[str, str]) -> list[dict[str, Any]]:
     return [
-        {"code": code, "parameter": _parameter(code, catalogue), "values": values}
+        {"code": code, "parameter": known.get(code), "values": values}
         for code, values in factors(segment.data).items()
         if code
     ]
 
 
-def _parameter(code: str, catalogue: Mapping[str, Parameter]) -> str | None:
-    return next((key for key, row in catalogue.items() if code in (row.code, row.old_code)), None)
+def _by_code(catalogue: Mapping[str, Parameter]) -> dict[str, str]:
+    """The parameter of each code, new and old; the first that has it."""
+    found: dict[str, str] = {}
+    for key, row in catalogue.items():
+        for code in filter(None, (row.code, row.old_code)):
+            found.setdefault(code, key)
+    return found
 
 
 def _dialect(segment: Segment | None, faults: list[str]) -> str:
