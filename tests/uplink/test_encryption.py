@@ -310,3 +310,19 @@ def test_encryption_without_what_it_needs_is_a_fault(link):
 @pytest.mark.skipif(not SAMPLES.exists(), reason="no samples")
 def test_the_samples_hold_the_example():
     assert any(json.loads(line)["kind"] == "frame-encrypted" for line in SAMPLES.read_text().splitlines())
+
+
+@pytest.mark.parametrize("form", ["raw", "braces"])
+def test_who_watches_the_link_reads_what_was_enciphered(link, listener, secret, form):
+    """A technician looks at values; what is on the wire is cipher all the same."""
+    with sealed(link, listener, cipher_text=form) as station:
+        with_key(listener, KEY)
+        station.uplink.tap.look(0)
+        station.add()
+        (upload,) = listener.frames()
+        listener.acknowledge(upload, flag="8")
+        assert station.drained()
+        seen = [each.text for each in station.uplink.tap.look(0) if each.way == "out"]
+    assert any("CP=&&DataTime=20260301080000;a01001-Avg=21.5,a01001-Flag=N&&" in text for text in seen)
+    assert all("PW=***" in text for text in seen)
+    assert b"a01001" not in listener.heard

@@ -135,7 +135,8 @@ class Session:
             frame = self._urgent.popleft() if self._urgent else self._uploads.frame(now, self._written)
             if not frame:
                 return
-            self._terms.tap.note("out", frame)
+            tap = self._terms.tap
+            tap.note("out", self._voice.in_plain(frame) if tap.watched else frame)
             self._unsent += frame
             self._next_frame_at = now + self._settings.spacing_seconds
             self._flush()

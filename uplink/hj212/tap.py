@@ -60,9 +60,14 @@ class Tap:
         self._seen: deque[Seen] = deque(maxlen=MOST_FRAMES)
         self._count = 0
 
+    @property
+    def watched(self) -> bool:
+        """Whether somebody looks."""
+        return self._monotonic() <= self._until
+
     def note(self, way: str, frame: bytes) -> None:
         """A frame went *way*; dropped unless somebody looks."""
-        if self._monotonic() > self._until:
+        if not self.watched:
             self._seen.clear()
             return
         self._count += 1

@@ -162,6 +162,12 @@ class Voice:
         sealed = self.envelope if self.key and enciphered(segment.cn) else None
         return encode(segment.build(), sealed.seal if sealed else None)
 
+    def in_plain(self, frame: bytes) -> bytes:
+        """*frame* as it was before it was enciphered, for who watches the link."""
+        begin, end = len("##0000"), -len("0000\r\n")
+        plain = next(iter(self.envelope.open(frame[begin:end])), None) if self.envelope else None
+        return frame if plain is None else frame[:begin] + plain + frame[end:]
+
     def answer(self, asked: Segment, cn: str, data: str, st: str = INTERACTION) -> bytes:
         """An answer repeats QN, PW and MN as they came: our own password never answers a wrong one."""
         inside = f"QN={asked.qn};" if self._dialect.qn_inside and st == INTERACTION else ""
