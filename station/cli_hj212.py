@@ -55,18 +55,37 @@ def encode(fields: tuple[str, ...], data: str, key_file: Path | None) -> None:
     from uplink.base import UplinkError
     from uplink.hj212.inspect import build
 
-    named = {}
+    named: dict[str, str] = {}
     for text in fields:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise WrongArgument(f'"{text}" is not NAME=VALUE, such as CN=2011')
+        if name in named:
+            raise WrongArgument(f"{name} is given twice")
+        if ";" in value and name != "CP":
+            raise WrongArgument(f"{name}: a semicolon ends a field; the data area is given by --data")
         named[name] = value
+    if not named.get("CN"):
+        raise WrongArgument("a frame needs its command, such as CN=2011")
+    area = _area(named.pop("CP", ""), data)
     try:
-        made = build(named, data, next(iter(keys_in(key_file)), None))
+        made = build(named, area, next(iter(keys_in(key_file)), None))
     except UplinkError as error:
         raise WrongArgument(str(error)) from error
     sys.stdout.buffer.write(made)
     sys.stdout.buffer.flush()
+
+
+def _area(cp: str, data: str) -> str:
+    """The data area, given as CP=… or by --data, with its && or without."""
+    if cp and data:
+        raise WrongArgument("the data area is given by CP=… or by --data, not by both")
+    text = cp or data
+    if len(text) >= 4 and text.startswith("&&") and text.endswith("&&"):
+        text = text[2:-2]
+    if "&&" in text:
+        raise WrongArgument("&& stands only around the data area")
+    return text
 
 
 def _bytes(file: Path) -> bytes:

@@ -6,6 +6,8 @@ import json
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.station.commands import environment, station, words_of
 
 GOOD = "##0101QN=20160801085857223;ST=32;CN=1062;PW=100000;MN=010000A8900016F000169DC0;Flag=5;CP=&&RtdInterval=30&&1C80"
@@ -119,6 +121,30 @@ def test_a_field_without_a_value_is_a_wrong_argument() -> None:
     """Exit 2 and what was meant."""
     done = station("frame", "encode", "CN")
     assert (done.code, done.said) == (2, ['"CN" is not NAME=VALUE, such as CN=2011'])
+
+
+def test_the_data_area_is_given_by_cp_or_data_with_its_fences_or_without() -> None:
+    """One frame, however it is written."""
+    made = {station("frame", "encode", "CN=2011", *words).out for words in (
+        ("--data", "a=1;b=2"), ("--data", "&&a=1;b=2&&"), ("CP=a=1;b=2",), ("CP=&&a=1;b=2&&",))}  # fmt: skip
+    assert len(made) == 1
+    assert "CN=2011;CP=&&a=1;b=2&&" in made.pop()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("QN=1",), "a frame needs its command, such as CN=2011"),
+        (("CN=2011", "CN=2012"), "CN is given twice"),
+        (("CN=2011", "ST=2;2"), "ST: a semicolon ends a field; the data area is given by --data"),
+        (("CN=2011", "CP=a=1", "--data", "b=2"), "the data area is given by CP=… or by --data, not by both"),
+        (("CN=2011", "--data", "a&&b"), "&& stands only around the data area"),
+    ],
+)
+def test_what_makes_no_frame_is_one_sentence(words: tuple[str, ...], sentence: str) -> None:
+    """Exit 2, and nothing on standard output."""
+    done = station("frame", "encode", *words)
+    assert (done.code, done.out, done.said) == (2, "", [sentence])
 
 
 def test_nothing_found_is_said(tmp_path: Path) -> None:
