@@ -113,7 +113,10 @@ def framed(segment):
         (GOOD[6:-6].replace(b"Flag=5", b"Flag=1"), []),
         (GOOD[6:-6].replace(b"Flag=5", b"Flag=1").replace(b"MN=0A", b"MN=ZZ"), ["mn-not-hex"]),
         (GOOD[6:-6].replace(b"Flag=5", b"Flag=1").replace(b"MN=0A1B2C3D4E", b"MN="), []),
-        (GOOD[6:-6].replace(b"&&DataTime", b"&&" + b"pH-Rtd=7;" * 110 + b"DataTime"), ["wrong-length", "long-cp"]),
+        (
+            GOOD[6:-6].replace(b"&&DataTime", b"&&" + b"pH-Rtd=7;" * 110 + b"DataTime"),
+            ["wrong-length", "repeated-value", "long-cp"],
+        ),
         (GOOD[6:-6].removesuffix(b"&&"), ["structure"]),
         (GOOD[6:-6].replace(b"&&DataTime", b"DataTime"), ["structure"]),
     ],
@@ -219,6 +222,33 @@ def test_a_frame_cut_short_costs_none_of_the_next(length):
 def test_what_cannot_be_a_time_a_number_or_a_mark_is_said(before, after, fault):
     found = only(framed(GOOD[6:-6].replace(before, after)))
     assert (found.ok, found.faults) == (True, [fault])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "fault"),
+    [
+        (b"CN=2011", b"CN=2072", "cn-of-other-generation"),
+        (b"CN=2011", b"CN=9015", "cn-of-other-generation"),
+        (b"Flag=5;", b"Flag=5;RF=1;", "rf-before-2025"),
+        (b"Flag=5;", b"Flag=11;PNUM=12;PNO=1;", "wide-packet-numbers"),
+        (b"a34004-Flag=N", b"a34004-Flag=N;a34004-Rtd=36.0", "repeated-value"),
+        (b";a34004-Rtd", b";;a34004-Rtd", "empty-item"),
+        (b"&&DataTime", b"&&;DataTime", "empty-item"),
+        (b"35.0", b"35\r\n.0", "line-break"),
+    ],
+)
+def test_what_its_generation_does_not_have_is_said(before, after, fault):
+    found = only(framed(GOOD[6:-6].replace(before, after)))
+    assert (found.ok, fault in found.faults) == (True, True)
+
+
+def test_a_generation_has_what_it_has():
+    """RF=1, one digit and 9015 in 2025; nothing of the kind is said where Flag names no generation."""
+    for before, after in ((b"Flag=5;", b"Flag=11;PNUM=2;PNO=1;RF=1;"), (b"CN=2011", b"CN=2072"), (b"Flag=5;", b"")):
+        segment = GOOD[6:-6].replace(before, after)
+        if before.startswith(b"CN"):
+            segment = segment.replace(b"Flag=5", b"Flag=1")
+        assert {*only(framed(segment)).faults} <= {"no-flag"}
 
 
 def test_a_mark_of_a_table_nobody_has_read_is_no_fault():

@@ -49,6 +49,7 @@ REMARKS: Mapping[str, str] = {  # what a receiver can live with, besides the nam
     "field-order": "fields not in the standard's order",
     "stray-spaces": "spaces around a name, a value or &&",
     "long-cp": "CP of more than 950 bytes",
+    "line-break": "a line break inside the segment, as of a log that wraps its lines",
     "not-utf-8": "text that is not UTF-8, such as GBK",
     "unknown-code": "a factor that is not in the catalogue",
 }
@@ -388,6 +389,8 @@ def _judge_fields(
     later = (segment.flags or 0) >> VERSION_SHIFT or len(segment.mn) > _MN_OF_2005
     if later and segment.mn and not _MN.fullmatch(segment.mn):
         finding.add("mn-not-hex")
+    if b"\n" in text or b"\r" in text:
+        finding.add("line-break")
     if (size := cp_length(plain)) > CP_LIMIT:
         finding.add("long-cp", f"CP of {size} bytes")
     head = text.decode("utf-8", "replace").partition(";CP=")[0]

@@ -570,6 +570,29 @@ _MARKS_2017 = frozenset(mark.name for mark in Mark)  # table 8 (read)
 _CONDITIONS = "45"  # whose values are letters, such as St (2025, C)
 
 
+_TEXT = re.compile(r"//.*?//", re.DOTALL)  # of a log, which may hold any
+_EMPTY = re.compile(r"^ *[;,]|[;,] *[;,]")
+_GENERATIONS = {0: "2005", 1: "2017", 2: "2025"}  # by the version bits of Flag
+
+
+def _generation(segment: Segment) -> str:
+    """The generation that Flag names, "" where it names none."""
+    return _GENERATIONS.get(segment.flags >> VERSION_SHIFT, "") if segment.flags is not None else ""
+
+
+def _of_its_generation(segment: Segment) -> bool:
+    """Whether the generation that Flag names has this command; one that is in no table is another matter."""
+    rows = [row for row in COMMANDS if row.cn == segment.cn]
+    generation = _generation(segment)
+    return not (rows and generation) or any(row.spoken(generation) for row in rows)
+
+
+def _once_each(data: str) -> bool:
+    """Whether no factor has a value of one name twice; what belongs to none may (PolId and CTime of 2005)."""
+    names = [name for name, _ in pairs(data) if "-" in name]
+    return len(names) == len(set(names))
+
+
 def _is_time(text: str, length: int = 14) -> bool:
     """Whether *text* is so many digits that begin with a time."""
     try:
@@ -603,7 +626,14 @@ CHECKS: Sequence[Check] = (
         "PNUM and PNO contradict Flag or each other",
         lambda s: bool((s.flags or 0) & SPLIT_BIT) == bool(s.pnum or s.pno) and _numbered(s.pnum, s.pno),
     ),
+    Check("cn-of-other-generation", "CN is not of the generation that Flag names", lambda s: _of_its_generation(s)),
+    Check(
+        "wide-packet-numbers",
+        "PNUM or PNO of more than one digit, which is what 2025 has",
+        lambda s: _generation(s) != "2025" or max(len(s.pnum), len(s.pno)) < 2,
+    ),
     Check("bad-rf", "RF is not 1", lambda s: s.rf in ("", "1")),
+    Check("rf-before-2025", "RF in a generation that has none", lambda s: not s.rf or _generation(s) in ("", "2025")),
     Check("unknown-field", "an unknown field", lambda s: not s.others),
     Check("no-cp", "no CP", lambda s: bool(s.cp)),
     Check(
@@ -619,6 +649,8 @@ CHECKS: Sequence[Check] = (
     Check("bad-value", "a value is no number", lambda s: s.st == _CONDITIONS or _numbers(s.data)),
     Check("unknown-mark", "a Flag that is no mark", lambda s: all(_is_mark(m, s.flags) for m in _marks(s.data))),
     Check("bare-flag", "a Flag that belongs to no factor", lambda s: "Flag" not in factors(s.data).get("", {})),
+    Check("repeated-value", "a factor's value is there twice", lambda s: _once_each(s.data)),
+    Check("empty-item", "nothing between two separators", lambda s: not _EMPTY.search(_TEXT.sub("", s.data))),
     Check("double-suffix", "a value with two suffixes", lambda s: all(n.count("-") < 2 for n, _ in pairs(s.data))),
     Check("trailing-semicolon", "a semicolon before the last &&", lambda s: not s.data.endswith((";", ","))),
     Check("nameless-value", "a value without a name", lambda s: all(n and "=" in s.data for n, _ in pairs(s.data))),
