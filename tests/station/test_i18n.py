@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from drivers import INPUTS
-from drivers.captured import FAULTS
+from drivers.captured import FAULTS, NOTES
 from drivers.doctor import ADVICE
 from drivers.loopback import VERDICTS
 from station import entry, i18n, report, screen
@@ -63,7 +63,7 @@ MADE = {
     "silence.": ["port", "rubbish", "exception", "nothing"],
     "kind.": ["realtime", "minute", "hour", "day", "furnace"],
     "gap.": ["off", "clock", "not_measured", "owed", "refused", "parked", "dropped"],
-    "fault.": [name.replace("-N", "").replace("-", "_") for name in FAULTS],
+    "fault.": [name.replace("-N", "").replace("-", "_") for name in (*FAULTS, *NOTES)],
     "advice.": list(ADVICE),
     "advice_figures.": list(ADVICE),
     "verdict.": list(VERDICTS),
