@@ -14,6 +14,7 @@ INPUTS = {
     "door": "drivers.gpio:DoorSettings",
     "mains": "drivers.gpio:MainsSettings",
     "level": "drivers.gpio:LevelSettings",
+    "maintenance": "drivers.gpio:MaintenanceSettings",
     "contact": "drivers.gpio:ContactSettings",
 }
 OUTPUTS = {

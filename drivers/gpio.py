@@ -43,7 +43,7 @@ class InputSettings:
     """The keys every [[input]] table has."""
 
     name: str = setting(text="what it is called in events and on screens; unique among inputs, outputs and devices")
-    kind: str = setting(text="rain, pulse, door, mains, level or contact")
+    kind: str = setting(text="rain, pulse, door, mains, level, maintenance or contact")
     pin: int = setting(low=LOWEST_PIN, high=HIGHEST_PIN, text=PIN)
     pull: str = setting("up", choices=("up", "down", "none"), text=PULL)
 
@@ -149,6 +149,23 @@ class MainsSettings(ContactSettings):
     reason: ClassVar[Reason] = Reason.ON_BATTERY
     codes: ClassVar[tuple[str, str]] = ("mains_lost", "mains_back")
     urgent: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaintenanceSettings(ContactSettings):
+    """A key switch that is closed while somebody works: it begins maintenance, and its end once it was off a while."""
+
+    bounce_seconds: float = setting(1.0, low=0, high=60, text="how long a level must stand; shorter ones are bounce")
+    covers_point: str = setting("", text="point whose values are marked M; with neither this nor a device, all points")
+    covers_device: str = setting("", text="instrument whose values are marked M, instead of a whole point")
+    person: str = setting(
+        "", text="who answers for what this switch marks; nothing is marked until somebody signs when empty"
+    )
+    longest_hours: float = setting(8.0, low=0.1, high=72, text="ends by itself after so long, whatever it says")
+    release_seconds: float = setting(60.0, low=0, high=3600, text="off for so long before it is over: a tail")
+
+    codes: ClassVar[tuple[str, str]] = ("maintenance_switch_on", "maintenance_switch_off")
+    maintains: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

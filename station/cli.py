@@ -29,6 +29,7 @@ from station.cli_dustfall import dustfall
 from station.cli_hj212 import frame
 from station.cli_index import index
 from station.cli_init import init
+from station.cli_maintenance import maintenance
 from station.cli_marks import marks
 from station.cli_order import load as permits
 from station.cli_order import order
@@ -38,6 +39,7 @@ from station.cli_replay import replay
 from station.cli_report import report
 from station.cli_seal import seal, verify
 from station.cli_uplink import gaps, provision, resend, uplink
+from station.cli_visit import parts, visit
 from station.command_line import (
     EX_FAULTS,
     Spoken,
@@ -185,6 +187,7 @@ def check(file: Path | None, as_json: bool) -> int:
 @lang_option
 def status(config: Path, as_json: bool) -> None:
     """One screen: from the running station, else from its database."""
+    from station.fieldwork import stored as field_stored
     from station.status import stored
     from station.store import Store, connect
 
@@ -194,7 +197,8 @@ def status(config: Path, as_json: bool) -> None:
         if not loaded.database.exists():
             raise StoreError(f"{loaded.database}: is not there yet; start the station first: station run --config")
         with closing(Store(connect(loaded.database, read_only=True), str(loaded.database))) as store:
-            found = stored(store, datetime.now(UTC)) | {"station": loaded.config.station.name}
+            now = datetime.now(UTC)
+            found = stored(store, now) | {"station": loaded.config.station.name} | field_stored(store, loaded, now)
     if as_json:
         print_json(found)
     else:
@@ -507,6 +511,9 @@ for command in (
     salvage,
     seal,
     verify,
+    maintenance,
+    visit,
+    parts,
 ):
     cli.add_command(command)
 emulate.add_command(emulate_pin)

@@ -424,6 +424,19 @@ class CommandDesk:
         fault = SETTABLE[item](value)
         return _cannot(f"{item} {value[:SHOWN]!a} {fault}") if fault else self._on_instrument(command, answer)
 
+    def _maintain(self, command: Command, answer: Answer) -> Result:
+        """Maintenance of an instrument or a point begins or ends; a platform names no person, its settings may."""
+        asked, work = command.arguments, self._engine.field_work()
+        device = ""
+        if asked["item"] == "instrument_state":
+            measured = (t for t in self._engine.tasks.values() if asked.get("parameter", "") in t.device.units)
+            found = next((t for t in measured if command.point in (None, t.point(asked["parameter"]))), None)
+            if found is None:
+                return _cannot("no instrument of this point measures that")
+            device = found.device.name
+        why_not = work.by_platform(command.platform, command.point, device, asked["value"] == "maintenance")
+        return _cannot(why_not) if why_not else Result(Outcome.DONE, dict(asked))
+
     def _on_instrument(self, command: Command, answer: Answer) -> Result | None:
         """Have an instrument's own bus do it between two polls; answered then, or when its time is up."""
         found = self._instrument(command)
@@ -618,6 +631,13 @@ VERBS: Mapping[str, Verb] = {
     "read_report_time": Verb("read", CommandDesk._read_report_time),
     "read_site_info": Verb("read", CommandDesk._read_site_info, _ITEM, {**_OF, **_BOUNDS}, rate=(600, 3600)),
     "set_parameter": Verb("set_parameter", CommandDesk._set_parameter, {**_ITEM, "value": _TEXT}, _OF),
+    "maintain": Verb(
+        "maintenance",
+        CommandDesk._maintain,
+        {"item": one_of("instrument_state", "logger_state"), "value": one_of("maintenance", "running")},
+        _OF,
+        rate=_SELDOM,
+    ),
     "start_check": Verb("check", _INSTRUMENT, _OF, rate=_SELDOM),
     "set_key": Verb("set_key", CommandDesk._set_credential, {"created": moment, "key": key_text}, rate=(6, 3600)),
     "set_mn": Verb("set_mn", _set_mn, {"mn": matching(r"[0-9A-Za-z_-]{1,24}", "1 to 24 letters and digits")}),

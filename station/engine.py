@@ -44,7 +44,7 @@ from station.periods import DISCHARGES, Periods
 from station.poller import Poller, Task
 from station.purge import Purge
 from station.recorder import Batch, Recorder
-from station.records import TOLD
+from station.records import FIELD, TOLD
 from station.sender import Sender
 from station.store import Series, Store
 from station.suspicion import Checks, Suspicion
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from station.collecting import Collectors
     from station.furnace import FurnaceMeans
     from station.linkage import Linkage
+    from station.maintaining import Maintaining
     from station.site import Site
 
 log = logging.getLogger(__name__)
@@ -129,6 +130,9 @@ class Engine:
         self._dating = Lock()
         self._equipment: dict[str, dict[str, str]] = {}  # states as last told of, by point and number
         self._equipment_told: dict[str, datetime] = {}  # when each platform was last told of all of them
+        self.one_entry = Lock()  # two technicians at once: the second is checked against what the first has entered
+        self.marks_issued = 0  # marks by hand named so far, also those that wait for a commit
+        self.maintaining: Maintaining | None = None
         self._store_error = ""
         self._retry_at = 0.0
         self._next_seal = self._started_monotonic + FIRST_SEAL_SECONDS
@@ -375,6 +379,8 @@ class Engine:
         self.collectors = self._collectors()
         self.alarms = self._alarms()
         self.furnace = self._furnace_means()
+        if self.store.kept(*FIELD) or any(getattr(one, "maintains", False) for one in self.config.input):
+            self.field_work()
         self._next_realtime = self._realtime_after(self.started)
         self._minute_plans = {sender.outbox.name: self._minute_plan(sender) for sender in self.senders}
         self._next_minutes = {sender.outbox.name: self._first_minutes(sender) for sender in self.senders}
@@ -409,6 +415,14 @@ class Engine:
         from station.alarming import Alarms
 
         return Alarms(self.config, self.loaded.folder, self.store, self.periods, self._zone, self.keep, self.note)
+
+    def field_work(self) -> Maintaining:
+        """What looks after maintenance, parts and visits; loaded when first there is any."""
+        if self.maintaining is None:
+            from station.maintaining import Maintaining
+
+            self.maintaining = Maintaining(self)
+        return self.maintaining
 
     def _city_feed(self) -> CityFeed | None:
         """The thread that pulls the city's air, where there is an address to pull it from."""
@@ -586,6 +600,8 @@ class Engine:
         self.desk.expire()
         if self._site:
             self._site.turn()
+        if self.maintaining is not None:
+            self.maintaining.turn()
         now, monotonic = self.clock.now(), self.clock.monotonic()
         if monotonic < self._retry_at:
             return

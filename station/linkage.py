@@ -299,6 +299,11 @@ class Linkage(Thread):
             self._tell_of_mains(active, at)
             self._battery_commit = now + BATTERY_COMMIT_SECONDS
 
+    def contact(self, name: str) -> tuple[bool, datetime | None] | None:
+        """Whether contact *name* is active, and since when; None where its pin cannot be read."""
+        item = self._inputs[name]
+        return None if name in self._faults else (item.active, item.since)
+
     def _tell_of_mains(self, gone: bool, at: datetime) -> None:
         """A last word to the platforms that take site information, before the battery ends; and one when it is over."""
         for point in self._points:

@@ -17,7 +17,8 @@ such kind and point never share a second, for platforms know them by their time.
   concerns one alone (station/site.py).
 * alarm: a change of state of what is watched (station/alarming.py): rule, state, before, parameter, value …
 
-Kinds that stay here: dustfall (station/dustfall.py), the statistics of lines.
+Kinds that stay here: dustfall (station/dustfall.py), the statistics of lines, and field work, whose words platforms
+get as site_info: maintenance, visit, part (station/fieldwork.py), comparison, commissioning.
 """
 
 from __future__ import annotations
@@ -42,4 +43,5 @@ ITEMS = (
     "instrument_log", "instrument_state", "instrument_link", "range", "digestion_temperature", "digestion_minutes",
     "intercept", "slope", "detection_limit", "logger_log", "logger_state", "platform_link",
 )  # fmt: skip
+FIELD = ("maintenance", "part", "visit")  # what a running station looks after once there is any
 LOGS = ("instrument_log", "logger_log")

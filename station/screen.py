@@ -84,6 +84,8 @@ def show_status(found: Mapping[str, Any], points: Mapping[str, str], zone: tzinf
         out.print(t("status.backup", age=age(seconds), path=copy["path"]), style=style)
     elif found.get("backup_wanted"):
         out.print(t("status.no_backup"), style=BAD)
+    if "field" in found:
+        show_field(out, found["field"], zone)
     for thing in (*found["devices"], *found["platforms"]):
         if thing["error"]:
             out.print(t("status.error", name=thing["name"], text=thing["error"]), style=BAD)
@@ -96,6 +98,25 @@ def show_status(found: Mapping[str, Any], points: Mapping[str, str], zone: tzinf
 def _grouped(head: str) -> str:
     """The first 16 digits of *head*, as people write them down."""
     return "-".join(head[at : at + 4] for at in range(0, 16, 4))
+
+
+def show_field(out: Console, field: Mapping[str, Any], zone: tzinfo) -> None:
+    """Maintenance, the visit under way, parts that are overdue: a line each."""
+    for one in field["maintenance"]:
+        what, user = one["what"] or t("maintenance.station"), one["user"] or t("maintenance.unsigned")
+        last = wall(one["last"], zone)
+        out.print(t("field.maintenance", name=one["name"], what=what, last=last, user=user), style="yellow")
+    for one in field["unsigned"]:
+        out.print(t("field.unsigned", name=one["name"], first=wall(one["first"], zone)), style=BAD)
+    visit = field["visit"]
+    if visit:
+        first, who = wall(visit["started"], zone), visit["person"]
+        out.print(t("field.visit", name=visit["name"], who=who, first=first, purpose=visit["purpose"]))
+    if field["visit_forgotten"]:
+        out.print(t("field.forgotten", name=visit["name"]), style="yellow")
+    for one in field["parts_overdue"]:
+        device = one["device"] or t("maintenance.station")
+        out.print(t("field.part", name=one["name"], part=one["part"], device=device, due=one["due"]), style=BAD)
 
 
 def _table(title: str, *columns: str, right: Sequence[str] = ()) -> Table:

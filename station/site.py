@@ -58,7 +58,12 @@ def _measures(task: Task, point: str | None, parameter: str | None) -> bool:
 
 def _instrument_state(engine: Engine, task: Task) -> str | None:
     name = task.device.name
-    marks = [reading.mark for (device, _), reading in list(engine.recorder.current.items()) if device == name]
+    by_hand = engine.periods.marks
+    marks = [
+        by_hand.mark(reading.point, reading.parameter, engine.clock.now(), reading.mark)
+        for (device, _), reading in list(engine.recorder.current.items())
+        if device == name
+    ]
     seen = [mark for mark in marks if mark is not Mark.B]
     return _STATES.get(max(seen), "running") if seen else None
 
@@ -68,7 +73,9 @@ def _instrument_link(engine: Engine, task: Task) -> str:
 
 
 def _logger_state(engine: Engine) -> str:
-    return "fault" if engine.store_error else "running"
+    if engine.store_error:
+        return "fault"
+    return "maintenance" if engine.maintaining is not None and engine.maintaining.whole else "running"
 
 
 class Site:

@@ -54,6 +54,7 @@ def live(engine: Engine) -> dict[str, Any]:
         ],
         **({} if engine.alarms is None else {"alarms": engine.alarms.states()}),
         **({} if engine.linkage is None else {"pins": engine.linkage.live()}),
+        **({} if engine.maintaining is None else {"field": engine.maintaining.live()}),
     }
 
 

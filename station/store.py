@@ -423,9 +423,10 @@ class Store:
         )
         return [Record(kind, from_ms(at), json.loads(body), where, who, one) for one, at, where, who, body in rows]
 
-    def kept(self, kind: str) -> bool:
-        """Whether there is any record of *kind*."""
-        return bool(self.query("SELECT 1 FROM record WHERE kind = ? LIMIT 1", (kind,)))
+    def kept(self, *kinds: str) -> bool:
+        """Whether there is any record of *kinds*."""
+        places = ", ".join("?" * len(kinds))
+        return bool(self.query(f"SELECT 1 FROM record WHERE kind IN ({places}) LIMIT 1", kinds))
 
     def newest_records(self, kind: str, *by: str) -> list[Record]:
         """The newest record of *kind* for each value of *by*: columns, or paths into the body such as "$.item"."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from station import marks, status
@@ -21,6 +20,11 @@ if TYPE_CHECKING:
 FOREVER = datetime.max.replace(tzinfo=UTC)
 LONGEST_ORDER = 30 * 86400  # seconds a person's word about an output may hold
 LENT = ("line", "ask", "poke", "tell", "frames")  # what tools do on a line that is lent to them
+SEE = {"maintenance": "maintenance list", "visit": "visit list", "part": "parts list"}  # what shows an entry
+
+
+class NotEntered(StoreError):
+    """Error raised when an entry could not be made durable and was taken back."""
 
 
 def verbs(engine: Engine) -> dict[str, Verb]:
@@ -36,9 +40,8 @@ class Verbs:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self._one_entry = Lock()
-        self._marks_issued = 0  # the highest number of a mark by hand so far, also of those that wait for a commit
-        self._orders_issued = 0  # the same of dispatch orders
+        self._one_entry = engine.one_entry
+        self._orders_issued = 0  # the highest number of an order so far, also of those that wait for a commit
 
     def table(self) -> dict[str, Verb]:
         """Every verb by the name that a tool asks for."""
@@ -50,6 +53,7 @@ class Verbs:
             "collector": self.collector,
             "order": self.order,
             "dustfall": self.dustfall,
+            "field": self.field,
             "marks": self.marks,
             "status": lambda request: status.live(self.engine),
             "read": self.read,
@@ -144,7 +148,7 @@ class Verbs:
             return
         why = self.engine.store_error or "the station did not commit in time"
         if self.engine.recorder.withdraw(entries):
-            raise StoreError(f"{why}; nothing was entered")
+            raise NotEntered(f"{why}; nothing was entered")
         raise StoreError(f"{why}; it is entered as soon as that is possible, see station {see}")
 
     def dustfall(self, request: Mapping[str, Any]) -> Any:
@@ -165,19 +169,35 @@ class Verbs:
         with self._one_entry:
             points = {point.code: point for point in self.engine.config.point}
             book, fields = self.engine.periods.marks, _fields(request)
-            number = max(self._marks_issued + 1, book.next_number)
+            number = max(self.engine.marks_issued + 1, book.next_number)
             made = marks.enter(book, fields, points, self.engine.clock.now(), number)
-            self._marks_issued = number if made.body["do"] == "mark" else self._marks_issued
+            self.engine.marks_issued = number if made.body["do"] == "mark" else self.engine.marks_issued
             self._make_durable("marks list", made)
             self.engine.note("mark_by_hand", urgent=True, point=made.point, **made.body)
         return dict(made.body)
+
+    def field(self, request: Mapping[str, Any]) -> Any:
+        """Keep an entry of field work: what (maintenance, visit, part …) and its fields; committed first."""
+        what = str(request.get("what") or "")
+        with self._one_entry:
+            work = self.engine.field_work()
+            made = work.made(what, _fields(request))
+            try:
+                self._make_durable(SEE.get(what, what), *made)
+            except NotEntered:
+                raise
+            except StoreError:
+                work.take(made)  # it will be on record
+                raise
+            work.take(made)
+        return dict(made[0].body)
 
     def calibrate(self, request: Mapping[str, Any]) -> Any:
         """Keep an entry of a calibration with its mark, committed when this returns; coefficients then hold at once."""
         from station.fieldbook import enter_calibration
 
         with self._one_entry:
-            fields, number = _fields(request), max(self._marks_issued + 1, self.engine.periods.marks.next_number)
+            fields, number = _fields(request), max(self.engine.marks_issued + 1, self.engine.periods.marks.next_number)
             now, trust = self.engine.clock.now(), self.engine.trust()
             made = enter_calibration(self.engine.store, self.engine.loaded, fields, now, trust, number)
             body = made[0].body
@@ -186,7 +206,7 @@ class Verbs:
                 from station.fieldbook import told_to_act
 
                 lend.act(self.engine, *told_to_act(self.engine.store, made[0]))
-            self._marks_issued = number if body["do"] == "begin" else self._marks_issued
+            self.engine.marks_issued = number if body["do"] == "begin" else self.engine.marks_issued
             self.engine.keep(*made, urgent=True)
             told = {key: body[key] for key in ("parameter", "procedure", "coefficients", "verdict") if key in body}
             self.engine.note(

@@ -24,6 +24,7 @@ TAKEN = {
     **dict.fromkeys((18, 19, 20, 21, 24), "SPI1 of a serial HAT (sc16is752)"),
 }
 PULLED_UP_AT_BOOT = range(9)  # 0 to 8; 9 to 27 are pulled down (grade B)
+LONGEST_NAME = 200
 COUNTED = (Averaging.SUM, Averaging.LAST)
 
 
@@ -42,11 +43,24 @@ def faults(config: Config, owners: dict[tuple[str, str], str], names: Mapping[st
                 yield Fault(f"{place}.pin", f"GPIO {item.pin} is already {pins[item.pin]}")
             pins.setdefault(item.pin, f'"{item.name}"')
             yield from _input_faults(place, item, points, owners) if table == "input" else ()
+            yield from _maintenance_faults(place, item, points, names) if hasattr(item, "covers_device") else ()
             for point in getattr(item, "affects", ()):
                 if point not in points:
                     yield Fault(f"{place}.affects", f'there is no point "{point}"{did_you_mean(point, points)}')
     yield from _equipment_faults(config, points)
     yield from _rule_faults(config, owners)
+
+
+def _maintenance_faults(place: str, item: Any, points: Mapping[str, None], names: Mapping[str, str]) -> Iterator[Fault]:
+    point, device = item.covers_point, item.covers_device
+    if point and device:
+        yield Fault(f"{place}.covers_device", "stands beside covers_point; name one of them")
+    if point and point not in points:
+        yield Fault(f"{place}.covers_point", f'there is no point "{point}"{did_you_mean(point, points)}')
+    if device and device not in names:
+        yield Fault(f"{place}.covers_device", f'there is no device "{device}"{did_you_mean(device, names)}')
+    if item.person != item.person.strip() or not item.person.isprintable() or len(item.person) > LONGEST_NAME:
+        yield Fault(f"{place}.person", f"is no name of up to {LONGEST_NAME} characters")
 
 
 def equipment(item: Any, points: Collection[str]) -> tuple[str, str]:

@@ -85,6 +85,7 @@ ALLOWABLE = (  # groups of verbs, station/commands.py; every one is off until a 
     "sample",
     "clean",
     "set_parameter",
+    "maintenance",
     "set_key",
     "set_mn",
 )
@@ -121,6 +122,9 @@ class UplinkSettings:
     revisions: bool = setting(True, text="whether a period that late data changed is reported again")
     indicative: bool = setting(
         False, text="whether values reckoned from others, such as Leq from slow readings, are reported too"
+    )
+    maintenance_person: str = setting(
+        "", text="who answers for maintenance it switches on; nothing is marked until somebody signs when empty"
     )
     allow: tuple[str, ...] = setting(
         (), choices=ALLOWABLE, text="what this platform may change; reading is always allowed"

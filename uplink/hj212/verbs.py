@@ -63,6 +63,14 @@ def _type(text: str, wording: Wording) -> str:
     return {"0": "zero", "1": "span"}[text]
 
 
+def _instrument_state(text: str, wording: Wording) -> str:
+    return {"0": "running", "1": "maintenance"}[text]
+
+
+def _logger_state(text: str, wording: Wording) -> str:
+    return {"0": "running", "3": "maintenance"}[text]
+
+
 class Reads(NamedTuple):
     """One field of CP and the argument it becomes; "*-Info" is whatever item is set."""
 
@@ -187,6 +195,9 @@ _BOUNDS = (Reads("BeginTime", "from", _moment), Reads("EndTime", "to", _moment))
 _BOUNDS_IF_ANY = tuple(bound._replace(needed=False) for bound in _BOUNDS)
 
 
+_STATE = (_OF_ANY, _ITEM)
+
+
 def _recall(kind: str, when: str = "") -> Meaning:
     return Meaning("recall", _BOUNDS, fixed={"kind": kind}, when=when)
 
@@ -237,7 +248,12 @@ MEANINGS: Mapping[str, Sequence[Meaning]] = {
             (_stamp("DataTime", "time", needed=False), _echo("PolId"), _info),
         ),
     ),
-    "3021": (Meaning("set_parameter", (_OF_ANY, _ITEM, Reads("*-Info", "value", _text))),),
+    "3021": (
+        # No command of 2017 or 2025 begins maintenance; a state that is written is taken for it (C).
+        Meaning("maintain", (*_STATE, Reads("i12001-Info", "value", _instrument_state)), when="i12001-Info"),
+        Meaning("maintain", (*_STATE, Reads("i22001-Info", "value", _logger_state)), when="i22001-Info"),
+        Meaning("set_parameter", (_OF_ANY, _ITEM, Reads("*-Info", "value", _text))),
+    ),
     "3022": (Meaning("keep_sample", (_OF_ANY,)),),
     "3024": (Meaning("start_check", (_OF,)),),
 }
