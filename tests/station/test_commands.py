@@ -31,6 +31,7 @@ USUAL: dict[str, dict[str, str]] = {
     "set_sampling_period": {"parameter": "pm25", "start": "08:00:00", "hours": "2"},
     "read_site_info": {"item": "instrument_state", "parameter": "pm25"},
     "set_parameter": {"item": "digestion_minutes", "value": "15", "parameter": "pm25"},
+    "maintain": {"item": "instrument_state", "value": "maintenance", "parameter": "pm25"},
     "set_key": {"created": "2026-03-01T08:00:00+08:00", "key": "q7Zp2Lw9Xe4Rt6Ys"},
     "set_mn": {"mn": "88888880000001"},
 } | {

@@ -52,7 +52,7 @@ def test_a_wired_station_has_no_faults_and_a_cannon_without_a_frost_lock_a_warni
     ("old", "new", "said"),
     [
         ('kind = "rain"', 'kind = "snow"',
-         'input[0]: kind: "snow" is not one of rain, pulse, door, mains, level, contact'),
+         'input[0]: kind: "snow" is not one of rain, pulse, door, mains, level, maintenance, contact'),
         ("pin = 12", "pin = 28", "input[0].pin: 28 is above 27"),
         ("pin = 12", "pin = 1", "input[0].pin: 1 is below 2"),
         ("pin = 12", 'pin = "GPIO12"', 'input[0].pin: "GPIO12" is text, not a whole number'),

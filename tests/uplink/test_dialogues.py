@@ -786,3 +786,31 @@ def test_nothing_outside_an_empty_allow_list_is_executed(link, listener):
         assert station.errors == []
         assert station.commands.asked == []
         assert station.uplink.counts["refused requests"] > 7000
+
+
+@pytest.mark.parametrize(
+    ("data", "arguments"),
+    [
+        ("InfoId=i22001;i22001-Info=3", {"item": "logger_state", "value": "maintenance"}),
+        ("InfoId=i22001;i22001-Info=0", {"item": "logger_state", "value": "running"}),
+        ("PolId=w01018;InfoId=i12001;i12001-Info=1", {**OF, "item": "instrument_state", "value": "maintenance"}),
+    ],
+)
+def test_a_state_that_is_written_is_maintenance(link, listener, data, arguments):
+    """No command begins it (C); other states are nothing a platform can set."""
+    with talking(link, listener, codes={"cod": "w01018"}) as station:
+        station.commands.results = {"maintain": Result(Outcome.DONE, {})}
+        listener.say("3021", data, flag="5")
+        answers = listener.frames(2)
+    assert [(a.cn, a.data) for a in answers] == [("9011", "QnRtn=1"), ("9012", "ExeRtn=1")]
+    (command,) = station.commands.asked
+    assert (command.verb, dict(command.arguments)) == ("maintain", arguments)
+
+
+@pytest.mark.parametrize("data", ["InfoId=i22001;i22001-Info=1", "PolId=w01018;InfoId=i12001;i12001-Info=2"])
+def test_another_state_cannot_be_written(link, listener, data):
+    with talking(link, listener, codes={"cod": "w01018"}) as station:
+        listener.say("3021", data, flag="5")
+        answers = listener.frames(2)
+    assert [(a.cn, a.data) for a in answers] == [("9011", "QnRtn=1"), ("9012", "ExeRtn=3")]
+    assert station.commands.asked == []
