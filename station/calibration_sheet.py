@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from station.dustfall_sheet import STYLE, digest
 from station.i18n import language, t
 from station.parameters import catalogue
+from station.sheet import digest, page
 
 if TYPE_CHECKING:
     from station.calibration import Run
@@ -59,10 +59,7 @@ def sheet(run: Run, entries: Sequence[Record], loaded: Loaded) -> str:
         f"<p>{escape(t('sheet.printed', time=f'{datetime.now(UTC).astimezone(loaded.zone):%Y-%m-%d %H:%M}'))}</p>",
         '<div class="sign">' + "".join(f"<div>{escape(t(f'sheet.{who}'))}</div>" for who in SIGNED) + "</div>",
     ]
-    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}{TIGHT}</style>'
-    lang = "zh-CN" if language() == "zh" else "en"
-    body = "\n".join(parts)
-    return f'<!doctype html>\n<html lang="{lang}"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
+    return page(title, parts, TIGHT)
 
 
 SIGNED = ("did", "checked", "approved")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
@@ -20,28 +18,14 @@ from station.dustfall import (
     township,
     withdrawn,
 )
-from station.i18n import language, t
+from station.i18n import t
 from station.model import Record
+from station.sheet import digest, page
 
 if TYPE_CHECKING:
     from station.config import Loaded
 
 METHOD = ("method_1", "method_2", "method_3", "method_4", "method_5")
-STYLE = """
-body { font: 11pt/1.45 "Noto Sans CJK SC", "Source Han Sans SC", "Microsoft YaHei", sans-serif; color: #111;
-  max-width: 180mm; margin: 12mm auto; }
-h1 { font-size: 17pt; text-align: center; margin: 0 0 2mm; } h2 { font-size: 12pt; margin: 7mm 0 2mm; }
-p { margin: 1mm 0; } .sub { text-align: center; color: #444; }
-table { border-collapse: collapse; width: 100%; font-size: 9.5pt; }
-th, td { border: 1px solid #777; padding: 1mm 1.5mm; text-align: left; vertical-align: top; }
-th { background: #eee; } td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-tr.struck td { text-decoration: line-through; color: #555; }
-.result { font-size: 12.5pt; border: 1.5px solid #111; padding: 2.5mm 4mm; margin: 3mm 0; }
-.sign { display: flex; gap: 8mm; margin-top: 14mm; }
-.sign div { flex: 1; border-top: 1px solid #111; padding-top: 1mm; }
-.hash { font: 8pt monospace; word-break: break-all; color: #444; }
-@media print { body { margin: 0; } h2, tr { break-inside: avoid; break-after: auto; } }
-"""
 
 
 def summary(book: Book, which: str, loaded: Loaded) -> dict[str, Any]:
@@ -136,13 +120,6 @@ def verdict(found: Mapping[str, Any]) -> str:
     return text + (t("dustfall.provisional") if found["provisional"] else "")
 
 
-def digest(entries: Sequence[Record]) -> str:
-    """SHA-256 of *entries* in the order they were made: the same entries print the same letters years later."""
-    plain = [[r.id, r.at.astimezone(UTC).isoformat(), r.point, r.body] for r in sorted(entries, key=lambda r: r.id)]
-    text = json.dumps(plain, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def sheet(found: Mapping[str, Any], book: Book, entries: Sequence[Record], loaded: Loaded) -> str:
     """The page for the month *found* (see summary), with the *entries* it rests on, in the language in use."""
     now = datetime.now(UTC).astimezone(loaded.zone)
@@ -173,11 +150,7 @@ def sheet(found: Mapping[str, Any], book: Book, entries: Sequence[Record], loade
         f"<p>{escape(t('sheet.printed', time=f'{now:%Y-%m-%d %H:%M}'))}</p>",
         f'<div class="sign">{signatures}</div>',
     ]
-    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
-    lang = "zh-CN" if language() == "zh" else "en"
-    return (
-        f'<!doctype html>\n<html lang="{lang}"><head>{head}</head>\n<body>\n' + "\n".join(parts) + "\n</body></html>\n"
-    )
+    return page(title, parts)
 
 
 def _limits(found: Mapping[str, Any]) -> dict[str, str]:
