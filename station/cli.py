@@ -24,6 +24,7 @@ from station.cli_bus import bus as bus_tools
 from station.cli_calibrate import calibrate, calibrations
 from station.cli_city import city
 from station.cli_collector import collector
+from station.cli_compare import compare, comparisons
 from station.cli_decode import decode
 from station.cli_dustfall import dustfall
 from station.cli_hj212 import frame
@@ -514,6 +515,8 @@ for command in (
     maintenance,
     visit,
     parts,
+    compare,
+    comparisons,
 ):
     cli.add_command(command)
 emulate.add_command(emulate_pin)

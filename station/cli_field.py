@@ -37,11 +37,12 @@ def _alone(loaded: Loaded, what: str, fields: Mapping[str, Any]) -> dict[str, An
     with own_folder(loaded.data_folder), closing(Store.open(loaded.database)) as store:
         desk = fieldwork.Desk(store=store, loaded=loaded, now=now, trust=trust())
         made = fieldwork.enter(desk, what, fields)
-        logs = fieldwork.log_records(made[0], loaded, now) if fieldwork.telling(loaded) else []
+        told = made[0].body["do"] not in fieldwork.QUIET
+        logs = fieldwork.log_records(made[0], loaded, now) if told and fieldwork.telling(loaded) else []
         code, said = fieldwork.event(made[0])
         with store.transaction():
             store.add_records([*made, *logs])
-            store.add_events([Event(now, code, said)])
+            store.add_events([Event(now, code, said)] * told)
         return dict(made[0].body)
 
 

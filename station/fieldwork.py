@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from station.store import Store
 
 BEGINNING, END = datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+QUIET = ("row",)  # entries that stand in the one that ends them
 NOT_TOLD = ("do", "places", "marks", "entered", "facts", "rows")
 PIECE_BYTES = 800  # of a log text: what a frame has room for (uplink/hj212/events.py has 840)
 BOOKS: Mapping[str, Any] = {maintenance.KIND: maintenance.Book, parts.KIND: parts.Book, visits.KIND: visits.Book}

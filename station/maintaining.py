@@ -94,7 +94,8 @@ class Maintaining:
         if number.isdecimal():
             self.issued[own.kind] = max(self.issued.get(own.kind, 0), int(number))
         self._spend(own)
-        self.tell(own)
+        if own.body.get("do") not in fieldwork.QUIET:
+            self.tell(own)
 
     def _spend(self, own: Record) -> None:
         """A switch whose span was ended by hand begins nothing before it was off."""
