@@ -24,6 +24,7 @@ from station.cli_bus import bus as bus_tools
 from station.cli_calibrate import calibrate, calibrations
 from station.cli_city import city
 from station.cli_collector import collector
+from station.cli_commission import commission
 from station.cli_compare import compare, comparisons
 from station.cli_decode import decode
 from station.cli_dustfall import dustfall
@@ -517,6 +518,7 @@ for command in (
     parts,
     compare,
     comparisons,
+    commission,
 ):
     cli.add_command(command)
 emulate.add_command(emulate_pin)

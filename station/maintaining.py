@@ -59,7 +59,6 @@ class Maintaining:
             last = self.spans.last_of(maintenance.SWITCH, name)
             switch.spent = last is not None and last.over is not None and last.why != maintenance.SWITCH
         self._next_look = self._next_parts = engine.clock.monotonic()
-        self.alarm_test = ""  # the name of an alarm that is raised as a test
 
     # -- entries
 
@@ -243,8 +242,7 @@ class Maintaining:
     def live(self) -> dict[str, Any]:
         """How things stand, for status."""
         now = self._engine.clock.now()
-        found = fieldwork.standing(self.spans, self.parts, self.visits.open(), now, self._engine.loaded.zone)
-        return found | ({"alarm_test": self.alarm_test} if self.alarm_test else {})
+        return fieldwork.standing(self.spans, self.parts, self.visits.open(), now, self._engine.loaded.zone)
 
     @property
     def whole(self) -> bool:

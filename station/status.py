@@ -38,6 +38,7 @@ def live(engine: Engine) -> dict[str, Any]:
         "running": True,
         "time": now.isoformat(),
         "started": engine.started.isoformat(),
+        "trust": engine.trust(),
         "store": {
             "file": engine.store.where,
             "readings": engine.store.newest("reading"),

@@ -24,6 +24,7 @@ from station.aqi import LEVELS
 from station.average import USES
 from station.calibration import PROCEDURES
 from station.cli_profile import ASKED, ASKED_FIRST, COLUMNS
+from station.commissioning import STEPS
 from station.config import resolve
 from station.export import AVERAGE, READING
 from station.i18n import LANGUAGES, t, texts
@@ -69,6 +70,10 @@ MADE = {
     "compare_verdict.": ["agrees", "differs", "incomplete"],
     "compare_how.": ["typed", "answered", "unconfirmed"],
     "compare_sheet.": [key.removeprefix("compare_sheet.") for key in texts("en") if key.startswith("compare_sheet.")],
+    "commission_step.": list(STEPS),
+    "commission_what.": list(STEPS),
+    "commission_verdict.": ["passed", "failed", "skipped"],
+    "commission_sheet.": [key.removeprefix("commission_sheet.") for key in texts("en") if "commission_sheet." in key],
     "heading.": ["Options", "Commands", "Arguments", "Usage"],
     "silence.": ["port", "rubbish", "exception", "nothing"],
     "kind.": ["realtime", "minute", "hour", "day", "furnace"],
