@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from station.i18n import language, t
 from station.parameters import catalogue
-from station.sheet import digest, page
+from station.sheet import TIGHT, digest, page
 
 if TYPE_CHECKING:
     from station.calibration import Run
@@ -19,13 +19,6 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT, MARGIN = 640, 160, 48  # of the chart, in its own units
 STEPS = 4  # marks on each axis, at most
-TIGHT = """
-body { font-size: 9.5pt; line-height: 1.35; margin: 5mm auto; } h1 { font-size: 15pt; margin: 0 0 1mm; }
-h2 { font-size: 10.5pt; margin: 3mm 0 1mm; } table { font-size: 8.5pt; }
-th, td { padding: .5mm 1.5mm; }
-.result { padding: 1.5mm 4mm; margin: 2mm 0; } .sign { margin-top: 8mm; }
-@media print { @page { size: A4; margin: 9mm; } }
-"""
 
 
 def sheet(run: Run, entries: Sequence[Record], loaded: Loaded) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from station.commissioning import STEPS
 from station.i18n import language, t
 from station.parameters import catalogue
-from station.sheet import QR_STYLE, digest, page, pairs, qr, signatures, table
+from station.sheet import QR_STYLE, TIGHT, digest, page, pairs, qr, signatures, table
 from station.version import VERSION
 
 if TYPE_CHECKING:
@@ -18,11 +18,6 @@ if TYPE_CHECKING:
     from station.config import Loaded
     from station.model import Record
 
-STYLE = """
-body { font-size: 9.5pt; line-height: 1.35; margin: 5mm auto; } h1 { font-size: 15pt; } h2 { font-size: 10.5pt;
-  margin: 3mm 0 1mm; } table { font-size: 8.5pt; } th, td { padding: .5mm 1.5mm; } .sign { margin-top: 8mm; }
-@media print { @page { size: A4; margin: 9mm; } }
-"""
 SIGNED = ("handed_over", "taken_over")
 
 
@@ -54,7 +49,7 @@ def sheet(one: Commissioning, entries: Sequence[Record], loaded: Loaded) -> str:
         f"<p>{escape(t('sheet.printed', time=_minute(datetime.now(UTC), loaded)))}</p>",
         signatures([t(f"commission_sheet.{who}") for who in SIGNED]),
     ]
-    return page(title, [part for part in parts if part], QR_STYLE + STYLE)
+    return page(title, [part for part in parts if part], TIGHT + QR_STYLE)
 
 
 def _facts(one: Commissioning, loaded: Loaded) -> Sequence[tuple[str, str]]:
@@ -88,6 +83,8 @@ def _found(step: str, facts: Mapping[str, Any]) -> Iterator[str]:
     """The facts of a step as short texts."""
     if step == "clock":
         yield t(f"certificate_clock.{facts['trust']}")
+    if step == "profiles":
+        yield t("commission_sheet.below")
     for row in facts.get("buses", ()):
         yield f"{row['bus']}: {row['port']}"
     for row in facts.get("found", ()):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from station.i18n import language, t
 from station.parameters import catalogue
-from station.sheet import QR_STYLE, digest, page, pairs, qr, signatures, table
+from station.sheet import QR_STYLE, TIGHT, digest, page, pairs, qr, signatures, table
 
 if TYPE_CHECKING:
     from station.comparison import Check, Row
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from station.model import Record
 
 COLUMNS = ("factor", "display", "station", "difference", "platform", "then", "difference", "allowed", "verdict")
-STYLE = "table { font-size: 8.5pt; } th, td { padding: .6mm 1.2mm; }"
 
 
 def sheet(one: Check, entries: Sequence[Record], loaded: Loaded) -> str:
@@ -42,7 +41,7 @@ def sheet(one: Check, entries: Sequence[Record], loaded: Loaded) -> str:
         f"<p>{escape(t('sheet.printed', time=f'{datetime.now(UTC).astimezone(loaded.zone):%Y-%m-%d %H:%M}'))}</p>",
         signatures([t(f"sheet.{who}") for who in ("did", "checked", "approved")]),
     ]
-    return page(title, [part for part in parts if part], QR_STYLE + STYLE)
+    return page(title, [part for part in parts if part], TIGHT + QR_STYLE)
 
 
 def _facts(one: Check, loaded: Loaded) -> Sequence[tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from datetime import UTC
 from html import escape
@@ -28,7 +29,21 @@ tr.struck td { text-decoration: line-through; color: #555; }
 .hash { font: 8pt monospace; word-break: break-all; color: #444; }
 @media print { body { margin: 0; } h2, tr { break-inside: avoid; break-after: auto; } }
 """
-QR_STYLE = ".qr { float: right; width: 26mm; margin: 0 0 2mm 4mm; } .qr svg { width: 100%; height: auto; }"
+TIGHT = """
+body { font-size: 9.5pt; line-height: 1.35; margin: 5mm auto; } h1 { font-size: 15pt; margin: 0 0 1mm; }
+h2 { font-size: 10.5pt; margin: 3mm 0 1mm; } table { font-size: 8.5pt; }
+th, td { padding: .5mm 1.5mm; }
+.result { padding: 1.5mm 4mm; margin: 2mm 0; } .sign { margin-top: 8mm; }
+@media print { @page { size: A4; margin: 9mm; } }
+"""
+QR_STYLE = """
+.qr { float: right; width: 26mm; margin: 0 0 2mm 4mm; } .qr svg { width: 100%; height: auto; }
+.result { display: flow-root; } td.s { white-space: nowrap; }
+"""
+
+
+WHOLE = 7  # characters of a text that stay together
+_MINUTE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d")
 
 
 def digest(entries: Sequence[Record]) -> str:
@@ -64,7 +79,8 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _cell(text: str) -> str:
     digits = text.lstrip("+-±≥≤<").replace(".", "").removesuffix(" %").isdigit()
-    return f"<td{' class=n' if digits else ''}>{escape(text)}</td>"
+    whole = len(text) <= WHOLE or _MINUTE.fullmatch(text)  # not broken over two lines
+    return f"<td{' class=n' if digits else ' class=s' if whole else ''}>{escape(text)}</td>"
 
 
 def signatures(words: Sequence[str]) -> str:
