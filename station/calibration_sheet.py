@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from station.dustfall_sheet import STYLE, digest
 from station.i18n import language, t
 from station.parameters import catalogue
-from station.sheet import TIGHT, digest, page
 
 if TYPE_CHECKING:
     from station.calibration import Run
@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT, MARGIN = 640, 160, 48  # of the chart, in its own units
 STEPS = 4  # marks on each axis, at most
+TIGHT = """
+body { font-size: 9.5pt; line-height: 1.35; margin: 5mm auto; } h1 { font-size: 15pt; margin: 0 0 1mm; }
+h2 { font-size: 10.5pt; margin: 3mm 0 1mm; } table { font-size: 8.5pt; }
+th, td { padding: .5mm 1.5mm; }
+.result { padding: 1.5mm 4mm; margin: 2mm 0; } .sign { margin-top: 8mm; }
+@media print { @page { size: A4; margin: 9mm; } }
+"""
 
 
 def sheet(run: Run, entries: Sequence[Record], loaded: Loaded) -> str:
@@ -52,7 +59,10 @@ def sheet(run: Run, entries: Sequence[Record], loaded: Loaded) -> str:
         f"<p>{escape(t('sheet.printed', time=f'{datetime.now(UTC).astimezone(loaded.zone):%Y-%m-%d %H:%M}'))}</p>",
         '<div class="sign">' + "".join(f"<div>{escape(t(f'sheet.{who}'))}</div>" for who in SIGNED) + "</div>",
     ]
-    return page(title, parts, TIGHT)
+    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}{TIGHT}</style>'
+    lang = "zh-CN" if language() == "zh" else "en"
+    body = "\n".join(parts)
+    return f'<!doctype html>\n<html lang="{lang}"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
 
 
 SIGNED = ("did", "checked", "approved")

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from contextlib import closing
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,13 +30,16 @@ def enter(loaded: Loaded, what: str, do: str, **fields: Any) -> tuple[dict[str, 
 def _alone(loaded: Loaded, what: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     from station import fieldwork
     from station.clock import trust
+    from station.marks import KIND as MARK
+    from station.marks import HandMarks
     from station.service import own_folder
     from station.store import Event, Store, check_folder
 
     check_folder(loaded.data_folder)
     now = datetime.now(UTC)
     with own_folder(loaded.data_folder), closing(Store.open(loaded.database)) as store:
-        desk = fieldwork.Desk(store=store, loaded=loaded, now=now, trust=trust())
+        given = HandMarks(store.records(MARK, fieldwork.BEGINNING, fieldwork.END)).next_number
+        desk = fieldwork.Desk(store=store, loaded=loaded, now=now, trust=trust(), mark=count(given).__next__)
         made = fieldwork.enter(desk, what, fields)
         told = made[0].body["do"] not in fieldwork.QUIET
         logs = fieldwork.log_records(made[0], loaded, now) if told and fieldwork.telling(loaded) else []

@@ -20,7 +20,9 @@ from station.dustfall import (
 )
 from station.i18n import t
 from station.model import Record
-from station.sheet import digest, page
+from station.sheet import STYLE as STYLE
+from station.sheet import digest as digest
+from station.sheet import page
 
 if TYPE_CHECKING:
     from station.config import Loaded

@@ -117,6 +117,8 @@ class Engine:
         self.started, self._started_monotonic = clock.now(), clock.monotonic()
         self.stop = Event()
         self._wake, self._asked = Wake(), False
+        self._wake = Event()
+        self.marks_issued, self._naming = 0, Lock()
         self._commit_done, self._commits_begun, self._commits = Condition(), 0, 0
         self.recorder = Recorder()
         self.watchdog = Watchdog(clock.monotonic, notify)
@@ -131,8 +133,8 @@ class Engine:
         self._equipment: dict[str, dict[str, str]] = {}  # states as last told of, by point and number
         self._equipment_told: dict[str, datetime] = {}  # when each platform was last told of all of them
         self.one_entry = Lock()  # two technicians at once: the second is checked against what the first has entered
-        self.marks_issued = 0  # marks by hand named so far, also those that wait for a commit
         self.maintaining: Maintaining | None = None
+        self._loading = Lock()
         self._store_error = ""
         self._retry_at = 0.0
         self._next_seal = self._started_monotonic + FIRST_SEAL_SECONDS
@@ -418,11 +420,12 @@ class Engine:
 
     def field_work(self) -> Maintaining:
         """What looks after maintenance, parts and visits; loaded when first there is any."""
-        if self.maintaining is None:
-            from station.maintaining import Maintaining
+        with self._loading:
+            if self.maintaining is None:
+                from station.maintaining import Maintaining
 
-            self.maintaining = Maintaining(self)
-        return self.maintaining
+                self.maintaining = Maintaining(self)
+            return self.maintaining
 
     def _city_feed(self) -> CityFeed | None:
         """The thread that pulls the city's air, where there is an address to pull it from."""
@@ -571,6 +574,12 @@ class Engine:
                 at = second + timedelta(seconds=1)
             taken.append(second)
         return record if at == record.at else replace(record, at=at)
+
+    def next_mark(self) -> int:
+        """The number of the next mark by hand, never given twice; from any thread."""
+        with self._naming:
+            self.marks_issued = max(self.marks_issued + 1, self.periods.marks.next_number)
+            return self.marks_issued
 
     def trust(self) -> str:
         """What the clock is known by: "ntp", "platform" where one has set it since the boot, or "none"."""

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from station import maintenance, marks, parts, visits
+from station import maintenance, parts, visits
 from station.model import Record, WrongArgument, dataclass, field
 
 if TYPE_CHECKING:
@@ -29,14 +29,14 @@ KINDS = tuple(BOOKS)  # what a running station looks after by itself
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
-    """What an entry is checked against; *first* is the number its name gets, *mark* that of its first mark by hand."""
+    """What an entry is checked against; *first* is the number its name gets, *mark* gives marks by hand theirs."""
 
     store: Store
     loaded: Loaded
     now: datetime
     trust: str
+    mark: Callable[[], int]
     first: int = 1
-    mark: int = 0
     books: Mapping[str, Any] = field(default_factory=dict)  # as a running station has them, pending entries included
 
     def records(self, kind: str) -> list[Record]:
@@ -46,10 +46,6 @@ class Desk:
     def book(self, kind: str) -> Any:
         """Everything of *kind* as its records leave it."""
         return self.books[kind] if kind in self.books else BOOKS[kind](self.records(kind))
-
-    def next_mark(self) -> int:
-        """The number of the next mark by hand."""
-        return self.mark or marks.HandMarks(self.records(marks.KIND)).next_number
 
     def number(self, book: Any) -> int:
         """The number of the next name of *book*."""
@@ -84,7 +80,7 @@ def entries(what: str) -> Mapping[str, Entry]:
 
 def _on(desk: Desk, fields: Mapping[str, Any]) -> list[Record]:
     book = desk.book(maintenance.KIND)
-    return maintenance.begin(book, desk.loaded, fields, desk.now, desk.number(book), desk.next_mark())
+    return maintenance.begin(book, desk.loaded, fields, desk.now, desk.number(book), desk.mark)
 
 
 def _off(desk: Desk, fields: Mapping[str, Any]) -> list[Record]:
@@ -92,7 +88,7 @@ def _off(desk: Desk, fields: Mapping[str, Any]) -> list[Record]:
 
 
 def _sign(desk: Desk, fields: Mapping[str, Any]) -> list[Record]:
-    return maintenance.sign(desk.book(maintenance.KIND), desk.loaded, fields, desk.now, desk.next_mark())
+    return maintenance.sign(desk.book(maintenance.KIND), desk.loaded, fields, desk.now, desk.mark)
 
 
 def _start_visit(desk: Desk, fields: Mapping[str, Any]) -> list[Record]:

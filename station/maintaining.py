@@ -65,29 +65,23 @@ class Maintaining:
     def made(self, what: str, fields: Mapping[str, Any]) -> list[Record]:
         """The records of an entry, nothing of it kept yet; the caller holds the lock."""
         engine = self._engine
-        first, mark = self.issued.get(what, 0) + 1, self._next_mark()
+        first = self.issued.get(what, 0) + 1
         desk = fieldwork.Desk(
             store=engine.store,
             loaded=engine.loaded,
             now=engine.clock.now(),
             trust=engine.trust(),
             first=first,
-            mark=mark,
+            mark=engine.next_mark,
             books=self._books,
         )
         return fieldwork.enter(desk, what, fields)
 
-    def _next_mark(self) -> int:
-        return max(self._engine.marks_issued + 1, self._engine.periods.marks.next_number)
-
     def take(self, made: list[Record]) -> None:
         """*made* is, or will be, on record: names in it are given, and it is told to whom it concerns."""
-        engine = self._engine
         for record in made:
             if record.kind in self._books:
                 self._books[record.kind].take(record)
-            if record.kind == "mark" and record.body["do"] == "mark":
-                engine.marks_issued = max(engine.marks_issued, int(record.body["name"][1:]))
         own = made[0]
         number = str(own.body.get("name", ""))[1:]
         if number.isdecimal():

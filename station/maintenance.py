@@ -8,7 +8,7 @@ beginning on, so that it ends though nobody is there and nothing runs; how long 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -179,8 +179,10 @@ def text_in(fields: Mapping[str, Any], key: str, missing: str = "") -> str:
     return text
 
 
-def begin(book: Book, loaded: Loaded, fields: Mapping[str, Any], now: datetime, number: int, mark: int) -> list[Record]:
-    """The records that begin maintenance *number*, its marks from M*mark* on behind its own.
+def begin(
+    book: Book, loaded: Loaded, fields: Mapping[str, Any], now: datetime, number: int, mark: Callable[[], int]
+) -> list[Record]:
+    """The records that begin maintenance *number*, its marks behind its own; *mark* gives each its number.
 
     Without a *by* in *fields* a person begins it and is named; raise WrongArgument.
     """
@@ -240,15 +242,15 @@ def _seconds(value: Any) -> float:
 
 def _marks(
     places: Sequence[Place], loaded: Loaded, first: datetime, last: datetime, user: str, reason: str, name: str,
-    now: datetime, number: int,
+    now: datetime, number: Callable[[], int],
 ) -> list[Record]:  # fmt: skip
     """The marks M of a span, one a place: marks know when they end."""
     points = {point.code: point for point in loaded.config.point}
     fields = {"do": "mark", "mark": "M", "user": user, "reason": f"maintenance {name}: {reason}"}
     fields |= {"from": first.isoformat(), "to": last.isoformat()}
     return [
-        marks.enter(marks.HandMarks(), {**fields, "point": point, "parameter": parameter}, points, now, number + index)
-        for index, (point, parameter) in enumerate(places)
+        marks.enter(marks.HandMarks(), {**fields, "point": point, "parameter": parameter}, points, now, number())
+        for point, parameter in places
     ]
 
 
@@ -296,7 +298,7 @@ def chosen(book: Book, name: str, now: datetime) -> Span:
     return running[0]
 
 
-def sign(book: Book, loaded: Loaded, fields: Mapping[str, Any], now: datetime, mark: int) -> list[Record]:
+def sign(book: Book, loaded: Loaded, fields: Mapping[str, Any], now: datetime, mark: Callable[[], int]) -> list[Record]:
     """The records by which a person answers for a span that a switch or platform began: its values become M."""
     user = text_in(fields, "user", "who signs for maintenance needs a name (--user)")
     reason = text_in(fields, "reason", "who signs for maintenance says what was done (--reason)")

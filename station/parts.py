@@ -13,7 +13,7 @@ from station.maintenance import text_in
 from station.model import Record, WrongArgument, dataclass, did_you_mean, replace
 
 KIND = "part"
-LONGEST_DAYS = 3650
+LONGEST_DAYS = 1800  # what is kept five years still knows of it when it is due
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -176,9 +176,8 @@ class Verbs:
         with self._one_entry:
             points = {point.code: point for point in self.engine.config.point}
             book, fields = self.engine.periods.marks, _fields(request)
-            number = max(self.engine.marks_issued + 1, book.next_number)
+            number = self.engine.next_mark() if fields.get("do") == "mark" else 0
             made = marks.enter(book, fields, points, self.engine.clock.now(), number)
-            self.engine.marks_issued = number if made.body["do"] == "mark" else self.engine.marks_issued
             self._make_durable("marks list", made)
             self.engine.note("mark_by_hand", urgent=True, point=made.point, **made.body)
         return dict(made.body)
@@ -204,7 +203,8 @@ class Verbs:
         from station.fieldbook import enter_calibration
 
         with self._one_entry:
-            fields, number = _fields(request), max(self.engine.marks_issued + 1, self.engine.periods.marks.next_number)
+            fields = _fields(request)
+            number = self.engine.next_mark() if fields.get("do") == "begin" else 0
             now, trust = self.engine.clock.now(), self.engine.trust()
             made = enter_calibration(self.engine.store, self.engine.loaded, fields, now, trust, number)
             body = made[0].body
@@ -213,7 +213,6 @@ class Verbs:
                 from station.fieldbook import told_to_act
 
                 lend.act(self.engine, *told_to_act(self.engine.store, made[0]))
-            self.engine.marks_issued = number if body["do"] == "begin" else self.engine.marks_issued
             self.engine.keep(*made, urgent=True)
             told = {key: body[key] for key in ("parameter", "procedure", "coefficients", "verdict") if key in body}
             self.engine.note(

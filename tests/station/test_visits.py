@@ -59,7 +59,7 @@ def test_a_visit_is_kept_with_its_notes_photos_and_parts(rig: Rig, entered: Aske
         ("visit", "end", {}, "no visit is under way"),
         ("visit", "party", {}, '"visit" has no entry "party"; known: start, note, end'),
         ("part", "add", {"part": "", "days": 5}, "say what part it is (--part)"),
-        ("part", "add", {"part": "tube", "days": 0}, "a part is good for 1 to 3650 days (--interval)"),
+        ("part", "add", {"part": "tube", "days": 0}, "a part is good for 1 to 1800 days (--interval)"),
         ("part", "add", {"part": "tube", "days": 5, "user": ""}, "a part needs the name of who enters it"),
         ("part", "add", {"part": "tube", "days": 5, "device": "x"}, 'there is no device "x"; known: dust'),
         ("part", "add", {"part": "tube", "days": 5, "replaced": "2026-13-01"}, '"2026-13-01" is not a day such as'),
