@@ -54,21 +54,24 @@ def on(
         return
     what = body["what"] or t("maintenance.station")
     print(t("maintained.on", name=body["name"], what=what, last=wall(body["last"], loaded.zone)))
-    for name in runs:
-        print(t("maintenance.calibration", name=name))
+    for reason in runs:
+        print(t("maintenance.calibration", reason=reason))
     _alone(alone)
 
 
 def _calibrations(loaded: Loaded, body: dict[str, Any]) -> list[str]:
-    """Calibrations under way whose values the mark of maintenance goes over."""
+    """What calibrates right now where the mark of maintenance goes over its own, by the words of its mark."""
     from station.cli_field import reader
-    from station.fieldbook import calibration_book
+    from station.fieldwork import BEGINNING, END
+    from station.marks import KIND, HandMarks
+    from station.model import Mark
 
     with reader(loaded) as store:
-        runs = calibration_book(store).runs.values()
-    places = [tuple(one) for one in body["places"]]
-    open_ones = [run for run in runs if run.state == "open"]
-    return [run.name for run in open_ones if {(run.point, run.parameter), (run.point, "")} & set(places)]
+        book = HandMarks(store.records(KIND, BEGINNING, END))
+    places, now = {tuple(one) for one in body["places"]}, datetime.now(UTC)
+    on = [one for one in book if one.mark is Mark.C and not one.withdrawn and (one.last is None or one.last > now)]
+    over = [one for one in on if {(one.point, one.parameter), (one.point, "")} & places or not one.parameter]
+    return [one.reason for one in over if one.point in {point for point, _ in places}]
 
 
 @maintenance.command("off", help="help.maintenance_off")

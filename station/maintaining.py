@@ -13,7 +13,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from station import fieldwork, maintenance, parts, visits
-from station.model import Record, StationError, dataclass, field
+from station.clock import to_ms
+from station.model import Record, StationError, dataclass, field, replace
 
 if TYPE_CHECKING:
     from station.engine import Engine
@@ -46,10 +47,8 @@ class Maintaining:
         self.issued: dict[str, int] = {}  # names given so far, also those that wait for a commit
         read = {kind: store.records(kind, fieldwork.BEGINNING, fieldwork.END) for kind in fieldwork.KINDS}
         self.spans, self.parts = maintenance.Book(read[maintenance.KIND]), parts.Book(read[parts.KIND])
-        self.visits = visits.Book(read[visits.KIND])
-        self._books: Mapping[str, Any] = {
-            maintenance.KIND: self.spans, parts.KIND: self.parts, visits.KIND: self.visits,
-        }  # fmt: skip
+        self.visit = visits.Book(read.pop(visits.KIND)).open()  # the others stay in the database
+        self._books: Mapping[str, Any] = {maintenance.KIND: self.spans, parts.KIND: self.parts}
         self._switches = {
             one.name: _Switch(one, engine.clock.monotonic())
             for one in engine.config.input
@@ -87,8 +86,16 @@ class Maintaining:
         if number.isdecimal():
             self.issued[own.kind] = max(self.issued.get(own.kind, 0), int(number))
         self._spend(own)
+        if own.kind == visits.KIND:
+            self.visit = self._visit_behind(own)
         if own.body.get("do") not in fieldwork.QUIET:
             self.tell(own)
+
+    def _visit_behind(self, own: Record) -> visits.Visit | None:
+        """The visit under way once *own* is on record, which it may not be yet."""
+        kept = self._engine.store.records(visits.KIND, fieldwork.BEGINNING, fieldwork.END)
+        known = any((to_ms(one.at), one.body) == (to_ms(own.at), own.body) for one in kept)
+        return visits.Book(kept if known else [*kept, replace(own, id=1 << 62)]).open()
 
     def _spend(self, own: Record) -> None:
         """A switch whose span was ended by hand begins nothing before it was off."""
@@ -236,7 +243,7 @@ class Maintaining:
     def live(self) -> dict[str, Any]:
         """How things stand, for status."""
         now = self._engine.clock.now()
-        return fieldwork.standing(self.spans, self.parts, self.visits.open(), now, self._engine.loaded.zone)
+        return fieldwork.standing(self.spans, self.parts, self.visit, now, self._engine.loaded.zone)
 
     @property
     def whole(self) -> bool:

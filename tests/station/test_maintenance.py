@@ -14,6 +14,7 @@ from station.clock import EPOCH
 from station.config import load
 from station.control import ControlRefused, ControlServer, ask
 from station.maintenance import Book
+from station.marks import enter as mark_by_hand
 from station.model import Command, ConfigError, Kind, Mark, Outcome, Result
 from station.resumption import FOREVER
 from station.verbs import verbs
@@ -186,11 +187,8 @@ def test_what_is_under_maintenance_is_not_begun_twice_and_its_part_neither(rig: 
 def test_maintenance_outranks_a_calibration_and_the_calibration_goes_on_behind_it(rig: Rig, entered: Asked) -> None:
     """Mark order: M above C.  The calibration's own mark stands when the maintenance is over."""
     rig.run(35)
-    from station.fieldbook import enter_calibration
-
-    fields = {"do": "begin", "device": "dust", "parameter": "pm10", "procedure": "zero", "user": "Wang Fang",
-              "standards": [{"value": 0.0}]}  # fmt: skip
-    made = enter_calibration(rig.engine.store, rig.loaded, fields, rig.clock.now(), "ntp", 1)
+    words = {"do": "mark", "point": "site", "parameter": "pm10", "mark": "C", **WHO, "reason": "calibration K1: zero"}
+    made = [mark_by_hand(rig.engine.periods.marks, words, {"site": None}, rig.clock.now(), rig.engine.next_mark())]
     rig.engine.keep(*made)
     rig.engine.commit()
     rig.run(35)

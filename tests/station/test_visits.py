@@ -182,8 +182,11 @@ def test_without_a_station_the_commands_write_the_database_themselves(here: Here
 def test_maintenance_without_a_station_waits_for_the_next_start(here: Here, tmp_path: Path) -> None:
     config = ("--config", configure(tmp_path))
     who = ("--user", "Wang Fang", "--reason", "pump")
+    calibrated = ("--mark", "C", "--user", "Li", "--reason", "calibration K1: zero")
+    assert here("marks", "set", "site", "--parameter", "pm10", *calibrated, *config).code == 0
     on = here("maintenance", "on", "--device", "dust", "--for", "2h", *who, *config)
     assert on.code == 0, on.err
+    assert "calibration K1: zero is under way: its values carry M, which goes before C, as long as this lasts" in on.out
     assert on.out.startswith("W1: dust under maintenance, values are marked M until 20")
     assert on.out.endswith("no station runs; the next start works it into minutes, hours and days\n")
     again = here("maintenance", "on", "--point", "site", "--for", "1000h", *who, *config)
