@@ -15,9 +15,10 @@ from station.config import load
 from station.control import ControlRefused, ControlServer, ask
 from station.maintenance import Book
 from station.marks import enter as mark_by_hand
-from station.model import Command, ConfigError, Kind, Mark, Outcome, Result
+from station.model import Command, ConfigError, Kind, Mark, Outcome, Result, StoreError
 from station.resumption import FOREVER
 from station.verbs import verbs
+from tests.station.commands import answer, configure, daemon, station, until
 from tests.station.conftest import CONFIG, START, Rig
 from tests.station.test_linkage import PinRig
 
@@ -430,3 +431,36 @@ def test_the_socket_answers_when_it_is_durable_and_refuses_nonsense(rig: Rig, en
         stop.set()
         thread.join()
         server.close()
+
+
+def test_an_entry_that_the_disk_refuses_is_not_made_later(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither kept, nor shown, nor in the way of the next one, which gets its name."""
+    refused = {"what": "maintenance", "fields": {"do": "on", **WHO}}
+    with monkeypatch.context() as patched:
+        patched.setattr(rig.engine, "committed", lambda patience=5.0: False)
+        with pytest.raises(StoreError, match="nothing was entered"):
+            verbs(rig.engine)["field"](refused)
+    rig.run(35)
+    assert rig.engine.store.query("SELECT kind FROM record WHERE kind IN ('maintenance', 'mark')") == []
+    assert rig.engine.field_work().live()["maintenance"] == []
+    assert realtime(rig) == "REALTIME site pm10=60N pm25=35N"
+    assert Asked(rig)("on", **WHO)["name"] == "W1"
+
+
+def test_a_key_turned_at_a_daemon_is_seen_by_whoever_looks(tmp_path: Path) -> None:
+    """The whole way: pin, contact, span, mark, status; in Chinese as in English."""
+    quick = ('data_folder = "data"', 'data_folder = "data"\ncommit_seconds = 1')
+    path = configure(tmp_path, quick)
+    switch = SWITCH.replace("Li Wei, operator on duty", "李伟").replace("longest", "bounce_seconds = 0.1\nlongest")
+    path.write_text(path.read_text(encoding="utf-8") + switch, encoding="utf-8")
+    words = ("--config", path)
+    with daemon(path, env={"GPIOZERO_PIN_FACTORY": "mock"}):
+        assert station("emulate", "pin", "key", "active", *words).code == 0
+        field = until(lambda: (answer(load(path).control_socket).get("field") or {}).get("maintenance"), 10)
+        assert [(one["name"], one["user"], one["source"]) for one in field] == [("W1", "李伟", "key")]
+        assert "维护中:W1 整站" in station("status", *words, "--lang", "zh").out
+        ended = station("maintenance", "off", "--user", "王芳", *words, "--lang", "zh")
+        assert (ended.code, ended.out) == (0, "W1:维护结束\n")
+        listed = station("maintenance", "list", *words, "--lang", "en")
+        assert "switch key" in listed.out
+        assert station("maintenance", "off", "--user", "Wang", *words).err == "no maintenance is under way\n"
