@@ -137,7 +137,7 @@ class Desk:
                 found = self.look(step)
                 trouble = found.trouble
                 if not trouble and step in CONFIRMED and step not in confirmed:
-                    trouble = f"nobody has confirmed it (--confirm {step})"
+                    trouble = t("commission_trouble.unconfirmed", step=step)
                 self.keep(step, "failed" if trouble else "passed", trouble, found.facts)
         return self._finish(note, sheet)
 
@@ -146,16 +146,14 @@ class Desk:
         if facts:
             enter(self.loaded, "commissioning", "clear_test", user=self.user)
         if not trouble and not confirmed:
-            trouble = "nobody has confirmed it (--confirm alarm)"
+            trouble = t("commission_trouble.unconfirmed", step="alarm")
         self.keep("alarm", "failed" if trouble else "passed", trouble, facts)
 
     def _raised(self, output: str | None) -> tuple[dict[str, Any], str]:
         """Raise an alarm that is marked as a test, and drive *output*; what was done, and the trouble with it."""
-        from station.cli_commission_steps import NOT_RUNNING
-
         live = ask_station(self.loaded, "status")
         if live is None:
-            return {}, NOT_RUNNING
+            return {}, t("commission_trouble.not_running")
         names = [one["name"] for one in live.get("alarms", ())]
         alarm = names[0] if names else "commissioning"
         facts = {"alarm": alarm, "test": True, "output": output or "", "driven": False}
@@ -220,7 +218,7 @@ class Desk:
                 if answer == STOP:
                     return False
                 reason = answer.removeprefix(NO).strip()
-                self.keep(step, "failed", reason or "not confirmed", found.facts)
+                self.keep(step, "failed", reason or t("commission_trouble.not_so"), found.facts)
             else:
                 self.keep(step, "failed", found.trouble, found.facts)
             ended = self._decided(step, t("commission.ask_failed"))
@@ -244,7 +242,9 @@ class Desk:
             if facts and not trouble:
                 self.say(t("commission.raised", alarm=facts["alarm"]))
                 answer = _prompt(t("commission.ask_seen"))
-                trouble = "" if answer.lower() in YES else answer.removeprefix(NO).strip() or "not seen"
+                trouble = (
+                    "" if answer.lower() in YES else answer.removeprefix(NO).strip() or t("commission_trouble.not_seen")
+                )
             if facts:
                 enter(self.loaded, "commissioning", "clear_test", user=self.user)
             self.keep("alarm", "failed" if trouble else "passed", trouble, facts)

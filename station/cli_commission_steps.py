@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from station.command_line import ask_station
+from station.i18n import t
 from station.model import StationError, dataclass, field
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 FIXED_UARTS = re.compile(r"/dev/(serial[01]|tty(AMA|SC|S)\d{1,2})")  # names that do not depend on what is plugged in
 STABLE_FOLDERS = ("by-id", "by-path")
 LOOK_EVERY = 0.5  # seconds between two looks at a running station
-NOT_RUNNING = "no station is running; start it first: station run --config FILE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ def clock(asked: Asked) -> Found:
     facts = {"trust": known, "time": now.isoformat(timespec="seconds")}
     trouble = ""
     if known == "none":
-        trouble = "the clock is known by nothing: no time server is heard (timedatectl) and no platform has set it"
+        trouble = t("commission_trouble.clock")
     return Found(facts=facts, trouble=trouble, lines=(f"{facts['time']}  {known}",))
 
 
@@ -67,13 +67,11 @@ def adapters(asked: Asked) -> Found:
         stable = port.parent.name in STABLE_FOLDERS or bool(FIXED_UARTS.fullmatch(bus.port))
         rows.append({"bus": bus.name, "port": bus.port, "is": str(port.resolve()) if there else "", "stable": stable})
         if not there:
-            troubles.append(f"{bus.name}: {bus.port} is not there; is the adapter plugged in?")
+            troubles.append(t("commission_trouble.no_adapter", bus=bus.name, port=bus.port))
         elif not stable:
-            troubles.append(
-                f"{bus.name}: {bus.port} may be another adapter after a restart; name it by /dev/serial/by-path"
-            )
+            troubles.append(t("commission_trouble.unstable", bus=bus.name, port=bus.port))
     if not rows:
-        troubles.append("no line is configured")
+        troubles.append(t("commission_trouble.no_line"))
     lines = tuple(f"{row['bus']}: {row['port']} -> {row['is'] or '-'}" for row in rows)
     return Found(facts={"buses": rows}, trouble=_first(troubles), lines=lines)
 
@@ -100,12 +98,12 @@ def scan(asked: Asked) -> Found:
             continue
         rows += [{"bus": bus.name, "unit_id": unit, "device": name or ""} for unit, name in sorted(found.items())]
         troubles += [
-            f"{name} does not answer at address {unit} of {bus.name}" for unit, name in own.items() if unit not in found
+            t("commission_trouble.missing", device=name, unit=unit, bus=bus.name)
+            for unit, name in own.items()
+            if unit not in found
         ]
         troubles += [
-            f"address {unit} of {bus.name} answers and is no configured instrument"
-            for unit, name in found.items()
-            if not name
+            t("commission_trouble.stranger", unit=unit, bus=bus.name) for unit, name in found.items() if not name
         ]
     lines = tuple(f"{row['bus']} {row['unit_id']}: {row['device'] or '?'}" for row in rows)
     return Found(facts={"found": rows, "looked_for": asked.units}, trouble=_first(troubles), lines=lines)
@@ -139,7 +137,7 @@ def profiles(asked: Asked) -> Found:
             )
     lines = [f"{r['device']}: {r['read_by']} {r['variant']} ({', '.join(r['parameters'])})" for r in rows]
     lines += [f"  {hint}" for row in rows for hint in row["hints"]]
-    trouble = "" if rows else "no instrument is configured"
+    trouble = "" if rows else t("commission_trouble.no_instrument")
     return Found(facts={"devices": rows}, trouble=trouble, lines=tuple(lines))
 
 
@@ -147,7 +145,7 @@ def values(asked: Asked) -> Found:
     """Whether every instrument brings current, normal values; a person says whether they can be."""
     live = _awaited(asked, lambda status: all(_trouble_of(one) == "" for one in status["devices"]))
     if live is None:
-        return Found(trouble=NOT_RUNNING)
+        return Found(trouble=t("commission_trouble.not_running"))
     rows = [
         {"device": one["name"], **{key: v[key] for key in ("point", "parameter", "value", "unit", "mark", "current")}}
         for one in live["devices"]
@@ -161,18 +159,20 @@ def values(asked: Asked) -> Found:
 def _trouble_of(device: Mapping[str, Any]) -> str:
     name = device["name"]
     if not device["answers"]:
-        return f"{name} does not answer: {device['error'] or 'not asked yet'}"
+        return t("commission_trouble.silent", device=name, error=device["error"] or "-")
     if not device["values"]:
-        return f"{name} answers and has no value yet"
+        return t("commission_trouble.no_value", device=name)
     odd = [v for v in device["values"] if not v["current"] or v["value"] is None or v["mark"] not in ("N", "M")]
-    return "; ".join(f"{v['parameter']} of {name} is {v['value']}, marked {v['mark']}" for v in odd)
+    return "; ".join(
+        t("commission_trouble.odd", device=name, **{key: v[key] for key in ("parameter", "value", "mark")}) for v in odd
+    )
 
 
 def platform(asked: Asked) -> Found:
     """Whether every platform is connected and refuses nothing; without a station one exchange with each."""
     uplinks = asked.loaded.config.uplink
     if not uplinks:
-        return Found(trouble="no platform is configured")
+        return Found(trouble=t("commission_trouble.no_platform"))
     names = {one.name for one in uplinks}
 
     def good(status: Mapping[str, Any]) -> bool:
@@ -180,12 +180,17 @@ def platform(asked: Asked) -> Found:
 
     live = _awaited(asked, good)
     if live is None:
-        return Found(trouble=NOT_RUNNING)
+        return Found(trouble=t("commission_trouble.not_running"))
     shown = [one for one in live["platforms"] if one["name"] in names]
     rows = [{key: one[key] for key in ("name", "connected", "answered", "unconfirmed", "error")} for one in shown]
-    troubles = [f"{one['name']}: {one['error'] or 'is not connected'}" for one in rows if not one["connected"]]
-    troubles += [
-        f"{one['name']}: connected, and refuses: {one['error']}" for one in rows if one["connected"] and one["error"]
+    troubles = [
+        t(
+            "commission_trouble.refuses" if one["connected"] else "commission_trouble.not_connected",
+            name=one["name"],
+            error=one["error"] or "-",
+        )
+        for one in rows
+        if one["error"] or not one["connected"]
     ]
     lines = tuple(f"{row['name']}: {row['answered']} answered" for row in rows)
     return Found(facts={"platforms": rows}, trouble=_first(troubles), lines=lines)
@@ -209,11 +214,11 @@ def backup(asked: Asked) -> Found:
     settings = asked.loaded.config.backup
     folder = asked.backup_to or (asked.loaded.folder / settings.folder if settings.folder else None)
     if folder is None:
-        return Found(trouble="where to? name a folder with --backup-to, or [backup] folder in station.toml")
+        return Found(trouble=t("commission_trouble.no_folder"))
     if not folder.is_dir():
-        return Found(trouble=f"{folder} is not a folder; make it, or plug in the disk it is on")
+        return Found(trouble=t("commission_trouble.not_a_folder", folder=folder))
     if not asked.loaded.database.exists():
-        return Found(trouble=f"{asked.loaded.database} is not there yet; start the station first")
+        return Found(trouble=t("commission_trouble.no_database", path=asked.loaded.database))
     ask_station(asked.loaded, "commit")
     now = datetime.now(UTC)
     try:

@@ -240,11 +240,11 @@ class Desk:
         if found is not None:
             return _live(found, device, parameter)
         if self.at is None:
-            return {"trouble": "no station runs; --at says when the display was read"}
+            return {"trouble": "no_station"}
         with reader(self.loaded) as store:
             one = near(store, device, parameter, self.at, 2 * seconds)
         if one is None:
-            return {"trouble": f"{device} gave no value near that moment"}
+            return {"trouble": "no_value"}
         return {"station": one.value, "station_at": one.time.isoformat(), "mark": one.mark.name}
 
     def platform_side(self, platform: str, point: str, parameter: str) -> dict[str, Any]:
@@ -289,8 +289,7 @@ def _live(found: Mapping[str, Any], device: str, parameter: str) -> dict[str, An
     one = next((each for each in found["devices"] if each["name"] == device), None)
     value = next((v for v in one["values"] if v["parameter"] == parameter), None) if one else None
     if one is None or value is None or not value["current"] or value["value"] is None:
-        why = (one or {}).get("error") or f"{device} does not answer, or has no value yet"
-        return {"trouble": why}
+        return {"trouble": "silent"}
     return {"station": value["value"], "station_at": value["time"], "mark": value["mark"]}
 
 
@@ -324,7 +323,7 @@ def sentence(one: Check, key: str) -> str:
 
     station = number(row.station, row.parameter)
     if row.trouble:
-        station = f"{station} ({row.trouble})"
+        station = f"{station} ({t(f'compare_trouble.{row.trouble}')})"
     return t(
         "compare.line",
         factor=factor(row.parameter),

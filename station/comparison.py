@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 KIND = "comparison"
 PER_MILLE = 1.0  # of the value: HJ 477-2009 as recalled
 MOST_PER_MILLE = 200.0
-TYPED, SENT = "typed", "sent"
+TROUBLES = ("no_station", "no_value", "silent")
 _NUMBER = re.compile(r"[+-]?[0-9]{1,12}(\.[0-9]{1,9})?")
 
 
@@ -63,7 +63,7 @@ class Row:
     platform_at: str = ""
     how: str = ""  # typed, or sent: answered, unconfirmed
     then: float | None = None
-    trouble: str = ""  # why there is no value of the station
+    trouble: str = ""  # why there is no value of the station: a word of TROUBLES
 
     def platform_value(self) -> tuple[float, float] | None:
         """The platform's number and the unit of its last digit, in the catalogue's unit."""
@@ -240,6 +240,8 @@ def _row(desk: Desk, fields: Mapping[str, Any]) -> list[Record]:
         raise WrongArgument(f"{row.parameter} is not measured there{did_you_mean(row.parameter, known)}")
     if row.photo:
         given["photo"] = photo_of(row.photo)
+    if row.trouble not in ("", *TROUBLES):
+        raise WrongArgument(f'"{row.trouble[:20]}" is not one of {", ".join(TROUBLES)}')
     if not (row.display or row.photo or row.platform):
         raise WrongArgument(f"{row.parameter}: type what the display shows, or name a photo of it")
     for text in filter(None, (row.display, row.platform)):

@@ -72,7 +72,9 @@ def _row(one: Check, row: Row, loaded: Loaded) -> Sequence[str]:
     return (
         f"{known.name(language())} {known.unit}".strip(),
         display,
-        row.trouble or f"{_value(row.station)} ({_second(row.station_at, loaded)})",
+        t(f"compare_trouble.{row.trouble}")
+        if row.trouble
+        else f"{_value(row.station)} ({_second(row.station_at, loaded)})",
         _difference(found["display"]),
         platform,
         _value(row.then),

@@ -155,7 +155,7 @@ def test_a_silent_instrument_and_a_silent_platform_fail_their_steps(tmp_path: Pa
     with daemon(path):
         found = looked(path, "values")
         assert found.trouble.startswith("dust does not answer: ")
-        assert looked(path, "platform", wait=5.0).trouble.startswith("district: ")
+        assert looked(path, "platform", wait=5.0).trouble.startswith("district: is not connected: ")
 
 
 def test_the_clock_is_known_by_something_or_the_step_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

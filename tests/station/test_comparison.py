@@ -224,10 +224,10 @@ def test_without_a_station_a_moment_is_needed_and_a_silent_instrument_is_named(h
     assert "dust does not measure ph; it does: pm25, pm10" in here("compare", "dust", "--display", "ph=7", *words).err
     begun = here("compare", "site", "--display", "pm25=35", "--user", "Wang", *words)
     assert begun.code == 0, begun.err
-    assert "(no station runs; --at says when the display was read)" in begun.out
+    assert "(no station runs: --at says when the display was read)" in begun.out
     assert "T1: what was typed is kept; the same command goes on with it" in begun.out
     at = ("--at", "2026-03-01T08:00")
-    assert "(dust gave no value near that moment)" in here("compare", "site", "--display", "pm25=35", *at, *words).out
+    assert "(no value near that moment)" in here("compare", "site", "--display", "pm25=35", *at, *words).out
     assert here("comparisons", "sheet", "T1", *words).err == (
         "T1 is not finished: station compare site goes on with it\n"
     )

@@ -25,6 +25,7 @@ from station.average import USES
 from station.calibration import PROCEDURES
 from station.cli_profile import ASKED, ASKED_FIRST, COLUMNS
 from station.commissioning import STEPS
+from station.comparison import TROUBLES
 from station.config import resolve
 from station.export import AVERAGE, READING
 from station.i18n import LANGUAGES, t, texts
@@ -68,6 +69,7 @@ MADE = {
     "parted.": ["add", "replace", "drop"],
     "compare.": ["name", "what", "begun", "user", "verdict"],
     "compare_verdict.": ["agrees", "differs", "incomplete"],
+    "compare_trouble.": list(TROUBLES),
     "compare_how.": ["typed", "answered", "unconfirmed"],
     "compare_sheet.": [key.removeprefix("compare_sheet.") for key in texts("en") if key.startswith("compare_sheet.")],
     "commission_step.": list(STEPS),
