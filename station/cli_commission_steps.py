@@ -147,7 +147,7 @@ def values(asked: Asked) -> Found:
     if live is None:
         return Found(trouble=t("commission_trouble.not_running"))
     rows = [
-        {"device": one["name"], **{key: v[key] for key in ("point", "parameter", "value", "unit", "mark", "current")}}
+        {"device": one["name"], **{key: v[key] for key in ("parameter", "value", "unit", "mark")}}
         for one in live["devices"]
         for v in one["values"]
     ]

@@ -34,6 +34,7 @@ class _Switch:
     off_since: float  # a start sees a switch as off until its level has stood for a while
     active: bool = False
     spent: bool = False  # its span was ended by time or by hand: it begins nothing before it was off
+    beside: bool = False  # what it covers is under maintenance already; it begins when that is over
     told: bool = False  # that it flaps
     changes: deque[float] = field(default_factory=lambda: deque(maxlen=FLAPPING))
 
@@ -176,8 +177,9 @@ class Maintaining:
         span = self.spans.last_of(maintenance.SWITCH, settings.name)
         running = span is not None and span.over is None
         rested = not active and now - switch.off_since >= settings.release_seconds
-        if active and not running and not switch.spent:
-            self._begin(settings, since)
+        switch.beside = switch.beside and any(one.on(self._engine.clock.now()) for one in self.spans.running())
+        if active and not running and not (switch.spent or switch.beside):
+            self._begin(switch, since)
         elif rested and running and span is not None:
             self.enter("maintenance", do="off", name=span.name, by=maintenance.SWITCH, source=settings.name)
         elif rested:
@@ -194,8 +196,8 @@ class Maintaining:
             )  # fmt: skip
         switch.told = many
 
-    def _begin(self, settings: Any, since: datetime | None) -> None:
-        now = self._engine.clock.now()
+    def _begin(self, switch: _Switch, since: datetime | None) -> None:
+        settings, now = switch.settings, self._engine.clock.now()
         first = since if since is not None and now - since < timedelta(minutes=5) else now
         where = {"device": settings.covers_device, "point": settings.covers_point}
         try:
@@ -212,7 +214,7 @@ class Maintaining:
             )
         except StationError as error:  # somebody has begun it by hand: that one counts
             log.info("input %s: begins no maintenance (%s)", settings.name, error)
-            self._switches[settings.name].spent = True
+            switch.beside = True
 
     # -- platforms
 

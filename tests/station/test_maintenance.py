@@ -330,10 +330,12 @@ def test_a_switch_over_a_restart_goes_on_or_is_over_as_it_stands(wired: Callable
 def test_a_switch_beside_maintenance_by_hand_begins_no_second_one(wired: Callable[..., PinRig]) -> None:
     rig = wired()
     entered = Asked(rig)
-    entered("on", **WHO)
+    entered("on", **WHO, seconds=1800)
     turn(rig, True)
     rig.run(30)
     assert [one.by for one in entered.spans] == ["hand"]
+    rig.run(1800)
+    assert [(one.by, one.why) for one in entered.spans] == [("hand", "time"), ("switch", "")]  # the key is still on
 
 
 @pytest.mark.parametrize(
