@@ -117,7 +117,6 @@ class Engine:
         self.started, self._started_monotonic = clock.now(), clock.monotonic()
         self.stop = Event()
         self._wake, self._asked = Wake(), False
-        self._wake = Event()
         self.marks_issued, self._naming = 0, Lock()
         self._commit_done, self._commits_begun, self._commits = Condition(), 0, 0
         self.recorder = Recorder()

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 FOREVER = datetime.max.replace(tzinfo=UTC)
 LONGEST_ORDER = 30 * 86400  # seconds a person's word about an output may hold
 LENT = ("line", "ask", "poke", "tell", "frames")  # what tools do on a line that is lent to them
-SEE = {"maintenance": "maintenance list", "visit": "visit list", "part": "parts list"}  # what shows an entry
 SEE = {
     "maintenance": "maintenance list",
     "visit": "visit list",
