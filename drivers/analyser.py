@@ -13,11 +13,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 
-from drivers.base import DeviceBusy, ProfileError
+from drivers.base import BadReply, DeviceBusy, ProfileError
 from drivers.bus import Bus
 from drivers.modbus import LAST_MODBUS_ID, ModbusDevice, UnitSettings
-from drivers.profile import VERBS, WRITE_COIL, Action, Profile, Step
-from drivers.registers import FLOATS, TIMES, TYPES, Found, Place, Register, judged, moment, orders, plan_reads, raws_in
+from drivers.profile import TYPED, VERBS, WRITE_COIL, Action, Profile, Step
+from drivers.registers import (
+    FLOATS,
+    TIMES,
+    TYPES,
+    Found,
+    Place,
+    Register,
+    Request,
+    judged,
+    moment,
+    orders,
+    plan_reads,
+    raws_in,
+)
 from station.model import Mark, Reason, Sample, dataclass, did_you_mean, field, replace, setting
 
 log = logging.getLogger(__name__)
@@ -34,7 +47,12 @@ STATES: Mapping[str, Mark] = {
     "stopped": Mark.F,
 }
 FREE = ("idle",)  # the states in which it takes a command
-COMMANDS = ("calibrate_zero", "calibrate_span", *(verb for verb in VERBS if verb != "calibrate"))
+READ_CHECK, END_CHECK = "read_check", "end_check"
+HALVES = ("zero", "span")
+COMMANDS = (
+    *(f"{verb}_{half}" for verb in TYPED for half in HALVES),
+    *(verb for verb in VERBS if verb != "calibrate"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +105,9 @@ class AnalyserSettings(UnitSettings):
     commands: Mapping[str, CommandSettings] = field(
         default_factory=dict, metadata={"text": f"{', '.join(COMMANDS)} = what is written"}
     )
+    check_results: Mapping[str, PlaceSettings] = field(
+        default_factory=dict, metadata={"text": "parameter = where the result of its own standard check stands"}
+    )
     start_minutes: float | None = setting(
         None, low=5, high=1440, text="how often the station starts a measurement (sample_now); it starts itself without"
     )
@@ -132,6 +153,9 @@ class Analyser(ModbusDevice):
         self._looked_at: object = None  # the time of the result that was judged last, as it stands there
         self._told = bus.monotonic()  # when there was a sample last
         self._start_at = bus.monotonic()
+        self._checks = {parameter: check_register(parameter, one) for parameter, one in settings.check_results.items()}
+        if concerned := tuple(p for p in self._checks if p in self.parameters):
+            self.actions = {**self.actions, READ_CHECK: concerned}
 
     def resume(self, last: datetime | None) -> None:
         """The station's newest reading of this instrument, from before it was started: delivered already."""
@@ -156,14 +180,26 @@ class Analyser(ModbusDevice):
 
     def act(self, verb: str, arguments: Mapping[str, str]) -> Mapping[str, str]:
         """Do *verb*; an analyser at work is not told to do something else."""
-        if "state" in self._beside:
+        if "state" in self._beside and verb != END_CHECK:
             self._see(self._look()[1])
             if self.state not in FREE:
                 raise DeviceBusy(f"{self.name}: is {self.state}, and takes no command")
+        if verb == READ_CHECK:
+            return self._checked(arguments.get("parameter", ""))
         done = super().act(verb, arguments)
         if verb == "sample_now":
             self._began = self._now()
         return done
+
+    def _checked(self, parameter: str) -> Mapping[str, str]:
+        """The result of its own standard check, once it is idle again."""
+        register = self._checks[parameter]
+        request = Request(register.table, register.address, register.width, (register,))
+        samples, _ = judged([register], raws_in(request, self._asked(request)), self._now())
+        sample = samples[0] if samples else None
+        if sample is None or sample.value is None or sample.mark not in (Mark.N, Mark.T):
+            raise BadReply(f"{self.name}: its check brought no value of {parameter}")
+        return {"value": repr(sample.value)}
 
     # -- what it says
 
@@ -279,6 +315,14 @@ def zone(text: str) -> tzinfo:
     return found
 
 
+def check_register(parameter: str, one: PlaceSettings) -> Register:
+    """Where the result of a check stands, as a register that is read when it is asked for."""
+    return Register(
+        parameter=parameter, table=one.table, address=one.address, type=one.type, order=one.order, scale=one.scale,
+        unit=one.unit, range=one.range,
+    )  # fmt: skip
+
+
 def _place(settings: PlaceSettings) -> Place:
     return Place(table=settings.table, address=settings.address, type=settings.type, order=settings.order)
 
@@ -300,7 +344,8 @@ def profile_of(settings: AnalyserSettings) -> Profile:
     )
     actions = []
     for name, command in settings.commands.items():
-        verb, _, half = name.partition("_") if name.startswith("calibrate_") else (name, "", "")
+        verb, _, half = name.rpartition("_")
+        verb, half = (verb, half) if half in HALVES and verb in TYPED else (name, "")
         write = Step(do="write", address=command.address, function=command.function, values=command.values)
         actions.append(Action(verb=verb, type=half, steps=(write,)))
     return Profile(
@@ -338,7 +383,15 @@ def _faults(settings: AnalyserSettings) -> Iterator[str]:
         yield f'timezone: "{settings.timezone}" is not an offset such as +08:00'
     if not settings.results:
         yield "results: there is none"
-    for name, one in [*settings.results.items(), *((n, getattr(settings, n)) for n in PLACES)]:
+    for parameter in settings.check_results:
+        if parameter not in settings.results:
+            yield f"check_results.{parameter}: it has no result of that{did_you_mean(parameter, settings.results)}"
+    if settings.check_results and not {"start_check", "start_check_zero", "start_check_span"} & set(settings.commands):
+        yield "check_results: commands.start_check is missing, so no check is ever begun"
+    if settings.check_results and settings.state is None:
+        yield "check_results: state is missing; without it nobody can tell when a check is over"
+    placed = (settings.results, settings.check_results)
+    for name, one in [*(i for each in placed for i in each.items()), *((n, getattr(settings, n)) for n in PLACES)]:
         if one is None:
             continue
         if name != "result_time" and one.type not in TYPES:
@@ -361,7 +414,7 @@ def _faults(settings: AnalyserSettings) -> Iterator[str]:
         if any(not 0 <= value <= 0xFFFF for value in command.values):
             yield f"commands.{name}.values: numbers from 0 to 65535 are written"
     told = {name: (c.function == WRITE_COIL, c.address, c.values) for name, c in settings.commands.items()}
-    for name in told.keys() & {"calibrate_zero", "calibrate_span"}:
+    for name in told.keys() & {"calibrate_zero", "calibrate_span"}:  # a check may well be a measurement
         if told[name] == told.get("sample_now"):
             yield f"commands.{name}: is what sample_now writes; a measurement that is started must not calibrate"
     if settings.start_minutes is not None and "sample_now" not in settings.commands:

@@ -36,6 +36,9 @@ class EmulatedUnit:
     out comes from the profile's examples.  None is a missing value: the unit sends its "no value" word, a
     quality word that says so, or does not answer where it has neither.
 
+    Told to start a check it shows its *standards*, a zero as 0 and any other as its example where none is set, until
+    it is told to end it.
+
     It measures only between the steps that start and stop it; while its wiper runs its values are wrong, and it
     refuses further actions as busy; after power_cycle it has no values while it warms up; after *sleep_seconds*
     of silence it loses the first request.  *monotonic* is its clock.
@@ -59,6 +62,8 @@ class EmulatedUnit:
         self.quality: dict[str, int] = {}  # quality words by parameter; the first good one without
         self.fault: str | None = None
         self.acted: list[str] = []  # the actions it was told to do
+        self.standards: dict[tuple[str, str], float] = {}  # what it shows of (type, parameter) while it is checked
+        self.checking: str | None = None  # the standard it is given: "", zero or span
         self.unlocked = not self.profile.unlock
         self._monotonic = monotonic
         name = variant or profile.default_variant
@@ -133,6 +138,7 @@ class EmulatedUnit:
         self._warm_at = self._monotonic() + self.profile.warm_up_seconds
         self.unlocked, self._keys = not self.profile.unlock, []
         self.measuring = not self._starting
+        self.checking = None
         self._spoilt.clear()
 
     @property
@@ -219,6 +225,8 @@ class EmulatedUnit:
         if self._done[i] == len(requests):
             self._done[i] = 0
             self.acted.append(action.verb)
+            if action.verb in ("start_check", "end_check"):
+                self.checking = action.type if action.verb == "start_check" else None
             self._wipe(action)
             if action.verb == "clear_total":
                 self._clear_totals(action)
@@ -341,6 +349,9 @@ class EmulatedUnit:
         value = values.get(register.parameter, float(register.example))
         if value is not None and register.parameter in self._cleared:
             value = max(0.0, value - self._cleared[register.parameter])
+        if self.checking is not None:
+            plain = 0.0 if self.checking == "zero" else float(register.example)
+            value = self.standards.get((self.checking, register.parameter), plain)
         if value is None or self._spoilt.get(register.parameter, -math.inf) <= self._monotonic():
             return value
         return 3 * value + 100

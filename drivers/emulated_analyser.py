@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from drivers.analyser import PLACES, AnalyserSettings, profile_of, zone
+from drivers.analyser import PLACES, AnalyserSettings, check_register, profile_of, zone
 from drivers.emulated import BUSY, EVENTS, WRITES, EmulatedUnit, Values
-from drivers.registers import TIMES, moment_words
+from drivers.registers import TIMES, encode, moment_words
 from station.model import replace
 
 CYCLE_MINUTES = 45.0
@@ -45,6 +45,10 @@ class EmulatedAnalyser(EmulatedUnit):
         for place in self._keys_of.values():
             width = TIMES.get(place.type) or 2
             self._readable[place.table].update(range(place.address, place.address + width))
+        self._checks = [check_register(parameter, one) for parameter, one in settings.check_results.items()]
+        self._checked: dict[str, float] = {}  # results of its own check, by parameter
+        for register in self._checks:
+            self._readable[register.table].update(range(register.address, register.end))
         for table, found in self._readable.items():
             if found:
                 self._readable[table] = set(range(min(found), max(found) + 1))
@@ -87,7 +91,7 @@ class EmulatedAnalyser(EmulatedUnit):
 
     def answer(self, request: bytes) -> bytes | None:
         """As a unit, but a command while it is at work is refused as busy."""
-        if request[1] in WRITES and self.state != "idle":
+        if request[1] in WRITES and self.state != "idle" and not self._ends(request):
             return self._exception(request[1], BUSY)
         told = len(self.acted)
         reply = super().answer(request)
@@ -95,12 +99,24 @@ class EmulatedAnalyser(EmulatedUnit):
             self._begin(verb)
         return reply
 
+    def _ends(self, request: bytes) -> bool:
+        """Whether *request* ends a check that is under way, which it takes at any time."""
+        ending = [
+            step.request for action in self.profile.actions if action.verb == "end_check" for step in action.writes
+        ]
+        return self.checking is not None and request[1:-2] in ending
+
     def _minutes(self) -> float:
         """Its own time in minutes."""
         return self._monotonic() * self.speed / 60
 
     def _begin(self, verb: str) -> None:
-        doing = {"sample_now": "measuring", "calibrate": "calibrating", "clean": "cleaning"}.get(verb, "maintenance")
+        if verb == "end_check":
+            self._errand = None
+            return
+        doing = {
+            "sample_now": "measuring", "calibrate": "calibrating", "start_check": "calibrating", "clean": "cleaning",
+        }.get(verb, "maintenance")  # fmt: skip
         lasts = CYCLE_MINUTES if doing == "measuring" else ERRAND_MINUTES
         self._errand = (doing, self._minutes(), lasts)
         if doing == "measuring":
@@ -116,22 +132,39 @@ class EmulatedAnalyser(EmulatedUnit):
                 at, values = self._sample
                 self._result = at + timedelta(minutes=self.settings.sampling_minutes), values
             self._errand = None
+            self._end_check()
         own = self.settings.start_minutes is None
         if own and self._errand is None and not self.broken and now >= self._own_next:
             self._own_next = max(self._own_next + self.settings.every_minutes, now)
             self._begin("sample_now")
 
+    def _end_check(self) -> None:
+        """Its own check is over, and has its result."""
+        if self.checking is None:
+            return
+        for register in self._checks:
+            plain = 0.0 if self.checking == "zero" else 1.0
+            self._checked[register.parameter] = self.standards.get((self.checking, register.parameter), plain)
+        self.checking = None
+
     def _words(self, table: str, wanted: range) -> list[int] | None:
         """Its registers: the last result and what is said beside it."""
         self._work()
         at, result = self._result or (None, {})
-        values = self.values
+        values, checking = self.values, self.checking
         self.values = {r.parameter: result.get(r.parameter, 0.0) for r in self.profile.registers}
+        self.checking = None  # its results stay what they were
         try:
             words = super()._words(table, wanted)
         finally:
-            self.values = values
+            self.values, self.checking = values, checking
         assert words is not None
+        for register in self._checks:
+            if register.table == table:
+                shown = encode(register, self._checked.get(register.parameter, 0.0))
+                for address, word in enumerate(shown or (), register.address):
+                    if address in wanted:
+                        words[address - wanted.start] = word
         for name, place in self._keys_of.items():
             if place.table == table:
                 for address, word in enumerate(self._word_of(name, at), place.address):

@@ -179,19 +179,27 @@ class ModbusDevice:
             texts = self.identify()
             return texts | {"serial": texts.get("serial_number") or next(iter(texts.values()), "")}
         parameter, half = arguments.get("parameter"), arguments.get("type", "")
-        fitting = [
-            action
-            for action in self._profile.actions
-            if action.verb == verb
-            and (parameter is None or parameter in (action.parameters or self.parameters))
-            and action.type in ("", half)
-        ]
+        fitting = self._fitting(verb, arguments)
         if not fitting:
             raise DeviceError(f"{self.name}: has no way to {verb} {parameter or ''} {half}".rstrip())
         for action in fitting:
             log.warning("device %s: %s", self.name, action.text)
             self._act(action)
         return {}
+
+    def can(self, verb: str, parameter: str, half: str = "") -> bool:
+        """Whether it has an action of *verb* for *parameter*, of a zero or a span where *half* says so."""
+        return bool(self._fitting(verb, {"parameter": parameter, "type": half}))
+
+    def _fitting(self, verb: str, arguments: Mapping[str, str]) -> list[Action]:
+        parameter, half = arguments.get("parameter"), arguments.get("type", "")
+        return [
+            action
+            for action in self._profile.actions
+            if action.verb == verb
+            and (parameter is None or parameter in (action.parameters or self.parameters))
+            and action.type in ("", half)
+        ]
 
     def close(self) -> None:
         """Nothing: the port belongs to the bus."""

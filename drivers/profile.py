@@ -48,7 +48,8 @@ __all__ = [
 
 SHIPPED = Path(__file__).with_name("profiles")
 
-VERBS = ("calibrate", "start_check", "sample_now", "compare_sample", "keep_sample", "clean")
+VERBS = ("calibrate", "start_check", "end_check", "sample_now", "compare_sample", "keep_sample", "clean")
+TYPED = ("calibrate", "start_check")  # the verbs that may be of a zero or a span alone
 OWN_VERBS = ("clear_total",)  # told by a person at the station alone: no platform has a command for them
 PRIVATE = ("calibrate", *OWN_VERBS)  # what they write or send is never a poll's
 WRITE_COIL, WRITE_ONE, WRITE_MANY = 5, 6, 16
@@ -186,8 +187,8 @@ class Step(Write):
 class Action(Write):
     """Something the instrument does when told: *verb* of station/commands.py, never a poll's.
 
-    *type* narrows it to the zero or span of a calibration; *parameters* are those it concerns, all when empty.
-    It is one write, or *steps*.  With *verify* what was written is read back.  The values of its parameters
+    *type* narrows it to the zero or span of a calibration or a check; *parameters* are those it concerns, all when
+    empty.  It is one write, or *steps*.  With *verify* what was written is read back.  The values of its parameters
     are worth nothing for *hold_seconds* after it, and are not read.
     """
 

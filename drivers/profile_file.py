@@ -13,6 +13,7 @@ from drivers.base import ProfileError
 from drivers.line import FUNCTION, TABLE, crc16
 from drivers.profile import (
     OWN_VERBS,
+    TYPED,
     VERBS,
     WRITE_COIL,
     WRITE_MANY,
@@ -200,7 +201,7 @@ _STEP = {
 }
 _ACTION = {
     "verb": Key("text", "what it is told to do", choices=(*VERBS, *OWN_VERBS)),
-    "type": Key("text", "only this half of a calibration", "", choices=("", "zero", "span")),
+    "type": Key("text", "only this half of a calibration or a check", "", choices=("", "zero", "span")),
     "parameters": Key("texts", "which parameters it concerns; all when absent", ()),
     "function": Key("integer", "16 writes registers, 6 one register, 5 a coil", WRITE_MANY, choices=(5, 6, 16)),
     "address": Key(
@@ -741,8 +742,8 @@ def _action(raw: Mapping[str, Any], place: str, faults: list[str]) -> Action | N
             faults.append(f"{place}address: missing; an action writes something, or has steps")
     elif checked["address"] is not None or checked["values"]:
         faults.append(f"{place}address: an action has steps or one write, not both")
-    if checked["type"] and checked["verb"] != "calibrate":
-        faults.append(f"{place}type: only calibrate has a type")
+    if checked["type"] and checked["verb"] not in TYPED:
+        faults.append(f"{place}type: only calibrate has a type, and start_check")
     if checked["verb"] == "clear_total" and not checked["parameters"]:
         faults.append(f"{place}parameters: clear_total names the totals that it sets to zero")
     if sum(step.seconds for step in steps) > LONGEST_ACTION:

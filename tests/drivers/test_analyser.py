@@ -309,6 +309,15 @@ def test_polls_write_nothing_unless_the_station_starts_the_cycle():
             },
             "commands.calibrate_zero: is what sample_now writes; a measurement that is started must not calibrate",
         ),
+        ({"check_results": {"cod": PlaceSettings(address=30)}}, "check_results.cod: it has no result of that"),
+        (
+            {"check_results": {"ammonia_nitrogen": PlaceSettings(address=30)}},
+            "check_results: commands.start_check is missing, so no check is ever begun",
+        ),
+        (
+            {"check_results": {"ammonia_nitrogen": PlaceSettings(address=30)}, "state": None, "states": {}},
+            "check_results: state is missing; without it nobody can tell when a check is over",
+        ),
         ({"alarm": PlaceSettings(address=2, type="f32")}, "alarm.type: f32 has no bits"),
         ({"ready": PlaceSettings(address=3, type="f32")}, "ready.type: f32 has no bits"),
         (
