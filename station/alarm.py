@@ -84,6 +84,9 @@ class Cause(enum.StrEnum):
     LASTS = "lasts"
     TOO_FEW_DAYS = "too_few_days"
     NO_LOAD = "no_load"
+    CHECK_FAILED = "check_failed"  # of a [[qc]]
+    CHECK_PASSED = "check_passed"
+    NOT_CHECKED = "not_checked"
 
 
 # -- settings

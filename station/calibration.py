@@ -367,6 +367,7 @@ class Run:
     state: str = "open"
     result: Mapping[str, Any] = field(default_factory=dict)
     ended: datetime | None = None
+    reverted: datetime | None = None
 
     @property
     def acts(self) -> str:
@@ -436,7 +437,7 @@ def _enter(book: Book, record: Record) -> None:
         case "cancel" if run is not None and run.state == "open":
             book.runs[name] = replace(run, state="cancelled", result=body, ended=record.at)
         case "revert" if run is not None:
-            book.runs[name] = replace(run, state="reverted")
+            book.runs[name] = replace(run, state="reverted", reverted=record.at)
     if body.get("changes"):
         slope, intercept = body["coefficients"]
         book.in_force[record.device, body["parameter"]] = (slope, intercept), record

@@ -27,6 +27,7 @@ from station.cli_collector import collector
 from station.cli_commission import commission
 from station.cli_compare import compare, comparisons
 from station.cli_decode import decode
+from station.cli_drift import drift
 from station.cli_dustfall import dustfall
 from station.cli_hj212 import frame
 from station.cli_index import index
@@ -37,6 +38,7 @@ from station.cli_order import load as permits
 from station.cli_order import order
 from station.cli_output import emulate_pin, output
 from station.cli_profile import profile
+from station.cli_qc import qc
 from station.cli_replay import replay
 from station.cli_report import report
 from station.cli_seal import seal, verify
@@ -271,7 +273,7 @@ def _measured(device: Device) -> Sequence[Sample]:
 
 
 @cli.command(help="help.export")
-@click.argument("kind", type=click.Choice(["readings", "minute", "hour", "day"]), default="readings")
+@click.argument("kind", type=click.Choice(["readings", "minute", "hour", "day", "drift"]), default="readings")
 @option("--from", "start", key="from")
 @option("--to", "end", key="to")
 @option("--point", key="point")
@@ -303,7 +305,12 @@ def export(
     if since is not None and until is not None and since >= until:
         raise WrongArgument(f"{since.isoformat()} is not before {until.isoformat()}")
     ask_station(loaded, "commit")
-    found = rows(loaded.database, kind, loaded.zone, start=since, end=until, point=point, parameter=parameter)
+    if kind == "drift":
+        from station.cli_drift import every_series as rows_without_drift
+
+        found = rows_without_drift(loaded, since, until, point, parameter)
+    else:
+        found = rows(loaded.database, kind, loaded.zone, start=since, end=until, point=point, parameter=parameter)
 
     def write(file: TextIO) -> int:
         return write_csv(found, file, columns(kind), loaded.zone) if form == "csv" else write_json(found, file)
@@ -494,6 +501,7 @@ for command in (
     provision,
     bus_tools,
     decode,
+    drift,
     dustfall,
     calibrate,
     calibrations,
@@ -503,6 +511,7 @@ for command in (
     permits,
     index,
     marks,
+    qc,
     replay,
     profile,
     collector,

@@ -74,7 +74,13 @@ def _stored(loaded: Loaded) -> list[dict[str, Any]]:
     from station.cli_marks import _store
 
     with closing(_store(loaded)) as store:
-        return as_left(store, loaded.config, loaded.folder)
+        rows = as_left(store, loaded.config, loaded.folder)
+        if loaded.config.qc:
+            from station.check_rows import alarm_rows, point_of
+            from station.cli_qc import read
+
+            rows += alarm_rows(list(loaded.config.qc), read(store), lambda one: point_of(loaded.config, one))
+    return rows
 
 
 def _acknowledge_alone(loaded: Loaded, fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -272,6 +272,10 @@ class CommandDesk:
                 if not once.begun:
                     self._at_work.pop(bus, None)
 
+    def at_work(self, bus: str) -> bool:
+        """Whether *bus* is carrying a platform's command out."""
+        return bus in self._at_work
+
     # -- what speaks against a command, in the order it is asked
 
     def _refusal(self, command: Command) -> str | None:
@@ -437,12 +441,24 @@ class CommandDesk:
         why_not = work.by_platform(command.platform, command.point, device, asked["value"] == "maintenance")
         return _cannot(why_not) if why_not else Result(Outcome.DONE, dict(asked))
 
+    def _start_check(self, command: Command, answer: Answer) -> Result | None:
+        """The check of station.toml that is meant, answered when the instrument was told; else the instrument's own."""
+        checking = self._engine.checking
+        name = checking.for_parameter(command.point, command.arguments.get("parameter")) if checking else ""
+        if checking is None or not name:
+            return self._on_instrument(command, answer)
+        once = _Once(answer, self._engine.clock.monotonic() + INSTRUMENT_SECONDS)
+        checking.ask("start", name, command.platform, once)
+        return None
+
     def _on_instrument(self, command: Command, answer: Answer) -> Result | None:
         """Have an instrument's own bus do it between two polls; answered then, or when its time is up."""
         found = self._instrument(command)
         if found is None:
             return self._on_pins(command) or _cannot("no instrument of this point can do that")
         poller, task = found
+        if self._engine.checking is not None and (name := self._engine.checking.at_work(task.device.name)):
+            return Result(Outcome.BUSY, reason=f"{task.device.name} is being checked ({name})")
         once = _Once(answer, self._engine.clock.monotonic() + INSTRUMENT_SECONDS)
         with self._lock:
             if poller.bus_name in self._at_work:
@@ -638,7 +654,7 @@ VERBS: Mapping[str, Verb] = {
         _OF,
         rate=_SELDOM,
     ),
-    "start_check": Verb("check", _INSTRUMENT, _OF, rate=_SELDOM),
+    "start_check": Verb("check", CommandDesk._start_check, _OF, rate=_SELDOM),
     "set_key": Verb("set_key", CommandDesk._set_credential, {"created": moment, "key": key_text}, rate=(6, 3600)),
     "set_mn": Verb("set_mn", _set_mn, {"mn": matching(r"[0-9A-Za-z_-]{1,24}", "1 to 24 letters and digits")}),
 }

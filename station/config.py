@@ -39,6 +39,7 @@ CITY = "station.city:CitySettings"
 PAIR = "station.working:PairSettings"
 DRY_FLOW = "station.working:DryFlowSettings"
 PERMIT = "station.working:PermitSettings"
+QC = "station.checks:CheckSettings"
 LEGAL_DAYS = 1827  # raw records at least 5 years (State Council Order 820, Art. 21-26 as digested)
 
 
@@ -199,6 +200,7 @@ class Config:
     pair: tuple[Any, ...] = field(default=(), metadata={"pick": _only(PAIR)})
     dry_flow: tuple[Any, ...] = field(default=(), metadata={"pick": _only(DRY_FLOW)})
     permit: tuple[Any, ...] = field(default=(), metadata={"pick": _only(PERMIT)})
+    qc: tuple[Any, ...] = field(default=(), metadata={"pick": _only(QC)})
 
     @property
     def wired(self) -> bool:
@@ -442,6 +444,7 @@ def _cross_faults(
         if not re.fullmatch(r"[0-9A-Z]{2}", point.st):
             yield Fault(f"point[{index}].st", f'"{point.st}" is not two characters 0-9 A-Z (HJ 212 part 6)')
     owners: dict[tuple[str, str], str] = {}
+    instruments: dict[str, Device] = {}
     names: dict[str, str] = {}
     unread: set[str] = set()  # points of instruments of which it is not known what they measure
     for b, bus in enumerate(config.bus):
@@ -456,7 +459,9 @@ def _cross_faults(
             if unit_id is not None and unit_id in units:
                 yield Fault(f"{place}.unit_id", f"{unit_id} is already {units[unit_id]} on this bus")
             units.setdefault(unit_id, f'"{device.name}"')
-            yield from _device_faults(place, device, line, folder, points, owners, units_of, hints, general)
+            yield from _device_faults(
+                place, device, line, folder, points, owners, units_of, hints, general, instruments
+            )
             if device.name not in units_of:
                 unread |= {device.point, *device.points.values()}
         for d, device in enumerate(bus.device):
@@ -488,6 +493,11 @@ def _cross_faults(
         from station import working
 
         yield from working.faults(config, owners)
+    if config.qc:
+        from station import check_faults  # only who has checks pays for it
+
+        yield from check_faults.faults(config, units_of, instruments)
+        hints += check_faults.hints(config, units_of)
 
 
 def _crowded(place: str, bus: BusConfig) -> Iterator[Fault]:
@@ -537,6 +547,7 @@ def _device_faults(
     units_of: dict[str, Mapping[str, str]],
     hints: list[Fault],
     general: set[int | None],
+    instruments: dict[str, Device],
 ) -> Iterator[Fault]:
     try:
         device = make_device(settings, line, (folder / "profiles",))
@@ -545,6 +556,7 @@ def _device_faults(
             yield Fault(place, text)
         return
     units_of[settings.name] = device.units
+    instruments[settings.name] = device
     hints += [Fault(place, text) for text in getattr(device, "hints", ())]
     general.add(getattr(device, "general_address", None))
     if settings.poll_seconds < device.poll_minimum_seconds:

@@ -55,6 +55,7 @@ from uplink.base import Backoff, Context, Uplink, UplinkSettings
 
 if TYPE_CHECKING:
     from station.alarming import Alarms
+    from station.checking import Checking
     from station.city import CityFeed
     from station.collecting import Collectors
     from station.furnace import FurnaceMeans
@@ -73,6 +74,7 @@ FIRST_SEAL_SECONDS = 300.0  # after a start; a station that stops in order seals
 LATE_HOURS = "late_hours"  # hours that readings came too late for and that are not closed again yet
 PINS, LINKAGE_SECONDS = "pins", 10.0  # the line of the counted pins; the longest a turn of the outputs may take
 MARKS_DONE = "marks_done"  # up to which record marks set by hand are worked in
+FURNACE = timedelta(minutes=5)  # of one mean of a furnace
 LONGEST_MINUTES = timedelta(minutes=30)  # of one minute record (2017, read)
 STALE_POLLS = 2  # a slow instrument counts as silent after this many of its own intervals
 
@@ -382,6 +384,7 @@ class Engine:
         self.furnace = self._furnace_means()
         if self.store.kept(*FIELD) or any(getattr(one, "maintains", False) for one in self.config.input):
             self.field_work()
+        self.checking = self._checking()
         self._next_realtime = self._realtime_after(self.started)
         self._minute_plans = {sender.outbox.name: self._minute_plan(sender) for sender in self.senders}
         self._next_minutes = {sender.outbox.name: self._first_minutes(sender) for sender in self.senders}
@@ -425,6 +428,14 @@ class Engine:
 
                 self.maintaining = Maintaining(self)
             return self.maintaining
+
+    def _checking(self) -> Checking | None:
+        """What checks instruments by itself, where any [[qc]] is configured; loaded only then."""
+        if not self.config.qc:
+            return None
+        from station.checking import Checking
+
+        return Checking(self)
 
     def _city_feed(self) -> CityFeed | None:
         """The thread that pulls the city's air, where there is an address to pull it from."""
@@ -564,6 +575,15 @@ class Engine:
         if urgent:
             self._wake.set()
 
+    def withdraw(self, records: Sequence[Record]) -> bool:
+        """Take *records* back that no commit has made durable; false, with nothing taken back, when one is at it."""
+        if not self.recorder.withdraw(records):
+            return False
+        for record in records:
+            if record.kind == marks.KIND:  # a commit that failed may have entered it
+                self.periods.marks.forget(record)
+        return True
+
     def _apart(self, record: Record) -> Record:
         """*record* in a second of its own: platforms know what they are told by kind, point and second."""
         with self._dating:
@@ -610,6 +630,8 @@ class Engine:
             self._site.turn()
         if self.maintaining is not None:
             self.maintaining.turn()
+        if self.checking is not None:
+            self.checking.turn()
         now, monotonic = self.clock.now(), self.clock.monotonic()
         if monotonic < self._retry_at:
             return
@@ -644,6 +666,8 @@ class Engine:
         self.note("clock_step", urgent=True, seconds=round(step, 3), trust=self.trust())
         self._stepped = True
         self.purge.clock_was_stepped()
+        if self.checking is not None:
+            self.checking.clock_was_stepped(step)
         now = self.clock.now()
         self._next_realtime = self._realtime_after(now)
         if step < 0:
@@ -971,7 +995,8 @@ class Engine:
         for report in reports:
             if report.kind is not Kind.MINUTE:
                 for sender in self._serving(report.kind.name.lower()):
-                    if report.version == 1 or self._settings[sender.outbox.name].revisions:
+                    length = period_length(report.kind)
+                    if report.version == 1 or self._is_revised(sender, report.point, report.start, length):
                         yield from self._worded(sender, _behind_others(report) if late else report)
 
     def _of_furnaces(
@@ -982,7 +1007,7 @@ class Engine:
             return
         for report, news in [*self.furnace.revised(late), *((one, True) for one in self.furnace.closed(until))]:
             for sender in self._serving("furnace"):
-                if news or self._settings[sender.outbox.name].revisions:
+                if news or self._is_revised(sender, report.point, report.start, FURNACE):
                     yield from self._worded(sender, report)
 
     def _revised(self, reports: Iterable[Report]) -> Iterable[tuple[int, Kind, str, datetime, int, str]]:
@@ -999,8 +1024,14 @@ class Engine:
                     continue
                 for report in self._minute_reports(first, length):
                     mine = [one for one in changed if one.point == report.point]
-                    if mine and (self._settings[name].revisions or self._is_news(report.point, first, length, mine)):
+                    told = self._is_revised(sender, report.point, first, length)
+                    if mine and (told or self._is_news(report.point, first, length, mine)):
                         yield from self._worded(sender, _behind_others(report))
+
+    def _is_revised(self, sender: Sender, point: str, start: datetime, length: timedelta) -> bool:
+        """Whether a platform gets later versions of a period: where it takes them, and no person has kept them here."""
+        wanted = self._settings[sender.outbox.name].revisions
+        return wanted and not self.periods.marks.is_quiet(point, start, start + length)
 
     def _is_news(self, point: str, first: datetime, length: timedelta, changed: Sequence[Report]) -> bool:
         """Whether nothing was known of a minute record before *changed*: then it is no revision."""
@@ -1068,6 +1099,8 @@ class Engine:
             if poller.bus_name == PINS and self._pins is not None:
                 for task in poller.tasks:
                     poller.poll(task)  # what came since its last turn
+        if self.checking is not None:
+            self.checking.finish()
         self.note("stop")
         if self._site:
             self._site.stop()

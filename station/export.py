@@ -37,6 +37,10 @@ AVERAGE = (
 
 def columns(kind: str) -> Sequence[str]:
     """The headings of a table of *kind*, which it has without rows, too."""
+    if kind == "drift":
+        from station.drifting import COLUMNS  # only who wants it pays for it
+
+        return COLUMNS
     return READING if KINDS[kind] is None else AVERAGE
 
 
@@ -97,7 +101,7 @@ def _readings(db: Database, zone: tzinfo, limits: tuple[int, int], by_hand: Hand
             "time": _local(row["at_ms"], zone),
             "point": row["point"],
             "device": row["device"],
-            **_names(row["parameter"]),
+            **named(row["parameter"]),
             "value": row["value"],
             "raw": row["raw"],
             "mark": mark.name,
@@ -124,7 +128,7 @@ def _averages(db: Database, kind: Kind, zone: tzinfo, limits: tuple[int, int]) -
             yield {
                 "start": _local(row["start_ms"], zone),
                 "point": row["point"],
-                **_names(one.parameter),
+                **named(one.parameter),
                 "average": _plain(one.mean),
                 "minimum": _plain(one.minimum),
                 "maximum": _plain(one.maximum),
@@ -149,7 +153,8 @@ def _plain(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.12g}")
 
 
-def _names(parameter: str) -> dict[str, str]:
+def named(parameter: str) -> dict[str, str]:
+    """Key, name and unit of *parameter*, as every table has them."""
     known = catalogue().get(parameter)
     name, unit = (known.name(language()), known.unit) if known else (parameter, "")
     return {"parameter": parameter, "name": name, "unit": unit}

@@ -407,6 +407,9 @@ class Linkage(Thread):
 
     def _level(self, rule: Any, now: float) -> Level:
         """What a rule's value, or the alarm it follows, comes to."""
+        checking = self._engine.checking
+        if rule.alarm and checking is not None and rule.alarm in checking.names:
+            return checking.level(rule.alarm)
         if rule.alarm and self._engine.alarms is not None:
             return self._engine.alarms.level(rule.alarm, pre_alarm=rule.from_pre_alarm)
         if not rule.parameter:

@@ -33,6 +33,7 @@ class HandMark:
     reason: str
     user: str
     withdrawn: str = ""
+    quiet: bool = False  # what it changes is not told again to platforms by itself
 
     def covers(self, point: str, parameter: str, at: datetime) -> bool:
         """Whether it speaks of *parameter* at *point* and *at*."""
@@ -50,6 +51,7 @@ class HandMarks:
 
     def __init__(self, records: Iterable[Record] = ()) -> None:
         self._by_name: dict[str, HandMark] = {}
+        self._quiet: set[str] = set()  # the names of the quiet ones, which are few
         self._hours: dict[tuple[str, int], tuple[HandMark, ...]] = {}  # those that concern an hour at a point
         for record in sorted(records, key=lambda r: r.id):
             self.take(record)
@@ -71,8 +73,11 @@ class HandMarks:
                 mark=Mark[body["mark"]],
                 reason=body["reason"],
                 user=body["user"],
+                quiet=bool(body.get("quiet")),
             )
             self._by_name[made.name] = made
+            if made.quiet:
+                self._quiet.add(made.name)
             return made.first, made.last
         before = self._by_name.get(body["name"])
         if before is None:
@@ -82,6 +87,13 @@ class HandMarks:
             return min(record.at, before.last or record.at), before.last
         self._by_name[before.name] = replace(before, withdrawn=body["reason"])
         return before.first, before.last
+
+    def forget(self, record: Record) -> None:
+        """Of a commit that failed and is not tried again: the mark that *record* set was never kept."""
+        if record.body["do"] == "mark":
+            self._hours.clear()
+            self._quiet.discard(record.body["name"])
+            self._by_name.pop(record.body["name"], None)
 
     def __iter__(self) -> Any:
         return iter(self._by_name.values())
@@ -99,6 +111,11 @@ class HandMarks:
         if name not in self._by_name:
             raise WrongArgument(f'there is no mark "{name}"{did_you_mean(name, self._by_name)}; see station marks list')
         return self._by_name[name]
+
+    def is_quiet(self, point: str, start: datetime, end: datetime) -> bool:
+        """Whether a quiet mark, withdrawn or not, lies in a period at *point*: its later versions stay here."""
+        found = [self._by_name[name] for name in list(self._quiet)]
+        return any(one.point == point and one.first < end and (one.last is None or start < one.last) for one in found)
 
     def at(self, point: str, parameter: str, moment: datetime) -> list[HandMark]:
         """Those that speak of *parameter* at *point* and *moment*."""
@@ -172,6 +189,7 @@ def _mark(
         "last": last.isoformat() if last else None,
         "mark": mark,
         **who,
+        **({"quiet": True} if fields.get("quiet") else {}),
     }
     return Record(KIND, first, body, point)
 

@@ -137,6 +137,7 @@ def gather(store: Store, loaded: Loaded, span: Span, point: str | None = None) -
         "coefficients": [c for c in readings.coefficients if c["point"] in names],
         "checks": beside.checks(store, span, names, loaded.zone),
         "calibrations": beside.calibrations(store, span, names, loaded.zone),
+        "drift": beside.drift(store, span, names, loaded.zone),
         "permits": beside.permits(store, loaded, span, names),
         "orders": beside.orders(store, span, names, loaded.zone),
         "alarms": beside.alarms(store, span, names, loaded.zone),

@@ -24,6 +24,7 @@ EVENTS = (
     "start", "stop", "clock_step", "store_back", "instrument_swapped", "setting_overruled", "link_down",
     "platform_refuses", "message_parked", "pin_lost", "pin_back", "pins_are_mock", "bus_written", "bus_raw",
     "instrument_told", "counting_resumed", "second_logger", "sample_kept", "sample_failed",
+    "qc_failed", "qc_stopped", "qc_missed",
 )  # fmt: skip
 MOST_EVENTS = 200
 ONE_SILENCE = timedelta(minutes=5)  # misses nearer to one another are one
@@ -211,6 +212,24 @@ def calibrations(store: Store, span: Span, points: set[str], zone: tzinfo) -> li
         }
         for run in read_book(store.records(KIND, BEGINNING, END)).runs.values()
         if run.point in points and run.begun < span.end and (run.ended or run.begun) >= span.start
+    ]
+
+
+def drift(store: Store, span: Span, points: set[str], zone: tzinfo) -> list[dict[str, Any]]:
+    """What calibrations say of the drift in the period: a statement beside its figures, which are not corrected."""
+    from station.calibrate import KIND
+
+    if not store.kept(KIND):
+        return []
+    from station.drifting import plain_span, spans_of, touching
+    from station.fieldbook import calibration_book
+
+    runs = calibration_book(store).runs.values()
+    series = {(r.device, r.parameter): r.point for r in runs if r.point in points and r.state in ("done", "reverted")}
+    return [
+        {"point": point, "device": device, "parameter": parameter, **plain_span(one, zone)}
+        for (device, parameter), point in sorted(series.items())
+        for one in touching(spans_of(store, device, parameter), span.start, span.end)
     ]
 
 

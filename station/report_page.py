@@ -450,6 +450,10 @@ def _people(found: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[str]
         yield _table(
             ("name", "at", "point", "device", "parameter", "procedure", "state", "coefficients", "user"), runs
         )
+    if found["drift"]:
+        yield _h(2, "drift")
+        yield _table(("point", "device", "parameter", "said"), [_drift(one, names) for one in found["drift"]])
+        yield _p(t("drift.beside"), "note")
     if found["checks"]:
         yield _h(2, "checks")
         yield _table(("at", "point", "device", "said"), [_check(one, names) for one in found["checks"]])
@@ -457,6 +461,13 @@ def _people(found: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[str]
         yield _h(2, "alarms")
         columns = ("at", "alarm", "point", "state", "value", "limit", "why", "seen_by")
         yield _table(columns, [_alarm(one, names) for one in found["alarms"]])
+
+
+def _drift(one: Mapping[str, Any], names: Mapping[str, str]) -> Sequence[str]:
+    from station.drifting import sentences
+
+    where = (names.get(one["point"], one["point"]), one["device"], name_of(one["parameter"]))
+    return (*where, " ".join(said.strip() for said in sentences(one)))
 
 
 def _hand_mark(one: Mapping[str, Any], names: Mapping[str, str]) -> Sequence[str]:

@@ -54,6 +54,7 @@ def live(engine: Engine) -> dict[str, Any]:
             *orphans(engine.store, [sender.outbox.name for sender in engine.senders], now),
         ],
         **({} if engine.alarms is None else {"alarms": engine.alarms.states()}),
+        **({} if engine.checking is None else {"qc": engine.checking.rows(now)}),
         **({} if engine.linkage is None else {"pins": engine.linkage.live()}),
         **({} if engine.maintaining is None else {"field": engine.maintaining.live()}),
     }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from station import marks, status
 from station.clock import EPOCH
-from station.model import Kind, Record, StoreError, WrongArgument, asdict
+from station.model import Kind, Outcome, Record, StationError, StoreError, WrongArgument, asdict
 from station.records import PERIODIC, TOLD
 
 if TYPE_CHECKING:
@@ -31,6 +31,12 @@ SEE = {
 
 class NotEntered(StoreError):
     """Error raised when an entry could not be made durable and was taken back."""
+
+
+class NotBegun(StationError):
+    """Error raised when a check was not begun or not stopped, for a reason that is said."""
+
+    exit_code = 75
 
 
 def verbs(engine: Engine) -> dict[str, Verb]:
@@ -58,6 +64,7 @@ class Verbs:
             "city": self.city,
             "collector": self.collector,
             "order": self.order,
+            "qc": self.qc,
             "dustfall": self.dustfall,
             "field": self.field,
             "marks": self.marks,
@@ -153,7 +160,7 @@ class Verbs:
         if self.engine.committed():
             return
         why = self.engine.store_error or "the station did not commit in time"
-        if self.engine.recorder.withdraw(entries):
+        if self.engine.withdraw(entries):
             raise NotEntered(f"{why}; nothing was entered")
         raise StoreError(f"{why}; it is entered as soon as that is possible, see station {see}")
 
@@ -204,6 +211,7 @@ class Verbs:
         with self._one_entry:
             fields = _fields(request)
             number = self.engine.next_mark() if fields.get("do") == "begin" else 0
+            self._not_checked(fields)
             now, trust = self.engine.clock.now(), self.engine.trust()
             made = enter_calibration(self.engine.store, self.engine.loaded, fields, now, trust, number)
             body = made[0].body
@@ -221,16 +229,62 @@ class Verbs:
             self._commit("calibrations list")
         return dict(body)
 
+    def _not_checked(self, fields: Mapping[str, Any]) -> None:
+        """Raise WrongArgument where a calibration would begin at an instrument that is just being checked."""
+        device = str(fields.get("device") or "")
+        if self.engine.checking is not None and (name := self.engine.checking.at_work(device)):
+            raise WrongArgument(f"{device} is being checked ({name}); wait for its end, or: station qc stop")
+
+    def qc(self, request: Mapping[str, Any]) -> Any:
+        """How the automatic checks stand; with action run or stop, or a word about one that failed, what came of it."""
+        from station import checks
+
+        action, fields = str(request.get("action") or "list"), _fields(request)
+        if action in ("confirm", "dismiss"):
+            with self._one_entry:
+                made = self._word(action, fields)
+            return dict(made[0].body)
+        if self.engine.checking is None:
+            raise WrongArgument("there is no [[qc]] in station.toml")
+        if action == "list":
+            return self.engine.checking.rows(self.engine.clock.now())
+        name, by, reason = (str(fields.get(key) or "").strip() for key in ("name", "user", "reason"))
+        checks.named_person(by, reason if action == "stop" or reason else "-")
+        result = self.engine.checking.ask_and_wait(action, name, by, reason)
+        if result.outcome is not Outcome.DONE:
+            raise NotBegun(f"{name}: {result.reason}")
+        return dict(result.values)
+
+    def _word(self, action: str, fields: Mapping[str, Any]) -> list[Record]:
+        """A person's word about a failed check, with the marks it sets, committed."""
+        from station import checks
+
+        engine = self.engine
+        book = checks.read_book(engine.store.records(checks.KIND, EPOCH, FOREVER))
+        points = {point.code: point for point in engine.config.point}
+        made = checks.enter_word(
+            book, engine.periods.marks, {**fields, "do": action}, points, engine.clock.now(), engine.next_mark
+        )
+        self._make_durable("qc list", *made)
+        told = made[0].body
+        engine.note(
+            f"qc_{action}", urgent=True, name=told["name"], check=told["check"], device=made[0].device, **told["said"]
+        )
+        if engine.checking is not None:
+            engine.checking.take_word(made)
+        return made
+
     def alarms(self, request: Mapping[str, Any]) -> Any:
         """How every alarm stands; with action ack and fields, a person's word about one, committed first."""
+        checked = [] if self.engine.checking is None else self.engine.checking.alarms()
         if self.engine.alarms is None:
-            return []
+            return checked
         if request.get("action") == "ack":
             with self._one_entry:
                 made = self.engine.alarms.acknowledge(request.get("fields") or {}, self.engine.clock.now())
                 self._commit("alarms")
             return {"name": made.device, **made.body}
-        return self.engine.alarms.states()
+        return [*self.engine.alarms.states(), *checked]
 
     def city(self, request: Mapping[str, Any]) -> Any:
         """Keep hours of the city's air that a person entered, committed when this returns."""

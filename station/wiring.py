@@ -112,7 +112,7 @@ def _rule_faults(config: Config, owners: Mapping[tuple[str, str], str]) -> Itera
     outputs = {output.name: output for output in config.output}
     contacts = {item.name: None for item in config.input if hasattr(item, "codes")}
     counted = {item.name for item in config.input} - set(contacts)
-    alarms = {one.name: one.point for one in config.alarms}
+    alarms = {one.name: one.point for one in config.alarms} | {one.name: _checked_at(config, one) for one in config.qc}
     seen: dict[str, str] = {}
     for index, rule in enumerate(config.rule):
         place = f"rule[{index}]"
@@ -147,6 +147,12 @@ def _output_faults(place: str, rule: Any, output: Any) -> Iterator[Fault]:
         yield Fault(f"{place}.daily_maximum_seconds", f"has no room for one run of {least:g}")
     if isinstance(rule, SampleRule) and output.minimum_on_seconds > rule.pulse_seconds:
         yield Fault(f"{place}.pulse_seconds", "is shorter than minimum_on_seconds of its output")
+
+
+def _checked_at(config: Config, check: Any) -> str:
+    """The point whose value a check concerns."""
+    known = (one for bus in config.bus for one in bus.device if one.name == check.device)
+    return next((str(one.points.get(check.parameter, one.point)) for one in known), "")
 
 
 def _alarm_faults(place: str, rule: Any, alarms: Mapping[str, str]) -> Iterator[Fault]:

@@ -27,6 +27,7 @@ from station.config import (
     DRY_FLOW,
     PAIR,
     PERMIT,
+    QC,
     RULES,
     BusConfig,
     CollectorSettings,
@@ -61,6 +62,7 @@ WATCHED = {
     "pair": PAIR,
     "dry_flow": DRY_FLOW,
     "permit": PERMIT,
+    "qc": QC,
 }  # tables that station/README.md documents
 WIRED = {"input": INPUTS, "output": OUTPUTS, "rule": RULES}  # the kinds each table may be of
 REQUIRED = {"en": "required", "zh": "必填"}

@@ -755,8 +755,8 @@ def test_emulate_platform_says_what_it_cannot_do(tmp_path: Path) -> None:
         (["status", "--json=1"], "错误:选项 '--json' 不带值。"),
         (["status", "now", "or", "never"], "错误:多余的参数(now or never)"),
         (["read"], "错误:缺少参数 'DEVICE'。"),
-        (["export", "week"], "错误:'[readings|minute|hour|day]' 的值无效:'week' 不在可选值之中:"
-         "'readings', 'minute', 'hour', 'day'。"),
+        (["export", "week"], "错误:'[readings|minute|hour|day|drift]' 的值无效:'week' 不在可选值之中:"
+         "'readings', 'minute', 'hour', 'day', 'drift'。"),
         (["emulate", "platform", "--port", "x"], "错误:'--port' 的值无效:'x' 不是有效的数(integer range)。"),
         (["emulate", "platform", "--port", "70000"], "错误:'--port' 的值无效:70000 不在允许范围 0<=x<=65535 内。"),
         (["demo", "--for", "soon"], "错误:'--for' 的值无效:“soon”不是 150s、5m 这样的时长"),

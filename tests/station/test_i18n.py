@@ -23,10 +23,13 @@ from station.alarm import Cause, State
 from station.aqi import LEVELS
 from station.average import USES
 from station.calibration import PROCEDURES
+from station.checks import OUTCOMES as QC_OUTCOMES
 from station.cli_profile import ASKED, ASKED_FIRST, COLUMNS
 from station.commissioning import STEPS
 from station.comparison import TROUBLES
 from station.config import resolve
+from station.drift import WHYS as DRIFT_WHYS
+from station.drifting import COLUMNS as DRIFT
 from station.export import AVERAGE, READING
 from station.i18n import LANGUAGES, t, texts
 from station.model import Mark, Reason
@@ -36,6 +39,7 @@ from station.recipe import ABOUT
 from station.report_beside import EVENTS
 from station.report_table import COLUMNS as REPORTED
 from station.rules import Why
+from station.shewhart import RULES as QC_RULES
 from station.working import WHYS as LOAD_WHYS
 from tests.station.commands import configure, station
 
@@ -51,13 +55,34 @@ MADE = {
     "procedure.": list(PROCEDURES),
     "run_state.": ["open", "done", "cancelled", "reverted"],
     "judged.": ["r", "zero_drift", "span_drift", "error", "error_percent"],
-    "confidence.": ["high", "medium", "low"],
+    "confidence.": ["high", "medium", "low", "own"],
     "calibration_verdict.": ["passed", "failed", "none"],
     "calibration_entry.": ["begin", "step", "act", "done", "cancel", "revert"],
     "calibrations.": ["name", "device", "parameter", "procedure", "state", "begun", "user", "verdict", "coefficients"],
     "certificate.": [key.removeprefix("certificate.") for key in texts("en") if key.startswith("certificate.")],
     "certificate_clock.": ["ntp", "platform", "none"],
-    "export_column.": [*READING, *AVERAGE, *REPORTED],
+    "qc.": [
+        "name",
+        "begun",
+        "check",
+        "device",
+        "parameter",
+        "standard",
+        "value",
+        "verdict",
+        "remark",
+        "due",
+        "last_pass",
+        "state",
+    ],
+    "qc_state.": ["open", "passed", "failed", "stopped", "never"],
+    "qc_outcome.": list(QC_OUTCOMES),
+    "qc_phase.": ["telling", "reading", "returning"],
+    "qc_rule.": [name for name, *_ in QC_RULES],
+    "qc_word.": ["confirm", "dismiss"],
+    "drift_model.": ["two_point", "one_point_offset", "one_point_gain"],
+    "drift_why.": list(DRIFT_WHYS),
+    "export_column.": [*READING, *AVERAGE, *REPORTED, *DRIFT],
     "age.": ["seconds", "minutes", "hours"],
     "seal_bad.": ["rows", "tag", "missing", "head"],
     "click.": [key.removeprefix("click.") for key in texts("en") if key.startswith("click.")],

@@ -357,6 +357,29 @@ def test_a_calibration_stands_with_what_it_changed(store: Store, loaded: Loaded)
     assert "1, 0 → 1, -0.5" in page(found)
 
 
+def test_drift_between_calibrations_is_said_beside_the_figures(store: Store, loaded: Loaded) -> None:
+    """Left 0 and 100, found 2 and 107 five days later: gain 1.05, offset 2; before and after nothing can be said."""
+    for number, (low, high) in enumerate(((0.0, 100.0), (2.0, 107.0)), 1):
+        at, name = MARCH + (5 * number) * DAY, f"K{number}"
+        rows = [
+            {"standard": s, "raw": found, "as_found": found, "as_left": s} for s, found in ((0.0, low), (100.0, high))
+        ]
+        begin = {
+            "do": "begin", "name": name, "parameter": "pm25", "procedure": "two-point", "standards": [], "rule": {},
+            "full_scale": None, "before": [1.0, 0.0], "user": "Li Wei", "mark": "",
+        }  # fmt: skip
+        done = {"do": "done", "name": name, "parameter": "pm25", "coefficients": [1.0, 0.0], "changes": True}
+        with store.transaction():
+            store.add_records([Record("calibration", at, begin, "site", "dust")])
+            store.add_records([Record("calibration", at + HOUR, {**done, "rows": rows}, "site", "dust")])
+    found = report(store, loaded)
+    assert [(one["from_calibration"], one["because"], one["gain"]) for one in found["drift"]] == [
+        ("", "none_before", None), ("K1", "", pytest.approx(1.05)), ("", "under_way", None), ("K2", "none_after", None),
+    ]  # fmt: skip
+    assert "at the end gain 1.05, offset 2" in page(found)
+    assert "no reading, mean or message was changed" in page(found)
+
+
 def test_silent_instruments_and_events_that_matter_are_told(store: Store, loaded: Loaded) -> None:
     minute = timedelta(minutes=1)
     with store.transaction():
