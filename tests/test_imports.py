@@ -26,6 +26,17 @@ RULES = (
     ("station/calibrate.py", MODEL, "pure modules know station.model alone"),
     ("station/calibration.py", ("station.model", "station.calibrate"), "calibrations know station.model and calibrate"),
     ("station/qc.py", MODEL, "pure modules know station.model alone"),
+    ("station/shewhart.py", MODEL, "pure modules know station.model alone"),
+    (
+        "station/drift.py",
+        ("station.model", "station.calibrate", "station.calibration"),
+        "drift knows station.model and calibrations",
+    ),
+    (
+        "station/checks.py",
+        ("station.model", "station.calibration", "station.marks"),
+        "checks know station.model, the limits of calibrations and marks",
+    ),
     ("station/average.py", MODEL, "pure modules know station.model alone"),
     ("station/poller.py", ("station", "drivers.base"), "the poller knows drivers by drivers.base"),
     ("station/sender.py", ("station", "uplink.base"), "the sender knows uplinks by uplink.base"),
