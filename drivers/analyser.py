@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 
-from drivers.base import BadReply, DeviceBusy, ProfileError
+from drivers.base import BadReply, DeviceBusy, ProfileError, closing_delay
 from drivers.bus import Bus
 from drivers.modbus import LAST_MODBUS_ID, ModbusDevice, UnitSettings
 from drivers.profile import TYPED, VERBS, WRITE_COIL, Action, Profile, Step
@@ -135,6 +135,7 @@ class Analyser(ModbusDevice):
         profile = profile_of(settings)
         self._begin(settings, profile, bus, now)
         self.every_seconds = 60 * settings.every_minutes
+        self.closing_seconds = closing_delay(self.every_seconds)
         self.poll_minimum_seconds = 5.0
         self.state = ""  # the word of STATES, or the number nobody explained
         self._keys, self._zone = settings, zone(settings.timezone)

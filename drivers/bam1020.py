@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import ClassVar
 
-from drivers.base import BadReply, DeviceError, DeviceSettings, NoReply, ProfileError
+from drivers.base import BadReply, DeviceError, DeviceSettings, NoReply, ProfileError, closing_delay
 from drivers.bus import Bus
 from drivers.records import MOST_HELD, NotARecord, number
 from drivers.statistics import Statistics
@@ -75,6 +75,7 @@ class Bam1020:
         self.name = settings.name
         self.units: Mapping[str, str] = {parameter: PARAMETERS[parameter] for parameter in settings.columns}
         self.every_seconds = 3600.0
+        self.closing_seconds = closing_delay(self.every_seconds)
         self.poll_minimum_seconds = 30.0
         self.actions: Mapping[str, Sequence[str]] = {}
         found = f"{bus.settings.baudrate} 8{bus.settings.parity}{bus.settings.stopbits}"

@@ -143,6 +143,13 @@ class DeviceSettings:
         default_factory=dict,
         metadata={"text": "minutes a value may stand still before that is noted beside it; 0: never"},
     )
+    closing_delay_minutes: float | None = setting(
+        None,
+        low=0,
+        high=120,
+        text="hours and days of its values are closed so much later; without it as the instrument needs: "
+        "an analyser its cycle and 15 minutes, 120 at most",
+    )
     rate: Mapping[str, float] = field(
         default_factory=dict,
         metadata={"text": "largest believable change a minute, noted beside what exceeds it: parameter = change"},
@@ -153,6 +160,18 @@ class DeviceSettings:
     )
 
 
+ANALYSER_GRACE, LONGEST_CLOSING = 900.0, 7200.0  # seconds (ours: no rule was found)
+
+
+def closing_delay(cycle_seconds: float) -> float:
+    """Seconds behind the end of a period in which a result of it may come: the cycle and 15 minutes, 2 h at most.
+
+    >>> [closing_delay(60 * minutes) / 60 for minutes in (30, 60, 120)]
+    [45.0, 75.0, 120.0]
+    """
+    return min(LONGEST_CLOSING, cycle_seconds + ANALYSER_GRACE)
+
+
 class Device(Protocol):
     """An instrument on a bus.
 
@@ -161,6 +180,9 @@ class Device(Protocol):
     One that needs time may have *pending_seconds*, in how many seconds a read that was begun goes on (None when
     none is under way), *held*, the parameters of which the last read brought nothing because a wiper spoils them,
     and *patience_seconds*, how long no value may come while all is well.
+
+    One whose results are dated back to their sampling says in *closing_seconds* how long behind the end of a period
+    a result that belongs to it may still come.
     """
 
     name: str

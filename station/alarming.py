@@ -245,11 +245,11 @@ class Alarms:
         keep: Callable[..., None], note: Callable[..., None],
     ) -> None:  # fmt: skip
         self._store, self._zone, self._keep, self._note = store, zone, keep, note
-        self._sources = Sources(config, store, periods, zone)
+        self._sources, self._periods = Sources(config, store, periods, zone), periods
         acknowledged = {r.device: r for r in store.newest_records(ACKNOWLEDGED, "device")}
         told = {r.device: _told(r, acknowledged.get(r.device)) for r in store.newest_records(KIND, "device")}
         self._watches = {
-            rule.name: self._restored(rule, told.get(rule.name, Told()), periods.next[rule.kind])
+            rule.name: self._restored(rule, told.get(rule.name, Told()), self._closed_for(rule, periods.next))
             for rule in rules(config, folder)
         }
         self._proposed: dict[str, Watch] = {}
@@ -283,12 +283,16 @@ class Alarms:
         self._proposed = {}
         for name, watch in self._watches.items():
             stale = self._revisable(watch, reports, records)
-            new = self._gone_on(watch, closed.get(watch.rule.kind, watch.following))
+            new = self._gone_on(watch, self._closed_for(watch.rule, closed))
             if stale:
                 new = self._revised(watch, new, stale, now, events, made)
             new = self._acknowledged(new, records)
             self._proposed[name] = self._told(new, now, events, made)
         return events, made
+
+    def _closed_for(self, rule: Rule, closed: Mapping[Kind, datetime]) -> datetime:
+        """Up to where all that *rule* looks at is closed: what an analyser measures comes later."""
+        return self._periods.closed_for(rule.kind, [(point, rule.parameter) for point in rule.points], closed)
 
     def committed(self) -> None:
         """The commit of the last turn is durable."""
@@ -377,6 +381,7 @@ class Alarms:
         if standing.seen is None:
             return standing.state, standing.cause
         patience = (STALE_PERIODS + 1) * rule.length + STALE_GRACE
+        patience += self._periods.delay([(point, rule.parameter) for point in rule.points])
         if now - standing.seen.start > patience:
             return State.STALE, Cause.NOT_CLOSED
         return standing.state, standing.cause

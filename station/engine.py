@@ -35,7 +35,6 @@ from station.model import (
     StoreDamaged,
     StoreError,
     asdict,
-    dataclass,
     replace,
 )
 from station.outbox import Depth, PlatformOutbox, sqlite_reader
@@ -45,9 +44,11 @@ from station.poller import Poller, Task
 from station.purge import Purge
 from station.recorder import Batch, Recorder
 from station.records import FIELD, TOLD
+from station.revisions import behind_others, news, only, to_tell
 from station.sender import Sender
 from station.store import Series, Store
 from station.suspicion import Checks, Suspicion
+from station.turn import Change, Turn
 from station.version import VERSION
 from station.watchdog import Heartbeat, Watchdog, notify
 from uplink import UPLINKS
@@ -77,21 +78,6 @@ MARKS_DONE = "marks_done"  # up to which record marks set by hand are worked in
 FURNACE = timedelta(minutes=5)  # of one mean of a furnace
 LONGEST_MINUTES = timedelta(minutes=30)  # of one minute record (2017, read)
 STALE_POLLS = 2  # a slow instrument counts as silent after this many of its own intervals
-
-
-def _behind_others(report: Report) -> Report:
-    """A late *report* as a later version: the first ones of a platform stand in the order of their periods."""
-    return replace(report, version=max(2, report.version))
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """Settings a platform made, to be in force from the next commit on; *done* is told what went wrong, or ""."""
-
-    platform: str
-    values: Mapping[str, str]
-    who: str
-    done: Callable[[str], None]
 
 
 class Engine:
@@ -277,6 +263,7 @@ class Engine:
             backlog_kinds=[Kind[kind.upper()] for kind in settings.backlog_kinds],
             horizon_seconds=self.config.station.commit_seconds + 15,
             note=self.note,
+            additive=not settings.revisions,
         )
         backoff = Backoff(longest=settings.reconnect_seconds)
         return Sender(uplink, outbox, self.desk, self.stop, heart.beat, self.note, backoff)
@@ -366,10 +353,7 @@ class Engine:
             self.store.add_clock(self.clock.monotonic(), self.clock.now(), self.trust())
             self.store.register(self.series.values())
             self._register_schedules()
-        for name, task in self.tasks.items():
-            # An instrument that repeats its last result until the next is told which one is stored.
-            if (resume := getattr(task.device, "resume", None)) is not None:
-                resume(self.store.last_time(name, self.started - RESUMED))
+        self._resume()
         self.periods = Periods(
             self.store,
             self.config.point,
@@ -393,6 +377,19 @@ class Engine:
         self.note("start", version=VERSION, trust=self.trust())
         self._say_what_it_is()
         self.commit(power_on=True)
+
+    def _resume(self) -> None:
+        """What was measured before the start and still holds: an analyser's last result, until its next."""
+        for name, task in self.tasks.items():
+            # An instrument that repeats its last result until the next is told which one is stored.
+            if (resume := getattr(task.device, "resume", None)) is not None:
+                resume(self.store.last_time(name, self.started - RESUMED))
+            for parameter in task.device.units if task.closing_seconds else ():
+                last = self.store.last_reading(name, parameter)
+                if last is not None and last.time <= self.started:
+                    age = (self.started - last.time).total_seconds()
+                    heard = self._started_monotonic - age
+                    self._latest[last.point, parameter] = replace(last, heard=heard)
 
     def _say_what_it_is(self) -> None:
         """At the first start with a stack or an outfall: what the law wants is reported by another logger."""
@@ -681,86 +678,94 @@ class Engine:
 
     def commit(self, *, power_on: bool = False, last: bool = False) -> bool:
         """Make durable what is due; false when the disk refused, in which case nothing is lost yet."""
-        now = self.clock.now()
         self._commits_begun += 1
         self.desk.tell()
-        changes = [self._changes.popleft() for _ in range(len(self._changes))]
-        batch = self.recorder.take()
+        now = self.clock.now()
         ready = now - timedelta(seconds=self.config.station.closing_delay_seconds)
-        self._add_silence(batch, ready)
-        fired: dict[str, datetime] = {}
-        minutes: dict[str, datetime] = {}
-        again: dict[str, datetime] = {}
+        changes = [self._changes.popleft() for _ in range(len(self._changes))]
+        turn = Turn(now, ready, self.recorder.take(), changes)
+        self._add_silence(turn.batch, ready)
         try:
             with self.store.transaction() as db:
-                self.store.tick(to_ms(now) // 3_600_000)
-                series = self._add_readings(batch)
-                if self._stepped:  # what was taken before the step keeps its offset
-                    self.store.add_clock(self.clock.monotonic(), now, self.trust())
-                self.store.add_missed(batch.misses)
-                self.store.add_events(batch.events)
-                self.store.add_records(batch.records)
-                messages = list(self._power_on()) if power_on else []
-                pins = Counter(row[0] for row in messages)
-                candidates = self._young + batch.readings
-                latest = self._latest | {(r.point, r.parameter): r for r in candidates if r.time <= ready}
-                messages += self._realtime(ready, latest, fired)
-                self._take_marks(batch.records)
-                late = self.periods.reopen(batch.readings)
-                progress = self._note_progress()
-                messages += [*self._revised(late), *self._longer(late, late=True)]
-                reports, closed = self.periods.close(ready)
-                messages += [*self._minutes(closed[Kind.MINUTE], minutes), *self._longer(reports)]
-                messages += self._of_furnaces(closed[Kind.MINUTE], late)
-                messages += self._told([*batch.records, *self._equipment_hours(closed[Kind.DAY])])
-                messages += self._equipment_again(batch.records, ready, again)
-                messages += self._told(self._watch_limits(closed, [*late, *reports], batch.records, now))
-                self.store.add_messages(messages)
-                changed = self._remember(changes, max(ready, self.started))
+                self._write(turn, power_on=power_on)
                 for sender in self.senders:
                     sender.outbox.write(db, last=last)
-                sealed = self._sealed(now, last=last)
+                turn.sealed = self._sealed(now, last=last)
         except StoreError as error:
-            self._forget_series(batch)
-            self.recorder.put_back(batch)
+            self._forget_series(turn.batch)
+            self.recorder.put_back(turn.batch)
             self._refused(error)
             for change in changes:
                 change.done(str(error))
             return False
         except BaseException:
-            self.recorder.put_back(batch)  # for the commit of the shutdown that follows
+            self.recorder.put_back(turn.batch)  # for the commit of the shutdown that follows
             raise
-        self._latest, self._young = latest, [r for r in candidates if r.time > ready]
-        self.series = series
-        self._hand_over(batch.records)
-        self.periods.committed(closed, now, batch.readings)
-        self._progress |= progress
+        self._take_over(turn)
+        return True
+
+    def _write(self, turn: Turn, *, power_on: bool) -> None:
+        """Inside a transaction: what *turn* brings, what it closes, and what platforms are told of both."""
+        batch, ready, now = turn.batch, turn.ready, turn.now
+        self.store.tick(to_ms(now) // 3_600_000)
+        turn.series = self._add_readings(batch)
+        if self._stepped:  # what was taken before the step keeps its offset
+            self.store.add_clock(self.clock.monotonic(), now, self.trust())
+        self.store.add_missed(batch.misses)
+        self.store.add_events(batch.events)
+        self.store.add_records(batch.records)
+        messages = list(self._power_on()) if power_on else []
+        turn.pins = Counter(row[0] for row in messages)
+        turn.candidates = self._young + batch.readings
+        turn.latest = self._latest | {(r.point, r.parameter): r for r in turn.candidates if r.time <= ready}
+        messages += self._realtime(ready, turn.latest, turn.fired)
+        self._take_marks(batch.records)
+        late = self.periods.reopen(batch.readings, ready)
+        turn.progress = self._note_progress()
+        messages += [*self._revised(late), *self._longer(late, late=True)]
+        reports, turn.closed = self.periods.close(ready)
+        messages += [*self._minutes(turn.closed[Kind.MINUTE], turn.minutes), *self._longer(reports)]
+        waited = self.periods.close_waiting(ready, turn.closed)
+        messages += self._longer(waited, late=True)
+        messages += self._of_furnaces(turn.closed[Kind.MINUTE], late)
+        messages += self._told([*batch.records, *self._equipment_hours(turn.closed[Kind.DAY])])
+        messages += self._equipment_again(batch.records, ready, turn.again)
+        messages += self._told(self._watch_limits(turn.closed, [*late, *reports, *waited], batch.records, now))
+        self.store.add_messages(messages)
+        turn.changed = self._remember(turn.changes, max(ready, self.started))
+
+    def _take_over(self, turn: Turn) -> None:
+        """*turn* is durable: go on from there, and tell who waited for it."""
+        self._latest, self._young = turn.latest, [r for r in turn.candidates if r.time > turn.ready]
+        self.series = turn.series
+        self._hand_over(turn.batch.records)
+        self.periods.committed(turn.closed, turn.now, turn.batch.readings)
+        self._progress |= turn.progress
         if self.alarms is not None:
             self.alarms.committed()
         if self.furnace is not None:
             self.furnace.committed()
-        self._next_realtime |= fired
-        for name, following in fired.items():
+        self._next_realtime |= turn.fired
+        for name, following in turn.fired.items():
             at = following - timedelta(seconds=self.realtime[name])
             self._reported[name] = max(at, self._reported.get(name, EPOCH))
-        self._next_minutes |= minutes
-        self._equipment_told |= again
+        self._next_minutes |= turn.minutes
+        self._equipment_told |= turn.again
         self._stepped = False
-        self._next_seal = sealed
-        if changed:
-            self._put_in_force(changed, max(ready, self.started))
+        self._next_seal = turn.sealed
+        if turn.changed:
+            self._put_in_force(turn.changed, max(turn.ready, self.started))
         self._next_commit = self.clock.monotonic() + self.commit_seconds
         for sender in self.senders:
-            sender.outbox.committed(pins=pins[sender.outbox.id])
+            sender.outbox.committed(pins=turn.pins[sender.outbox.id])
         self._recovered()
         if self.collectors is not None:
-            self.collectors.take(batch.readings)
+            self.collectors.take(turn.batch.readings)
         with self._commit_done:
             self._commits = self._commits_begun
             self._commit_done.notify_all()
-        for change in changes:
+        for change in turn.changes:
             change.done("")
-        return True
 
     def _sealed(self, now: datetime, *, last: bool) -> float:
         """Inside a transaction: seal when it is time, and at the end; when the next block is due, on monotonic time."""
@@ -938,7 +943,9 @@ class Engine:
             current = reading.mark is Mark.B or now - reading.heard <= patience
             value, mark = (reading.value, reading.mark) if current else (None, Mark.B)
             mark = self.periods.marks.mark(where, parameter, reading.time, mark)
-            values.append(Average(parameter, value, mark=mark, valid=1, total=1, expected=1))
+            task = self.tasks.get(reading.device)
+            sampled = reading.time if task and task.closing_seconds and value is not None else None
+            values.append(Average(parameter, value, mark=mark, valid=1, total=1, expected=1, sampled=sampled))
         return tuple(sorted(self.periods.beside(point, values), key=lambda a: a.parameter))
 
     def _serving(self, kind: str) -> list[Sender]:
@@ -996,8 +1003,10 @@ class Engine:
             if report.kind is not Kind.MINUTE:
                 for sender in self._serving(report.kind.name.lower()):
                     length = period_length(report.kind)
-                    if report.version == 1 or self._is_revised(sender, report.point, report.start, length):
-                        yield from self._worded(sender, _behind_others(report) if late else report)
+                    revisions = self._is_revised(sender, report.point, report.start, length)
+                    told = to_tell(report, revisions=revisions)
+                    if told is not None:
+                        yield from self._worded(sender, behind_others(told) if late else told)
 
     def _of_furnaces(
         self, until: datetime, late: Iterable[Report]
@@ -1024,19 +1033,17 @@ class Engine:
                     continue
                 for report in self._minute_reports(first, length):
                     mine = [one for one in changed if one.point == report.point]
-                    told = self._is_revised(sender, report.point, first, length)
-                    if mine and (told or self._is_news(report.point, first, length, mine)):
-                        yield from self._worded(sender, _behind_others(report))
+                    if mine and self._is_revised(sender, report.point, first, length):
+                        yield from self._worded(sender, behind_others(report))
+                    elif mine:
+                        stored = self.store.averages(Kind.MINUTE, first, first + length, report.point)
+                        if parameters := news(stored, mine):
+                            yield from self._worded(sender, behind_others(only(report, parameters)))
 
     def _is_revised(self, sender: Sender, point: str, start: datetime, length: timedelta) -> bool:
         """Whether a platform gets later versions of a period: where it takes them, and no person has kept them here."""
         wanted = self._settings[sender.outbox.name].revisions
         return wanted and not self.periods.marks.is_quiet(point, start, start + length)
-
-    def _is_news(self, point: str, first: datetime, length: timedelta, changed: Sequence[Report]) -> bool:
-        """Whether nothing was known of a minute record before *changed*: then it is no revision."""
-        stored = self.store.averages(Kind.MINUTE, first, first + length, point)
-        return len(stored) == len(changed) and all(report.version == 1 for report in changed)
 
     def _for(self, sender: Sender, report: Report) -> Report:
         """*report* as a platform gets it: what is only indicative goes where it is wanted."""

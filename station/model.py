@@ -247,6 +247,7 @@ class Average:
     indicative: bool = False
     load_kg: float | None = None
     converted: float | None = None
+    sampled: datetime | None = None  # in a REALTIME report: when the sample was taken, of what is dated back
 
     @property
     def share(self) -> float:
@@ -270,6 +271,7 @@ class Report:
     record: Record | None = None
     asked: bool = False
     minutes: int = 1  # how many a MINUTE report spans
+    added: Sequence[str] = ()  # of a later version: parameters that no version before had
 
 
 @dataclass(frozen=True, slots=True)

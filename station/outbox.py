@@ -154,8 +154,10 @@ class PlatformOutbox:
         backlog_kinds: Iterable[Kind] = tuple(Kind),
         horizon_seconds: float = 75.0,
         note: Callable[..., None] = lambda code, **arguments: None,
+        additive: bool = False,
     ) -> None:
         self.name = name
+        self.additive = additive  # a later version holds only what was added (station/revisions.py)
         self._store, self._make_reader = store, reader
         self._reader: Any = None  # the uplink thread's own connection
         self._counter: Any = None  # ours, used under our lock alone
@@ -580,13 +582,14 @@ class PlatformOutbox:
     def recall(self, kind: Kind, point: str | None, first: datetime, last: datetime) -> Iterator[Message]:
         """Messages of *kind* whose period starts from *first* to *last*, both included, as they were worded then.
 
-        The newest version of each.  Only for the uplink's thread; at most FETCH of them are in memory.
+        The newest version of each; all of them where *additive*, since a later one holds only what was added.
+        Only for the uplink's thread; at most FETCH of them are in memory.
         """
-        later = {
-            (at, where): number
-            for number, where, at in later_versions(self._read, self.id, kind, to_ms(first), to_ms(last) + 1)
-            if point in (None, where)
-        }
+        later: dict[tuple[int, str], list[int]] = {}
+        for number, where, at in later_versions(self._read, self.id, kind, to_ms(first), to_ms(last) + 1):
+            if point in (None, where):
+                some = later.setdefault((at, where), [])
+                some[:] = [*some, number] if self.additive else [number]
         low = find_message(self._read, self.id, kind, to_ms(first) - SLACK_MS)
         high = find_message(self._read, self.id, kind, to_ms(last) + SLACK_MS)
         while low < high:
@@ -596,12 +599,18 @@ class PlatformOutbox:
                 (low, high, int(kind), to_ms(first), to_ms(last), point, FETCH),
             )
             for row in rows:
-                newest = later.pop((row[3], row[2]), row[0])
-                yield message_of(row if newest == row[0] else self._rows(newest, newest, ALL_KINDS, 1)[0])
+                others = later.pop((row[3], row[2]), ())
+                if self.additive or not others:
+                    yield message_of(row)
+                yield from self._numbered(others)
             if len(rows) < FETCH:
                 break
             low = rows[-1][0] + 1
-        for number in later.values():
+        for others in later.values():
+            yield from self._numbered(others)
+
+    def _numbered(self, numbers: Iterable[int]) -> Iterator[Message]:
+        for number in numbers:
             yield from map(message_of, self._rows(number, number, ALL_KINDS, 1))
 
     def resend(self, start: datetime, end: datetime, kinds: Iterable[Kind]) -> int:
@@ -635,10 +644,9 @@ class PlatformOutbox:
 
     def _runs(self, kind: Kind, start_ms: int, end_ms: int) -> Iterator[tuple[int, int]]:
         """First and last id of each run of messages of *kind* that start in the range, the newest version of each."""
-        later = {
-            (p, at): number for number, p, at in later_versions(self._store.query, self.id, kind, start_ms, end_ms)
-        }
-        for number in later.values():
+        found = later_versions(self._store.query, self.id, kind, start_ms, end_ms)
+        later = {(point, at): number for number, point, at in found}
+        for number in [number for number, _, _ in found] if self.additive else later.values():
             yield number, number
         at = find_message(self._store.query, self.id, kind, start_ms - SLACK_MS)
         high = find_message(self._store.query, self.id, kind, end_ms + SLACK_MS)
@@ -649,7 +657,7 @@ class PlatformOutbox:
             (at, high, int(kind), 10 * FETCH),
         ):
             for number, at_ms, point in rows:
-                if start_ms <= at_ms < end_ms and (point, at_ms) not in later:
+                if start_ms <= at_ms < end_ms and (self.additive or (point, at_ms) not in later):
                     first, last = first or number, number
                 elif first:
                     yield first, last

@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from station import average
 from station.average import Input, Use
 from station.clock import EPOCH, period_length, period_start
+from station.closing import LONGER, Delays, added, made_of
 from station.config import PointSettings
 from station.marks import HandMarks
 from station.model import Average, Averaging, Kind, Mark, Reading, Report, replace
@@ -64,6 +65,10 @@ class Periods:
         }
         self._floors: deque[tuple[datetime, int]] = deque(maxlen=256)
         self.next = {kind: self._first(kind, started) for kind in KINDS}
+        self._delays = Delays(tasks.values())
+        for delay in self._delays:
+            for kind in LONGER:
+                self._delays.begin(delay, kind, self._first_waiting(kind, delay))
 
     def _first(self, kind: Kind, started: datetime) -> datetime:
         """The period to close next: behind the newest closed one, or behind the oldest unclosed reading.
@@ -78,13 +83,19 @@ class Periods:
         oldest = self._store.oldest_period(lower) if lower else self._store.oldest_reading()
         return min(period_start(kind, oldest, self._zone), present) if oldest else present
 
+    def _first_waiting(self, kind: Kind, delay: timedelta) -> datetime:
+        """The oldest period that may have waited for its results when the station was stopped."""
+        return min(self.next[kind], period_start(kind, self.next[kind] - delay, self._zone))
+
     def due(self, ready: datetime) -> bool:
         """Whether a minute ended by *ready*."""
         return self.next[Kind.MINUTE] + period_length(Kind.MINUTE) <= ready
 
     def clock_went_back(self, now: datetime) -> None:
         """Go on with the present period; what is closed for the second time becomes a new version."""
-        self.next = {kind: min(at, period_start(kind, now, self._zone)) for kind, at in self.next.items()}
+        present = {kind: period_start(kind, now, self._zone) for kind in KINDS}
+        self.next = {kind: min(at, present[kind]) for kind, at in self.next.items()}
+        self._delays.went_back(present)
 
     def touch(self, first: datetime, last: datetime | None) -> None:
         """What is closed from *first* to before *last* is to be closed again: its marks have changed."""
@@ -113,6 +124,7 @@ class Periods:
     def committed(self, upto: Mapping[Kind, datetime], now: datetime, readings: Iterable[Reading]) -> None:
         """After the commit that held *readings*: *upto* is closed."""
         self.next = {**self.next, **upto}
+        self._delays.committed()
         if (done := self._reopened) is not None:
             self._late = {start for start in self._late if start >= done}
             self._touched = [(max(first, done), last) for first, last in self._touched if last > done]
@@ -131,12 +143,37 @@ class Periods:
                 start = self._skip_empty(start, ready)
             until = min(ready, start + MOST_PERIODS * length, upto.get(BELOW.get(kind, kind), ready))
             while start + length <= until:
-                reports += self._store_new(self._closed(kind, start))
+                reports += self._store_new(self._closed(kind, start), ready)
                 start += length
             upto[kind] = start
         return reports, upto
 
-    def reopen(self, readings: Iterable[Reading]) -> list[Report]:
+    def close_waiting(self, ready: datetime, upto: Mapping[Kind, datetime]) -> list[Report]:
+        """Inside a transaction, behind `close`, which came *upto*: hours and days whose slow results are in."""
+        reports: list[Report] = []
+        self._delays.forget()
+        for delay in self._delays:
+            done: dict[Kind, datetime] = {}
+            for kind in LONGER:
+                start, length = self._delays.following(delay, kind), period_length(kind)
+                until = min(ready - delay, start + MOST_PERIODS * length, upto[kind], done.get(BELOW[kind], ready))
+                while start + length <= until:
+                    reports += self._store_new(self._closed(kind, start), ready)
+                    start += length
+                done[kind] = start
+            self._delays.propose(delay, done)
+        return reports
+
+    def closed_for(self, kind: Kind, series: Iterable[tuple[str, str]], upto: Mapping[Kind, datetime]) -> datetime:
+        """Up to where periods of *kind* are closed for *series* (points and parameters); for all others *upto*."""
+        delay = self._delays.of(series) if kind in LONGER else None
+        return min(upto[kind], self._delays.following(delay, kind)) if delay else upto[kind]
+
+    def delay(self, series: Iterable[tuple[str, str]]) -> timedelta:
+        """How much later than others hours and days of *series* (points and parameters) are closed."""
+        return self._delays.of(series)
+
+    def reopen(self, readings: Iterable[Reading], ready: datetime) -> list[Report]:
         """Inside a transaction: close again what *readings* came too late for, and what was touched; the new versions.
 
         An hour's minutes at a time, and a day once all of its minutes are done: each gets one new version.
@@ -162,10 +199,10 @@ class Periods:
         reports: list[Report] = []
         for start in sorted(late):
             if start < self.next[Kind.MINUTE]:
-                reports += self._store_new(self._minute(start, found.get(start, ())))
+                reports += self._store_new(self._minute(start, found.get(start, ())), ready)
         for kind, starts in ((Kind.HOUR, [hour]), (Kind.DAY, [] if rest else [day])):
             for start in (s for s in starts if s < self.next[kind]):
-                reports += self._store_new(self._closed(kind, start))
+                reports += self._store_new(self._closed(kind, start), ready)
         return reports
 
     def _too_late(self, readings: Iterable[Reading]) -> set[datetime]:
@@ -192,14 +229,20 @@ class Periods:
                     late.add(following)
         return late
 
-    def _store_new(self, reports: Iterable[Report]) -> list[Report]:
-        """Append *reports* as first or next versions; what is stored already word for word is left out."""
+    def _store_new(self, reports: Iterable[Report], ready: datetime) -> list[Report]:
+        """Append *reports* as first or next versions; what is stored already word for word is left out.
+
+        So is what still waits for slow results at *ready*, where nothing is known of it yet.
+        """
         stored = []
-        for report in reports:
-            known = self._store.average(report.kind, report.point, report.start)
-            if known is not None and known.averages == report.averages:
+        for made in reports:
+            known = self._store.average(made.kind, made.point, made.start)
+            report = self._delays.without_waiting(made, known, made.start + period_length(made.kind), ready)
+            if not report.averages or (known is not None and known.averages == report.averages):
                 continue
-            new = report if known is None else replace(report, version=known.version + 1)
+            new = report
+            if known is not None:
+                new = replace(report, version=known.version + 1, added=added(report, known))
             self._store.add_average(new)
             stored.append(new)
         return stored
@@ -325,8 +368,7 @@ class Periods:
 
     def _due(self, below: Kind, length: timedelta, point: str, parameter: str) -> int:
         """How many periods of *below* in *length* have a value: not every one where the instrument is slower."""
-        made_of = "noise" if parameter.startswith("noise_") else parameter  # where the meter has no such value itself
-        slow = self._paces.get((point, parameter), self._paces.get((point, made_of), 0.0))
+        slow = self._paces.get((point, parameter), self._paces.get((point, made_of(parameter)), 0.0))
         return due(below, length, slow)
 
     def _minute(self, start: datetime, readings: Iterable[Reading]) -> list[Report]:

@@ -68,6 +68,12 @@ class Task:
         """Seconds from one value to the next: the poll interval, or the instrument's own pace if that is slower."""
         return max(self.settings.poll_seconds, getattr(self.device, "every_seconds", 0.0))
 
+    @property
+    def closing_seconds(self) -> float:
+        """How long behind the end of a period its results may come: as configured, else as the instrument says."""
+        minutes = getattr(self.settings, "closing_delay_minutes", None)  # the board's pins have none
+        return float(getattr(self.device, "closing_seconds", 0.0)) if minutes is None else 60 * minutes
+
     def turn_at(self, speed: Any) -> float:
         """When it is its turn on a line that speaks with *speed*, in monotonic seconds.
 

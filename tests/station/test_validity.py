@@ -210,7 +210,7 @@ def test_a_counters_late_value_is_not_counted_twice(store: Store) -> None:
     late = Reading("unit", "site", "rain", MIDNIGHT + timedelta(seconds=50), 10.2, 10.2)
     with store.transaction():
         store.add_readings([late], {("unit", "rain"): Series("unit", "site", "rain")})
-        bench.periods.reopen([late])
+        bench.periods.reopen([late], late.time)
     minutes = store.averages(Kind.MINUTE, MIDNIGHT, MIDNIGHT + timedelta(minutes=3))
     assert [(r.version, value(r, "rain").mean) for r in minutes] == [(2, 0.2), (2, 0.2), (1, 0.0)]
 

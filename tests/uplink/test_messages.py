@@ -393,3 +393,14 @@ def test_a_load_and_a_value_at_reference_oxygen_stand_beside_the_measured_one() 
         "a21002-Min=38.000,a21002-Avg=40.000,a21002-Max=41.000,a21002-Flag=N"
     )
     assert "a21002-ZsRtd=46.667,a21002-Rtd=40.000" in (wording().compose(minute(nox, kind=Kind.REALTIME)) or "")
+
+
+def test_an_analysers_result_is_repeated_with_the_time_of_its_sample():
+    """SampleTime, of moments alone (2017, table of fields); 2005 has no such field."""
+    cod = Average("cod", 42.5, sampled=EIGHT)
+    assert wording().compose(minute(cod, kind=Kind.REALTIME)) == (
+        "DataTime=20260301080000;w01018-SampleTime=20260301080000,w01018-Rtd=42.5,w01018-Flag=N"
+    )
+    assert "SampleTime" not in (wording("2005").compose(minute(cod, kind=Kind.REALTIME)) or "")
+    silent = Average("cod", None, mark=Mark.B, sampled=EIGHT)
+    assert "SampleTime" not in (wording().compose(minute(silent, kind=Kind.REALTIME)) or "")

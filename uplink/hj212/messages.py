@@ -472,6 +472,8 @@ class Wording:
         if factor is None:
             return ""
         said = list(factor.values(kind, average, _length(report).total_seconds()))
+        if said and average.sampled is not None and self.dialect.code == "code":  # 2005 had no such field
+            said.insert(0, f"{factor.name('SampleTime')}={timestamp(average.sampled, self.zone)}")
         one = self.dialect.flags == "one"
         if not said and self.dialect.missing == "extreme":
             from uplink.hj212.types import extreme  # few platforms want it
