@@ -3,17 +3,21 @@
 Waste water (ST 32) with a flow meter: C = Σ(Ci·Qi)/ΣQi over periods with flow; without flow a concentration counts
 for nothing (HJ 356-2019 as digested, high; its chapter on zero flow, medium).  Load = mean × volume (HJ 212-2017
 appendix D, high).  Flue gas (ST 31): loads by gas flow, means are arithmetic, conversion by GB 13271-2014.
+
+An analyser slower than hourly has a result every few hours: its concentration holds until the next one, for its cycle
+in whole hours at most (ours; HJ 355-2019 as digested wants a result an hour and says nothing of the hours between).  An hour in which
+a result was due and is marked, or whose instrument was silent, is an hour without: nothing is filled in.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from station.config import PointSettings
 from station.emission import at_reference_oxygen
-from station.model import Average, Kind, dataclass, replace
+from station.model import Average, Kind, Report, dataclass, replace
 from station.parameters import catalogue
 
 
@@ -53,18 +57,74 @@ def volume(averages: Sequence[Average], medium: Medium, length: timedelta) -> fl
     return max(0.0, flow.mean) * medium.cubic_metres * length.total_seconds() * flow.share
 
 
+def governing(values: Sequence[tuple[datetime, Average | None]], cycle: timedelta) -> list[int | None]:
+    """Of which of *values*, hours with what an analyser said in each, the concentration holds in each of them.
+
+    Its own where it has one; where nothing was due, the last one's, for a *cycle*; None where there is none.
+
+    >>> from datetime import UTC
+    >>> at = [datetime(2026, 3, 1, n, tzinfo=UTC) for n in range(5)]
+    >>> cod, silent = Average("cod", 50.0), Average("cod", None)
+    >>> governing(list(zip(at, [cod, None, None, None, cod])), timedelta(hours=2))
+    [0, 0, 0, None, 4]
+    >>> governing(list(zip(at, [None, cod, silent, None, cod])), timedelta(hours=4))
+    [None, 1, None, None, 4]
+    """
+    found: list[int | None] = []
+    last: int | None = None
+    for number, (start, average) in enumerate(values):
+        if average is not None:
+            last = None if average.mean is None else number
+        holds = last is not None and start - values[last][0] <= cycle
+        found.append(last if holds else None)
+    return found
+
+
 def weigher(
-    point: PointSettings, shorter: Sequence[Sequence[Average]], length: timedelta
+    point: PointSettings, shorter: Sequence[Report], length: timedelta, cycles: Mapping[str, timedelta]
 ) -> Callable[[str, int], float]:
     """The weight of each part of a longer period: its volume, for pollutants in water with a flow; else 1.
 
-    Where no part has a flow, the mean is arithmetic: there is nothing to weigh by.
+    Of a parameter that has a result every *cycle* only, the volume that its concentration holds for.  Where no part
+    has a flow, the mean is arithmetic: there is nothing to weigh by.
     """
     medium = MEDIA[point.st]
-    volumes = [volume(averages, medium, length) for averages in shorter]
+    volumes = [volume(report.averages, medium, length) for report in shorter]
     if not medium.weighted or all(one is None for one in volumes):
         return lambda parameter, part: 1.0
-    return lambda parameter, part: (volumes[part] or 0.0) if _load_factor(parameter, medium) else 1.0
+    held: dict[str, list[float]] = {}
+    for parameter, cycle in cycles.items():
+        held[parameter] = [0.0] * len(shorter)
+        for part, of in enumerate(governing(_said_of(parameter, shorter), cycle)):
+            if of is not None:
+                held[parameter][of] += volumes[part] or 0.0
+    plain = [one or 0.0 for one in volumes]
+    return lambda parameter, part: held.get(parameter, plain)[part] if _load_factor(parameter, medium) else 1.0
+
+
+def _said_of(parameter: str, reports: Sequence[Report]) -> list[tuple[datetime, Average | None]]:
+    return [(r.start, next((a for a in r.averages if a.parameter == parameter), None)) for r in reports]
+
+
+def held_loads(
+    point: PointSettings, hours: Sequence[Report], start: datetime, cycles: Mapping[str, timedelta]
+) -> list[list[Average]]:
+    """The averages of each of *hours* from *start* on, with the loads of hours between two results of slow analysers.
+
+    *hours* begin a cycle before *start*, so that the last result of the day before is known.
+    """
+    medium = MEDIA[point.st]
+    parts = [list(report.averages) for report in hours]
+    for parameter, cycle in cycles.items():
+        factor, said = _load_factor(parameter, medium), _said_of(parameter, hours)
+        if factor is None:
+            continue
+        for part, of in enumerate(governing(said, cycle)):
+            one = None if of is None or of == part else said[of][1]
+            flowed = volume(hours[part].averages, medium, timedelta(hours=1))
+            if one is not None and one.mean is not None and flowed is not None:
+                parts[part].append(Average(parameter, None, load_kg=one.mean * flowed * factor))
+    return [part for report, part in zip(hours, parts, strict=True) if report.start >= start]
 
 
 def with_loads(

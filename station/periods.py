@@ -267,7 +267,7 @@ class Periods:
             averages = self._rolled(point, below, shorter, length)
             if kind is not below:
                 averages += self._derived(kind, point.code, start, length, shorter, averages)
-            averages = self._discharged(point, kind, averages, length, shorter)
+            averages = self._discharged(point, kind, averages, start, length, shorter)
             if averages:
                 same = kind is below  # several minutes made one
                 minutes = length // period_length(Kind.MINUTE) if same else 1
@@ -304,17 +304,30 @@ class Periods:
             return lambda parameter, part: 1.0
         from station import discharge  # only at outfalls and stacks
 
-        return discharge.weigher(point, [report.averages for report in shorter], period_length(below))
+        cycles = self._cycles(point.code) if below is Kind.HOUR else {}
+        return discharge.weigher(point, shorter, period_length(below), cycles)
+
+    def _cycles(self, point: str) -> dict[str, timedelta]:
+        """How long a result of the instruments at *point* that have no more than one an hour holds."""
+        return {
+            parameter: timedelta(seconds=pace)
+            for (where, parameter), pace in self._paces.items()
+            if where == point and pace >= period_length(Kind.HOUR).total_seconds()
+        }
 
     def _discharged(
-        self, point: PointSettings, kind: Kind, averages: list[Average], length: timedelta, shorter: Sequence[Report]
-    ) -> list[Average]:
+        self, point: PointSettings, kind: Kind, averages: list[Average],
+        start: datetime, length: timedelta, shorter: Sequence[Report],
+    ) -> list[Average]:  # fmt: skip
         """*averages* with loads and values at reference oxygen, at a discharge."""
         if point.st not in DISCHARGES or not averages:
             return averages
         from station import discharge
 
-        parts = [report.averages for report in shorter]
+        parts: Sequence[Sequence[Average]] = [report.averages for report in shorter]
+        if kind is Kind.DAY and (cycles := self._cycles(point.code)):
+            before = self._store.averages(Kind.HOUR, start - max(cycles.values()), start, point.code)
+            parts = discharge.held_loads(point, [*before, *shorter], start, cycles)
         averages = discharge.with_loads(point, kind, averages, length, parts)
         if not parts:
             return discharge.converted(point, averages)
@@ -399,7 +412,7 @@ class Periods:
         self, point: PointSettings, found: Mapping[str, Sequence[Reading]], start: datetime
     ) -> list[Average]:
         averages = [self._minute_average(parameter, found, start, point.code) for parameter in sorted(found)]
-        return self._discharged(point, Kind.MINUTE, averages, period_length(Kind.MINUTE), ())
+        return self._discharged(point, Kind.MINUTE, averages, start, period_length(Kind.MINUTE), ())
 
     def _minute_average(
         self, parameter: str, found: Mapping[str, Sequence[Reading]], start: datetime, point: str

@@ -21,9 +21,12 @@ Values = Callable[[int], float | None]
 class Outfall:
     """A store with readings of one discharge put in by hand, and its periods closed."""
 
-    def __init__(self, store: Store, st: str, reference_oxygen: float | None = None) -> None:
+    def __init__(
+        self, store: Store, st: str, reference_oxygen: float | None = None, paces: dict[str, float] | None = None
+    ) -> None:
         point = PointSettings(code="out", name="Outfall", st=st, reference_oxygen=reference_oxygen)
         self.store, self.periods = store, Periods(store, [point], ZONE, {}, MIDNIGHT)
+        self.periods._paces |= {("out", parameter): pace for parameter, pace in (paces or {}).items()}
 
     def put(self, seconds: int, step: int, **values: Values) -> None:
         series = {("unit", p): Series("unit", "out", p) for p in values}
@@ -105,6 +108,77 @@ def test_a_days_load_is_the_sum_of_its_hours_and_its_mean_goes_by_volume(store: 
     assert round(value(day, "cod").mean or 0, 6) == 72.5
     assert round(value(day, "cod").load_kg or 0, 4) == round(12 * (36 * 0.050 + 108 * 0.080), 4)
     assert store.averages(Kind.DAY, MIDNIGHT, MIDNIGHT + timedelta(days=1))[0].averages == day.averages
+
+
+def slow(outfall: Outfall, every: int, results: dict[int, float | None], flow: Values, seconds: int = 86400) -> None:
+    """A flow every minute, and a result of COD (None: marked D) at some seconds of the day."""
+    outfall.put(seconds, 60, flow_water=flow)
+    series = {("cod", "cod"): Series("cod", "out", "cod")}
+    readings = [
+        Reading("cod", "out", "cod", MIDNIGHT + timedelta(seconds=at), v, v, Mark.D if v is None else Mark.N)
+        for at, v in results.items()
+    ]
+    with outfall.store.transaction():
+        outfall.store.register(series.values())
+        outfall.store.add_readings(readings, series)
+
+
+def test_a_result_every_two_hours_carries_both_of_them(store: Store) -> None:
+    """Twelve results of 50 mg/L, 10 L/s all day: 864 m³ and 43.2 kg, not the 21.6 kg of the hours with a result."""
+    outfall = Outfall(store, "32", paces={"cod": 7200.0})
+    slow(outfall, 7200, {n: 50.0 for n in range(600, 86400, 7200)}, lambda n: 10.0)
+    (day,) = outfall.close(24)[Kind.DAY]
+    cod = value(day, "cod")
+    assert (round(cod.mean or 0, 9), round(cod.load_kg or 0, 6), cod.parts) == (50.0, 43.2, 12)
+
+
+def test_a_slow_result_weighs_as_much_as_flows_while_it_holds(store: Store) -> None:
+    """40 mg/L at 00:10 and 80 mg/L from 02:10 on, every two hours; 10 L/s, but 30 L/s from 03:00 to 04:00."""
+    outfall = Outfall(store, "32", paces={"cod": 7200.0})
+    flow = lambda n: 30.0 if 10800 <= n < 14400 else 10.0  # noqa: E731
+    slow(outfall, 7200, {600: 40.0, 7800: 80.0}, flow, 14400)
+    outfall.put(86400, 86400, ph=lambda n: 7.0)
+    closed = outfall.close(24)
+    (day,) = closed[Kind.DAY]
+    cod = value(day, "cod")
+    volumes = (72.0, 36.0 + 108.0)  # m³ in two hours each
+    assert round(cod.load_kg or 0, 6) == round(0.040 * volumes[0] + 0.080 * volumes[1], 6)
+    assert round(cod.mean or 0, 6) == round((40 * volumes[0] + 80 * volumes[1]) / sum(volumes), 6)
+
+
+def test_a_result_holds_for_its_cycle_and_no_longer(store: Store) -> None:
+    """One result at 00:10 of a cycle of two hours: three hours of the grid, nothing is filled in behind them."""
+    outfall = Outfall(store, "32", paces={"cod": 7200.0})
+    slow(outfall, 7200, {600: 50.0}, lambda n: 10.0)
+    (day,) = outfall.close(24)[Kind.DAY]
+    assert round(value(day, "cod").load_kg or 0, 6) == round(3 * 36 * 0.050, 6)
+
+
+def test_an_hour_whose_result_is_marked_carries_nothing_and_ends_what_held(store: Store) -> None:
+    """50 mg/L at 00:10, a fault at 02:10: two hours are known."""
+    outfall = Outfall(store, "32", paces={"cod": 7200.0})
+    slow(outfall, 7200, {600: 50.0, 7800: None}, lambda n: 10.0)
+    (day,) = outfall.close(24)[Kind.DAY]
+    assert round(value(day, "cod").load_kg or 0, 6) == round(2 * 36 * 0.050, 6)
+
+
+def test_the_last_result_of_the_day_before_holds_over_midnight(store: Store) -> None:
+    """Sampled at 23:10, 50 mg/L: the first hour of the next day carries its concentration."""
+    outfall = Outfall(store, "32", paces={"cod": 7200.0})
+    results: dict[int, float | None] = {23 * 3600 + 600: 50.0, 25 * 3600 + 600: 100.0}
+    slow(outfall, 7200, results, lambda n: 10.0, 2 * 86400)
+    closed = outfall.close(48)
+    second = closed[Kind.DAY][1]
+    assert round(value(second, "cod").load_kg or 0, 6) == round(36 * 0.050 + 3 * 36 * 0.100, 6)
+
+
+def test_an_hour_in_which_nothing_flows_carries_nothing_of_a_slow_result(store: Store) -> None:
+    """It holds for the hour; no water carries it."""
+    outfall = Outfall(store, "32", paces={"cod": 7200.0})
+    slow(outfall, 7200, {600: 50.0}, lambda n: 10.0 if n < 3600 else 0.0, 10800)
+    outfall.put(86400, 86400, ph=lambda n: 7.0)
+    (day,) = outfall.close(24)[Kind.DAY]
+    assert round(value(day, "cod").load_kg or 0, 6) == round(36 * 0.050, 6)
 
 
 def test_a_river_is_no_discharge(store: Store) -> None:
