@@ -139,6 +139,10 @@ class DeviceSettings:
         default_factory=dict,
         metadata={"text": "narrower limits than the profile's: parameter = [low, high]; outside is marked"},
     )
+    rollover: Mapping[str, float] = field(
+        default_factory=dict,
+        metadata={"text": "where a counter is 0 again, in the parameter's unit: parameter = 10000 for four digits"},
+    )
     constant_minutes: Mapping[str, float] = field(
         default_factory=dict,
         metadata={"text": "minutes a value may stand still before that is noted beside it; 0: never"},

@@ -34,6 +34,7 @@ from station.cli_index import index
 from station.cli_init import init
 from station.cli_maintenance import maintenance
 from station.cli_marks import marks
+from station.cli_meter import meter
 from station.cli_order import load as permits
 from station.cli_order import order
 from station.cli_output import emulate_pin, output
@@ -512,6 +513,7 @@ for command in (
     index,
     marks,
     qc,
+    meter,
     replay,
     profile,
     collector,

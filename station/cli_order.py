@@ -83,13 +83,15 @@ def withdraw(name: str, user: str, reason: str, config: Path, as_json: bool) -> 
 def show(config: Path, as_json: bool) -> None:
     """Every order, and how each of its lines kept to it."""
     from station.cli_marks import _store
+    from station.counter import rollovers
     from station.orders import lines
 
     loaded = read_config(config)
     ask_station(loaded, "commit")
     now = datetime.now(UTC)
     with closing(_store(loaded)) as store:
-        found = [(one, [] if one.withdrawn else lines(store, one, now, loaded.zone)) for one in _book(store)]
+        full = rollovers(loaded.config)
+        found = [(one, [] if one.withdrawn else lines(store, one, now, loaded.zone, full)) for one in _book(store)]
     if as_json:
         print_json({"orders": [_as_json(one) | {"lines": [asdict(line) for line in kept]} for one, kept in found]})
         return

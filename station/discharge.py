@@ -5,8 +5,8 @@ for nothing (HJ 356-2019 as digested, high; its chapter on zero flow, medium).  
 appendix D, high).  Flue gas (ST 31): loads by gas flow, means are arithmetic, conversion by GB 13271-2014.
 
 An analyser slower than hourly has a result every few hours: its concentration holds until the next one, for its cycle
-in whole hours at most (ours; HJ 355-2019 as digested wants a result an hour and says nothing of the hours between).  An hour in which
-a result was due and is marked, or whose instrument was silent, is an hour without: nothing is filled in.
+in whole hours at most (ours; HJ 355-2019 as digested wants a result an hour and says nothing of the hours between).
+An hour in which a result was due and is marked, or whose instrument was silent, is one without: nothing is filled in.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from drivers.base import Device
 from drivers.bus import Bus
-from station import calibrate, marks
+from station import calibrate, counter, marks
 from station.clock import EPOCH, Clock, Wake, boot_id, floor_to, from_ms, period_length, period_start, to_ms, trust
 from station.commands import ClockSetter, CommandDesk, Terms, overruled, with_configured
 from station.config import BusConfig, Loaded, resolve
@@ -362,6 +362,10 @@ class Engine:
             self.started,
             wind_mean=self.config.station.wind_mean,
         )
+        self.periods.exchanges = counter.in_store(self.store)
+        for one in self.periods.exchanges:  # one declared while no station ran is worked in now
+            if self.started - one.at < counter.LONGEST:
+                self.periods.exchanged(one)
         self._load_marks()
         self.collectors = self._collectors()
         self.alarms = self._alarms()
@@ -794,10 +798,12 @@ class Engine:
         return made
 
     def _take_marks(self, records: Iterable[Record]) -> None:
-        """Enter marks set by hand; what they change is closed again."""
+        """Enter marks set by hand and exchanges of meters; what they change is closed again."""
         for record in records:
             if record.kind == marks.KIND:
                 self.periods.touch(*self.periods.marks.take(record))
+            elif record.kind == counter.KIND and (one := self.periods.exchanges.take(record)) is not None:
+                self.periods.exchanged(one)
 
     def _note_progress(self) -> dict[str, str]:
         """Inside a transaction: note what is left to be closed again, where that is news, for the next start."""

@@ -1,8 +1,9 @@
 """Dispatch orders (调度令): who had to use how much less, from when to when, and whether each line did.
 
 A line is a point with an energy register.  What it used is the difference of its register, so a meter that was silent
-in between loses nothing; a register that fell (a new meter, a reset) is not guessed at.  Held against the mean of the
-last production days before the order: that method is a choice of this project, the order's own text decides.
+in between loses nothing; exchanges and roll-overs that are declared are reckoned with (station/counter.py), any other
+fall is not guessed at.  Held against the mean of the last production days before the order: that method is a choice of
+this project, the order's own text decides.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from datetime import datetime, timedelta, tzinfo
 from itertools import pairwise
 from typing import Any
 
+from station import counter
 from station.clock import period_start
 from station.model import Kind, Record, WrongArgument, dataclass, did_you_mean, replace
 from station.store import Store
@@ -275,24 +277,38 @@ def _production_days(order: Order, registers: Sequence[tuple[datetime, float | N
     return [kwh for kwh in known if kwh > PRODUCTION_SHARE * largest][: order.baseline_days]
 
 
-def registers_of(store: Store, point: str, start: datetime, end: datetime) -> list[tuple[datetime, float | None]]:
-    """The energy register of *point* at the end of each hour; the first kind it has."""
+def registers_of(
+    store: Store, point: str, start: datetime, end: datetime, rollovers: Mapping[tuple[str, str], float] | None = None
+) -> list[tuple[datetime, float | None]]:
+    """The energy register of *point* at the end of each hour; the first kind it has.
+
+    As one meter that was never exchanged and never full (station/counter.py).
+    """
     reports = store.averages(Kind.HOUR, start, end, point)
     measured = {average.parameter for report in reports for average in report.averages}
     register = next((one for one in REGISTERS if one in measured), None)
-    return [
+    if register is None:
+        return []
+    stands = [
         (report.start + HOUR, average.mean)
         for report in reports
         for average in report.averages
         if average.parameter == register
     ]
+    known = [(at, value) for at, value in stands if value is not None]
+    put_right = counter.steady(
+        known, counter.in_store(store).of(point, register), (rollovers or {}).get((point, register))
+    )
+    return sorted({**dict(stands), **dict(put_right)}.items())
 
 
-def lines(store: Store, order: Order, now: datetime, zone: tzinfo) -> list[Line]:
+def lines(
+    store: Store, order: Order, now: datetime, zone: tzinfo, rollovers: Mapping[tuple[str, str], float] | None = None
+) -> list[Line]:
     """How each line in the scope of *order* kept to it by *now*, from what *store* has."""
     first = period_start(Kind.DAY, order.first, zone) - (LOOK_BACK_DAYS + 1) * DAY
     end = min(order.last or now, now) + HOUR
-    hours = {point: registers_of(store, point, first, end) for point in order.points}
+    hours = {point: registers_of(store, point, first, end, rollovers) for point in order.points}
     # An hour that goes on has no register yet: an order that is on is looked at up to its last full hour.
     until = now if order.last and order.last <= now else period_start(Kind.HOUR, now, zone)
     return [compliance(order, point, hours[point], until, zone) for point in order.points]

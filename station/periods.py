@@ -17,6 +17,7 @@ from station.average import Input, Use
 from station.clock import EPOCH, period_length, period_start
 from station.closing import LONGER, Delays, added, made_of
 from station.config import PointSettings
+from station.counter import NEAR, Exchange, Exchanges, Stand, rise
 from station.marks import HandMarks
 from station.model import Average, Averaging, Kind, Mark, Reading, Report, replace
 from station.parameters import catalogue
@@ -55,6 +56,7 @@ class Periods:
         self._references = {point.code: point.reference_oxygen for point in points}
         self._wind_mean = wind_mean
         self.marks = HandMarks()  # set by people, beside what instruments and lines say
+        self.exchanges = Exchanges()  # of meters, declared by people
         self._late: set[datetime] = set()  # starts of minutes that readings came too late for
         self._touched: list[tuple[datetime, datetime]] = []  # spells of minutes whose marks have changed
         self._reopened: datetime | None = None  # up to where minutes are closed again in the commit under way
@@ -108,6 +110,14 @@ class Periods:
         """Readings came too late for these *hours* before the start, which were not closed again yet."""
         for hour in hours:
             self.touch(hour, hour + period_length(Kind.HOUR))
+
+    def exchanged(self, one: Exchange) -> None:
+        """A counter's first minute behind exchange *one* is to be closed again, where it is closed."""
+        end = min(one.at + NEAR, self.next[Kind.MINUTE])
+        if catalogue()[one.parameter].averaging is Averaging.SUM and one.at < end:
+            found = self._store.normal_values(one.point, one.parameter, one.at, end, self._floor(one.at))
+            if found:
+                self._late.add(period_start(Kind.MINUTE, min(found)[0], self._zone))
 
     @property
     def behind(self) -> bool:
@@ -426,7 +436,7 @@ class Periods:
             expected = max(1, expected - task.spared_between(parameter, start, start + period_length(Kind.MINUTE)))
         vector = rule is Averaging.VECTOR
         speeds = {r.time: r.value for r in found.get("wind_speed", ()) if self._mark(r) is Mark.N} if vector else {}
-        return average.close(
+        made = average.close(
             parameter,
             rule,
             [
@@ -440,6 +450,23 @@ class Periods:
             strict=self._uses[point].strict,
             before=self._store.last_value(device, parameter, start) if rule is Averaging.SUM else None,
         )
+        if rule is not Averaging.SUM or made.mean is None:
+            return made
+        normal = [(r.time, r.value) for r in readings if r.value is not None and self._mark(r) is Mark.N]
+        counted = self._counted(point, parameter, device, normal, start)
+        return made if counted is None else replace(made, mean=counted)
+
+    def _counted(self, point: str, parameter: str, device: str, stands: list[Stand], start: datetime) -> float | None:
+        """What a counter rose over exchanges and roll-overs; None where it has neither."""
+        exchanges = self.exchanges.of(point, parameter) if len(self.exchanges) else []
+        task = self._tasks.get(device)
+        rollover = getattr(task.settings, "rollover", {}).get(parameter) if task else None
+        if not exchanges and rollover is None:
+            return None
+        before = self._store.last_stand(device, parameter, start)
+        if before is None and exchanges:  # the new meter may have another name here
+            before = max(self._store.normal_values(point, parameter, start - NEAR, start), default=None)
+        return rise([*([] if before is None else [before]), *stands], exchanges, rollover) or 0.0
 
     def _mark(self, reading: Reading) -> Mark:
         """The effective mark of *reading*."""

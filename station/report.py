@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any
 
-from station import average, noise
-from station.average import Input, Use
+from station import average, counter, noise
+from station.average import Use
 from station.clock import period_length, to_ms
-from station.model import Average, Averaging, Kind, Mark, Report, WrongArgument, dataclass, field
+from station.model import Average, Averaging, Kind, Report, WrongArgument, dataclass, field
 from station.parameters import catalogue
 from station.periods import DISCHARGES, USE_OF, WATER
 from station.store import Store, unpack_mark
@@ -34,9 +34,9 @@ MONTH_DAYS: Mapping[str, tuple[int, int]] = {  # by use: valid days of a month, 
     "flue-gas": (25, 23),
 }
 WATER_DAYS = 0.75
-COUNTERS = ("kWh", "m³")  # units of totals whose rise is told
 LATE = timedelta(hours=4)  # an analyser's reading is dated back to its sampling
 MINUTES, HOURS = 60, 24
+HOUR = timedelta(hours=1)
 # What a value can be made of, and why there is none or none that holds: keys of texts.
 MADE_OF = (
     "halves", "vector", "energy", "sum_day", "sum_hour", "flow_day", "flow_hour", "mean_day", "mean_hour",
@@ -139,7 +139,7 @@ def gather(store: Store, loaded: Loaded, span: Span, point: str | None = None) -
         "calibrations": beside.calibrations(store, span, names, loaded.zone),
         "drift": beside.drift(store, span, names, loaded.zone),
         "permits": beside.permits(store, loaded, span, names),
-        "orders": beside.orders(store, span, names, loaded.zone),
+        "orders": beside.orders(store, span, names, loaded.zone, counter.rollovers(loaded.config)),
         "alarms": beside.alarms(store, span, names, loaded.zone),
         "platforms": beside.platforms(store, span, names, loaded.zone),
         "dustfall": beside.dustfall(store, loaded, span, names),
@@ -209,7 +209,7 @@ def _point(store: Store, loaded: Loaded, point: PointSettings, span: Span, readi
     hours = store.averages(Kind.HOUR, span.start, span.end, point.code)
     days = store.averages(Kind.DAY, span.start, span.end, point.code)
     before = store.averages(Kind.HOUR, span.start - period_length(Kind.HOUR), span.start, point.code)
-    reckoner = _Reckoner(point, span, loaded, hours, days, before)
+    reckoner = _Reckoner(point, span, loaded, hours, days, before, counter.in_store(store))
     order = list(catalogue())
     keys = {one.parameter for report in (*hours, *days) for one in report.averages}
     keys |= {parameter for code, parameter in readings.marks if code == point.code}
@@ -244,13 +244,14 @@ class _Reckoner:
 
     def __init__(
         self, point: PointSettings, span: Span, loaded: Loaded,
-        hours: Sequence[Report], days: Sequence[Report], before: Sequence[Report],
+        hours: Sequence[Report], days: Sequence[Report], before: Sequence[Report], exchanges: counter.Exchanges,
     ) -> None:  # fmt: skip
         self._point, self._span, self._zone = point, span, loaded.zone
         self._weighted = loaded.config.station.wind_mean == "weighted"
         self._use: Use = average.USES[use_name(point)]
         self._hours, self._days = _by_parameter(hours), _by_parameter(days)
         self._before = _by_parameter(before)
+        self._exchanges, self._rollovers = exchanges, counter.rollovers(loaded.config)
         self._parts = days if span.word == "month" else hours
 
     def row(self, parameter: str) -> dict[str, Any]:
@@ -339,7 +340,7 @@ class _Reckoner:
             return None
         from station import discharge
 
-        weigh = discharge.weigher(self._point, [r.averages for r in self._parts], period_length(self._span.parts))
+        weigh = discharge.weigher(self._point, self._parts, period_length(self._span.parts), {})
         weights = {report.start: weigh(parameter, number) for number, report in enumerate(self._parts)}
         return None if all(weight == 1.0 for weight in weights.values()) else weights
 
@@ -382,17 +383,14 @@ class _Reckoner:
         }
 
     def _rise(self, parameter: str) -> float | None:
-        """What a counter advanced from the hour before the period to its last hour; one that went back began at 0."""
+        """What a counter advanced from the hour before the period to its last hour; over exchanges and roll-overs."""
         known = catalogue()[parameter]
-        if known.averaging is not Averaging.LAST or known.unit not in COUNTERS:
+        if known.averaging is not Averaging.LAST or not counter.is_counter(parameter):
             return None
-        stands = [one.mean for _, one, _ in self._hours.get(parameter, ()) if one.mean is not None]
-        first = next((one.mean for _, one, _ in self._before.get(parameter, ())), None)
-        if len(stands) + (first is not None) < 2:
-            return None
-        inputs = [Input(value, Mark.N) for value in stands]
-        count = len(inputs)
-        return average.close(parameter, Averaging.SUM, inputs, expected_inputs=count, expected=count, before=first).mean
+        hours = [*self._before.get(parameter, ()), *self._hours.get(parameter, ())]
+        stands = [(start + HOUR, one.mean) for start, one, _ in hours if one.mean is not None]
+        key = (self._point.code, parameter)
+        return counter.rise(stands, self._exchanges.of(*key), self._rollovers.get(key))
 
     # -- how far it can be trusted
 

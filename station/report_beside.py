@@ -251,7 +251,9 @@ def permits(store: Store, loaded: Loaded, span: Span, points: set[str]) -> list[
     ]
 
 
-def orders(store: Store, span: Span, points: set[str], zone: tzinfo) -> list[dict[str, Any]]:
+def orders(
+    store: Store, span: Span, points: set[str], zone: tzinfo, rollovers: Mapping[tuple[str, str], float]
+) -> list[dict[str, Any]]:
     """Dispatch orders that were in force in the period, and how each of their lines kept to them."""
     from station.orders import KIND, Orders, lines
 
@@ -269,7 +271,7 @@ def orders(store: Store, span: Span, points: set[str], zone: tzinfo) -> list[dic
         }
         for one in Orders(store.records(KIND, BEGINNING, END))
         if not one.withdrawn and one.first < span.end and (one.last is None or one.last > span.start)
-        for line in lines(store, one, span.now, zone)
+        for line in lines(store, one, span.now, zone, rollovers)
         if line.point in points
     ]
 

@@ -472,6 +472,13 @@ class Store:
 
     def last_value(self, device: str, parameter: str, before: datetime, look_back: int = 20000) -> float | None:
         """The newest normal value of a series before a moment, not farther back than *look_back* readings of all."""
+        found = self.last_stand(device, parameter, before, look_back)
+        return None if found is None else found[1]
+
+    def last_stand(
+        self, device: str, parameter: str, before: datetime, look_back: int = 20000
+    ) -> tuple[datetime, float] | None:
+        """Time and value of `last_value`."""
         ceiling = min(self.reading_ceiling(before), self.newest("reading"))
         floor = min(self.reading_floor(before), ceiling) - look_back
         rows = self.query(
@@ -482,7 +489,8 @@ class Store:
         mine = "AND mark & 7 = 0 AND series IN (SELECT id FROM series WHERE device = ? AND parameter = ?)"
         late = self._dated("at_ms, coalesce(value, raw)", before - NEAR, before, ceiling, mine, device, parameter)
         rows += [(at, value) for _, at, value in late]
-        return max(rows, key=lambda row: row[0])[1] if rows else None
+        at, value = max(rows, key=lambda row: row[0]) if rows else (0, None)
+        return None if value is None else (from_ms(at), value)
 
     def last_time(self, device: str, since: datetime) -> datetime | None:
         """The time of the newest value of *device* among what was stored after *since*."""

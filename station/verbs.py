@@ -54,6 +54,7 @@ class Verbs:
         self.engine = engine
         self._one_entry = engine.one_entry
         self._orders_issued = 0  # the highest number of an order so far, also of those that wait for a commit
+        self._meters_issued = 0  # and of exchanges of meters
 
     def table(self) -> dict[str, Verb]:
         """Every verb by the name that a tool asks for."""
@@ -68,6 +69,7 @@ class Verbs:
             "dustfall": self.dustfall,
             "field": self.field,
             "marks": self.marks,
+            "meter": self.meter,
             "status": lambda request: status.live(self.engine),
             "read": self.read,
             "commit": self.commit,
@@ -313,6 +315,19 @@ class Verbs:
             self.engine.keep(made, urgent=True)
             self.engine.note("order", urgent=True, **made.body)
             self._commit("order list")
+        return dict(made.body)
+
+    def meter(self, request: Mapping[str, Any]) -> Any:
+        """Keep an exchange of meters, committed when this returns; what is closed already follows by itself."""
+        from station import counter
+
+        with self._one_entry:
+            engine, book = self.engine, counter.in_store(self.engine.store)
+            points, number = [point.code for point in engine.config.point], max(self._meters_issued + 1, book.next_number)
+            made = counter.enter(book, engine.store, _fields(request), points, engine.clock.now(), number)
+            self._meters_issued = number if made.body["do"] == "exchange" else self._meters_issued
+            self._make_durable("meter list", made)
+            engine.note("meter_exchange", urgent=True, point=made.point, **made.body)
         return dict(made.body)
 
     def collector(self, request: Mapping[str, Any]) -> Any:

@@ -181,6 +181,8 @@ MADE = {
     "city.": ["time", "pm10", "aqi", "primary", "source"],
     "order.": ["name", "time", "percent", "point", "used", "allowed", "verdict"],
     "ordered.": ["add", "end", "withdraw"],
+    "meter.": ["name", "point", "parameter", "at", "old", "new", "user", "reason"],
+    "metered.": ["exchange", "withdraw"],
     "order_verdict.": ["complies", "exceeds", "undetermined"],
     "order_why.": list(ORDER_WHYS),
     "load.": ["name", "point", "used", "days", "until"],
