@@ -39,10 +39,12 @@ from station.store import Event, Store
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from station.bands import Bands
     from station.config import Config
     from station.periods import Periods
 
 KIND, ACKNOWLEDGED, REVISED = "alarm", "alarm_ack", "alarm_revised"
+BAND = "band"  # station/bands.py
 KEPT = 200  # periods of an alarm that a later version can still revise
 LOOK_BACK = timedelta(days=62)  # for the state an alarm had before the periods of today
 QUARTER = timedelta(minutes=15)
@@ -70,7 +72,10 @@ class Rule(Protocol):
     reach: timedelta  # how long after a report its periods still look at it
     look_back: int  # periods that a start has to look at again
     period: str  # by which name sources know it
-    terms: Mapping[str, Any]  # what else events and screens say of it
+
+    @property
+    def terms(self) -> Mapping[str, Any]:
+        """What else events and screens say of it."""
 
     def seen(self, sources: Sources, start: datetime) -> Seen:
         """What the period from *start* on comes to."""
@@ -248,10 +253,15 @@ class Alarms:
         self._sources, self._periods = Sources(config, store, periods, zone), periods
         acknowledged = {r.device: r for r in store.newest_records(ACKNOWLEDGED, "device")}
         told = {r.device: _told(r, acknowledged.get(r.device)) for r in store.newest_records(KIND, "device")}
-        self._watches = {
-            rule.name: self._restored(rule, told.get(rule.name, Told()), self._closed_for(rule, periods.next))
-            for rule in rules(config, folder)
-        }
+        self._bands = None
+        if config.pair:
+            from station.bands import in_store
+
+            self._bands = in_store(store)
+        self._watches = {}
+        for rule in rules(config, folder, self._bands):
+            watch = self._restored(rule, told.get(rule.name, Told()), self._closed_for(rule, periods.next))
+            self._watches[rule.name] = watch
         self._proposed: dict[str, Watch] = {}
 
     def _restored(self, rule: Rule, told: Told, upto: datetime) -> Watch:
@@ -281,6 +291,9 @@ class Alarms:
         events: list[Event] = []
         made: list[Record] = []
         self._proposed = {}
+        for record in records:
+            if record.kind == BAND and self._bands is not None:
+                self._bands.take(record)
         for name, watch in self._watches.items():
             stale = self._revisable(watch, reports, records)
             new = self._gone_on(watch, self._closed_for(watch.rule, closed))
@@ -410,14 +423,17 @@ class Alarms:
         return made
 
 
-def rules(config: Config, folder: Path) -> list[Rule]:
-    """Everything *config* has watched, by the limits that hold at the station of *folder*."""
+def rules(config: Config, folder: Path, bands: Bands | None = None) -> list[Rule]:
+    """Everything *config* has watched, by the limits that hold at the station of *folder*, and the power *bands*."""
     rows, _ = of_station(folder) if config.alarm else ((), [])
     found: list[Rule] = [LimitRule(one, rows) for one in config.alarm]
     if config.pair or config.dry_flow or config.permit:
         from station.working import DryFlowRule, PairRule, PermitRule  # only who watches working conditions pays for it
 
-        found += [PairRule(one) for one in config.pair]
+        pairs = [PairRule(one) for one in config.pair]
+        for pair in pairs:
+            pair.bands = bands
+        found += pairs
         found += [DryFlowRule(one) for one in config.dry_flow]
         found += [PermitRule(one) for one in config.permit]
     return found
@@ -494,8 +510,10 @@ def stored(store: Store) -> dict[str, tuple[Told, Record]]:
 
 def as_left(store: Store, config: Config, folder: Path) -> list[dict[str, Any]]:
     """The rows of `Alarms.states` as the database alone has them: each alarm as it was last told."""
+    from station.bands import in_store
+
     told, rows = stored(store), []
-    for rule in rules(config, folder):
+    for rule in rules(config, folder, in_store(store)):
         one, record = told.get(rule.name, (Told(), None))
         said = described(rule, BEGINNING) | ({} if record is None else dict(record.body))
         rows.append(said | _standing(rule, one))

@@ -20,6 +20,7 @@ import click
 from station import cli_sniff, cli_solve, cli_tell, i18n  # noqa: F401 - the first three add to the group bus
 from station.cli_alarms import alarms
 from station.cli_backup import backup, restore, salvage
+from station.cli_band import band
 from station.cli_bus import bus as bus_tools
 from station.cli_calibrate import calibrate, calibrations
 from station.cli_city import city
@@ -507,6 +508,7 @@ for command in (
     calibrate,
     calibrations,
     alarms,
+    band,
     city,
     order,
     permits,

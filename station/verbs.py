@@ -55,6 +55,7 @@ class Verbs:
         self._one_entry = engine.one_entry
         self._orders_issued = 0  # the highest number of an order so far, also of those that wait for a commit
         self._meters_issued = 0  # and of exchanges of meters
+        self._bands_issued = 0  # and of power bands
 
     def table(self) -> dict[str, Verb]:
         """Every verb by the name that a tool asks for."""
@@ -70,6 +71,7 @@ class Verbs:
             "field": self.field,
             "marks": self.marks,
             "meter": self.meter,
+            "band": self.band,
             "status": lambda request: status.live(self.engine),
             "read": self.read,
             "commit": self.commit,
@@ -328,6 +330,19 @@ class Verbs:
             self._meters_issued = number if made.body["do"] == "exchange" else self._meters_issued
             self._make_durable("meter list", made)
             engine.note("meter_exchange", urgent=True, point=made.point, **made.body)
+        return dict(made.body)
+
+    def band(self, request: Mapping[str, Any]) -> Any:
+        """Learn, confirm or withdraw a power band, committed when this returns."""
+        from station import bands
+
+        with self._one_entry:
+            engine, book = self.engine, bands.in_store(self.engine.store)
+            pairs, number = {pair.name: pair for pair in engine.config.pair}, max(self._bands_issued + 1, book.next_number)
+            made = bands.enter(book, engine.store, _fields(request), pairs, engine.clock.now(), number)
+            self._bands_issued = number if made.body["do"] == "learn" else self._bands_issued
+            self._make_durable("band list", made)
+            engine.note("power_band", urgent=True, pair=made.device, do=made.body["do"], name=made.body["name"])
         return dict(made.body)
 
     def collector(self, request: Mapping[str, Any]) -> Any:

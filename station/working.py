@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from station.alarm import BEGINNING, Cause, Seen, Standing, State, in_order, unmeasured
@@ -17,6 +17,7 @@ from station.model import Kind, dataclass, did_you_mean, replace, setting
 
 if TYPE_CHECKING:
     from station.alarming import Sources
+    from station.bands import Bands
     from station.config import Config
     from station.store import Store
 
@@ -138,11 +139,29 @@ class PairRule:
 
     def __init__(self, settings: PairSettings) -> None:
         self.settings = settings
+        self.bands: Bands | None = None  # what people have confirmed, where a store is at hand
+        self.judged: datetime | None = None  # the minute that was judged last
         self.name, self.point, self.parameter = settings.name, settings.point, settings.production
         self.beside_point = settings.treatment_point or settings.point
         self.points: Sequence[str] = tuple(dict.fromkeys((settings.point, self.beside_point)))
         self.look_back = settings.grace_minutes + 1
-        self.terms: Mapping[str, Any] = {
+
+    def in_force(self, at: datetime) -> PairSettings:
+        """The settings with the levels of bands that a person had confirmed by *at*."""
+        if self.bands is None:
+            return self.settings
+        production, treatment = (self.bands.level(self.name, role, at) for role in ("production", "treatment"))
+        return replace(
+            self.settings,
+            production_above=self.settings.production_above if production is None else production,
+            treatment_above=self.settings.treatment_above if treatment is None else treatment,
+        )
+
+    @property
+    def terms(self) -> Mapping[str, Any]:
+        """What else events and screens say of it: the levels are those in force now."""
+        settings = self.in_force(datetime.now(UTC) if self.judged is None else self.judged)
+        return {
             "production_above": settings.production_above,
             "treatment": settings.treatment,
             "treatment_point": self.beside_point,
@@ -162,7 +181,8 @@ class PairRule:
 
     def step(self, before: Standing, seen: Seen) -> Standing:
         """By both meters."""
-        return pair_step(self.settings, before, seen)
+        self.judged = seen.start
+        return pair_step(self.in_force(seen.start), before, seen)
 
 
 class DryFlowRule:
