@@ -40,6 +40,7 @@ PAIR = "station.working:PairSettings"
 DRY_FLOW = "station.working:DryFlowSettings"
 PERMIT = "station.working:PermitSettings"
 QC = "station.checks:CheckSettings"
+BOUNDARY = "station.boundary:BoundarySettings"
 LEGAL_DAYS = 1827  # raw records at least 5 years (State Council Order 820, Art. 21-26 as digested)
 
 
@@ -201,6 +202,7 @@ class Config:
     dry_flow: tuple[Any, ...] = field(default=(), metadata={"pick": _only(DRY_FLOW)})
     permit: tuple[Any, ...] = field(default=(), metadata={"pick": _only(PERMIT)})
     qc: tuple[Any, ...] = field(default=(), metadata={"pick": _only(QC)})
+    boundary: tuple[Any, ...] = field(default=(), metadata={"pick": _only(BOUNDARY)})
 
     @property
     def wired(self) -> bool:
@@ -484,20 +486,29 @@ def _cross_faults(
 
         if (said := city.faults(config.city)) is not None:
             yield Fault("city.url", said)
-    if config.watched:
-        from station import alarm  # only who has alarms pays for it
-
-        yield from alarm.named_twice(config)
-        yield from _not_of(unread, alarm.faults(config, owners, folder))
-    if config.pair or config.dry_flow or config.permit:
-        from station import working
-
-        yield from working.faults(config, owners)
+    yield from _not_of(unread, _evaluated_faults(config, owners, folder))
     if config.qc:
         from station import check_faults  # only who has checks pays for it
 
         yield from check_faults.faults(config, units_of, instruments)
         hints += check_faults.hints(config, units_of)
+
+
+def _evaluated_faults(config: Config, owners: Mapping[tuple[str, str], str], folder: Path) -> Iterator[Fault]:
+    """What is wrong in the tables of alarms, working conditions and boundaries; only who has them pays for them."""
+    if config.watched:
+        from station import alarm
+
+        yield from alarm.named_twice(config)
+        yield from alarm.faults(config, owners, folder)
+    if config.pair or config.dry_flow or config.permit:
+        from station import working
+
+        yield from working.faults(config, owners)
+    if config.boundary:
+        from station import boundary
+
+        yield from boundary.faults(config, owners)
 
 
 def _crowded(place: str, bus: BusConfig) -> Iterator[Fault]:

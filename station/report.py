@@ -140,6 +140,7 @@ def gather(store: Store, loaded: Loaded, span: Span, point: str | None = None) -
         "drift": beside.drift(store, span, names, loaded.zone),
         "permits": beside.permits(store, loaded, span, names),
         "orders": beside.orders(store, span, names, loaded.zone, counter.rollovers(loaded.config)),
+        "boundaries": beside.boundaries(store, loaded, span, names),
         "alarms": beside.alarms(store, span, names, loaded.zone),
         "platforms": beside.platforms(store, span, names, loaded.zone),
         "dustfall": beside.dustfall(store, loaded, span, names),

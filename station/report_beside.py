@@ -276,6 +276,15 @@ def orders(
     ]
 
 
+def boundaries(store: Store, loaded: Loaded, span: Span, points: set[str]) -> list[dict[str, Any]]:
+    """Points around a yard or a park, compared by the wind."""
+    if not loaded.config.boundary:
+        return []
+    from station.boundary import compared
+
+    return compared(store, loaded, span.start, span.end, points)
+
+
 # -- what the values make of the place
 
 

@@ -93,6 +93,7 @@ def page(found: Mapping[str, Any]) -> str:
         *(text for point in found["points"] for text in _point(point, found)),
         *_dustfall(found["dustfall"]),
         *_people(found, names),
+        *_boundaries(found, names),
         *_working(found, names),
         *_platforms(found["platforms"], names),
         *_happened(found),
@@ -499,6 +500,36 @@ def _calibration(one: Mapping[str, Any], names: Mapping[str, str]) -> Sequence[s
         " → ".join(f"{pair[0]:.6g}, {pair[1]:.6g}" for pair in pairs if pair),
         one["user"],
     )
+
+
+def _boundaries(found: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[str]:
+    """What lies between points around a yard or a park, and at each point what comes from where."""
+    for one in found["boundaries"]:
+        unit = catalogue()[one["parameter"]].unit
+        about = t("report.boundary", name=one["name"], parameter=name_of(one["parameter"]), unit=unit)
+        yield f"<h2>{escape(about)}</h2>"
+        yield _p(t("report.boundary_hours", **{key: one[key] for key in BOUNDARY_HOURS}), "note")
+        if one["paired"]:
+            means = {key: shown(one[key], one["parameter"]) for key in ("upwind", "downwind", "difference")}
+            largest = one["largest"]
+            most = {"largest": shown(largest["value"], one["parameter"]), "at": _minute(largest["start"])}
+            yield _p(t("report.boundary_said", **means, **most, above=one["hours_above"], paired=one["paired"]))
+        rows = [
+            (names.get(point, point), f"{one['bearings'][point]:g}°", *(_sector(p, one["parameter"]) for p in parts))
+            for point, parts in one["sectors"].items()
+        ]
+        yield _table(
+            ("point", "bearing", "from_n", "from_ne", "from_e", "from_se", "from_s", "from_sw", "from_w", "from_nw"),
+            rows,
+        )
+
+
+BOUNDARY_HOURS = ("hours", "paired", "calm", "across", "unknown")
+
+
+def _sector(part: Mapping[str, Any], parameter: str) -> str:
+    """The mean of the hours in which the wind came from there, and how many these were."""
+    return f"{shown(part['mean'], parameter)} ({part['hours']})" if part["hours"] else "-"
 
 
 def _working(found: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[str]:

@@ -23,6 +23,7 @@ from drivers.stream import StreamSettings
 from station import i18n, recipe
 from station.config import (
     ALARM,
+    BOUNDARY,
     CITY,
     DRY_FLOW,
     PAIR,
@@ -63,6 +64,7 @@ WATCHED = {
     "dry_flow": DRY_FLOW,
     "permit": PERMIT,
     "qc": QC,
+    "boundary": BOUNDARY,
 }  # tables that station/README.md documents
 WIRED = {"input": INPUTS, "output": OUTPUTS, "rule": RULES}  # the kinds each table may be of
 REQUIRED = {"en": "required", "zh": "必填"}
