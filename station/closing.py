@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 
 from station.model import Average, Kind, Report, replace
+from station.periods import LONGER, made_of
 from station.poller import Task
 
-LONGER = (Kind.HOUR, Kind.DAY)  # a minute takes a result when it comes
 NONE = timedelta(0)
 
 
@@ -78,18 +78,3 @@ class Delays:
         kept = [a for a in (known.averages if known else ()) if a.parameter in late]
         averages: list[Average] = [a for a in report.averages if a.parameter not in late] + kept
         return replace(report, averages=tuple(sorted(averages, key=lambda a: a.parameter)))
-
-
-def made_of(parameter: str) -> str:
-    """What *parameter* is reckoned from where no instrument delivers it.
-
-    >>> made_of("noise_l90"), made_of("cod")
-    ('noise', 'cod')
-    """
-    return "noise" if parameter.startswith("noise_") else parameter
-
-
-def added(new: Report, known: Report) -> tuple[str, ...]:
-    """The parameters of *new* of which the version before, *known*, said nothing."""
-    said = {a.parameter for a in known.averages}
-    return tuple(a.parameter for a in new.averages if a.parameter not in said)

@@ -6,20 +6,17 @@ the averages of periods that ended, the messages made of both, and every platfor
 
 from __future__ import annotations
 
-import json
 import logging
-import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from math import lcm
 from threading import Condition, Event, Lock
 from typing import TYPE_CHECKING, Any
 
 from drivers.base import Device
 from drivers.bus import Bus
-from station import calibrate, counter, marks
+from station import calibrate, marks
 from station.clock import EPOCH, Clock, Wake, boot_id, floor_to, from_ms, period_length, period_start, to_ms, trust
 from station.commands import ClockSetter, CommandDesk, Terms, overruled, with_configured
 from station.config import BusConfig, Loaded, resolve
@@ -34,21 +31,18 @@ from station.model import (
     Report,
     StoreDamaged,
     StoreError,
-    asdict,
     replace,
 )
 from station.outbox import Depth, PlatformOutbox, sqlite_reader
 from station.parameters import catalogue
 from station.periods import DISCHARGES, Periods
-from station.poller import Poller, Task
+from station.poller import Poller, Task, series_of
 from station.purge import Purge
-from station.recorder import Batch, Recorder
+from station.recorder import Batch, Change, Recorder, Turn
 from station.records import FIELD, TOLD
-from station.revisions import behind_others, news, only, to_tell
 from station.sender import Sender
 from station.store import Series, Store
 from station.suspicion import Checks, Suspicion
-from station.turn import Change, Turn
 from station.version import VERSION
 from station.watchdog import Heartbeat, Watchdog, notify
 from uplink import UPLINKS
@@ -71,9 +65,11 @@ STEP_SECONDS = 2.0  # a wall clock that moves this far against the monotonic one
 RETRY_SECONDS = 10.0  # after a commit that failed
 STOP_SECONDS = 7.0  # all threads together; the last commit still has to fit into ten
 RESUMED = timedelta(days=2)  # how far back an instrument's last result is looked for at the start
+RESUMED_READINGS = 100_000  # and among so many readings of all: a start must not wait for it
 FIRST_SEAL_SECONDS = 300.0  # after a start; a station that stops in order seals what it has
 LATE_HOURS = "late_hours"  # hours that readings came too late for and that are not closed again yet
 PINS, LINKAGE_SECONDS = "pins", 10.0  # the line of the counted pins; the longest a turn of the outputs may take
+METER = "meter"  # records of exchanges (station/counter.py)
 MARKS_DONE = "marks_done"  # up to which record marks set by hand are worked in
 FURNACE = timedelta(minutes=5)  # of one mean of a furnace
 LONGEST_MINUTES = timedelta(minutes=30)  # of one minute record (2017, read)
@@ -133,10 +129,12 @@ class Engine:
         counted = () if pins is None else self._counted(pins)
         self.pollers = [self._poller(*bus) for bus in (*(self._buses() if buses is None else buses), *counted)]
         self.tasks: dict[str, Task] = {t.device.name: t for p in self.pollers for t in p.tasks}
-        for record in self._calibrations():
-            self._recalibrate(record)
+        if store.kept(calibrate.KIND):
+            from station.calibrated import in_force
+
+            in_force(store, self.tasks)
         self.recorder.judge = self._suspicion().judge
-        self.series = self._all_series()
+        self.series = {key: one for task in self.tasks.values() for key, one in series_of(task).items()}
         self._forget_overruled([s for s, _ in uplinks] if uplinks is not None else self.config.uplink)
         uplinks = self._uplinks() if uplinks is None else uplinks
         self._settings = {settings.name: settings for settings, _ in uplinks}
@@ -291,51 +289,6 @@ class Engine:
 
         return replace(self._settings[platform], self.loaded.folder, which, text)
 
-    def _all_series(self) -> dict[tuple[str, str], Series]:
-        return {key: one for task in self.tasks.values() for key, one in self._series_of(task).items()}
-
-    def _series_of(self, task: Task) -> dict[tuple[str, str], Series]:
-        """What stands for the readings of *task*, with its settings and coefficients as they are now."""
-        shaped_by = json.dumps(asdict(task.settings), default=dict, sort_keys=True)
-        digest, name = f"{zlib.crc32(shaped_by.encode()):08x}", task.device.name
-        return {
-            (name, parameter): Series(name, task.point(parameter), parameter, task.coefficients(parameter), digest)
-            for parameter in task.device.units
-        }
-
-    # -- calibrations: the newest counts from its time on, whatever station.toml says
-
-    def _calibrations(self) -> list[Record]:
-        """The newest calibration of each series that changed the station's coefficients."""
-        if not self.store.kept(calibrate.KIND):
-            return []
-        found = self.store.newest_records(calibrate.KIND, "device", "$.parameter", "$.changes")
-        return [record for record in found if record.body.get("changes")]
-
-    def _recalibrate(self, record: Record) -> Task | None:
-        """Put the coefficients of *record* in force; None where its instrument is no more."""
-        task = self.tasks.get(record.device)
-        if task is None or record.body["parameter"] not in task.device.units:
-            return None
-        slope, intercept = record.body["coefficients"]
-        calibration = {**task.settings.calibration, record.body["parameter"]: (slope, intercept)}
-        task.settings = replace(task.settings, calibration=calibration)
-        return task
-
-    def _hand_over(self, records: Iterable[Record]) -> None:
-        """Committed calibrations go to the threads that own the instruments: between two polls, never within one."""
-        for record in records:
-            if record.kind != calibrate.KIND or not record.body.get("changes"):
-                continue
-            poller = next((p for p in self.pollers if any(t.device.name == record.device for t in p.tasks)), None)
-            if poller is not None:
-                poller.submit(partial(self._switch, record))
-
-    def _switch(self, record: Record) -> None:
-        """From the bus's own thread: the next reading is made with the coefficients of *record*."""
-        if (task := self._recalibrate(record)) is not None:
-            self.recorder.switch(self._series_of(task))
-
     def _add_readings(self, batch: Batch) -> dict[tuple[str, str], Series]:
         """Inside a transaction: each reading with what it was made with; the series in force behind them."""
         series, start = self.series, 0
@@ -362,10 +315,8 @@ class Engine:
             self.started,
             wind_mean=self.config.station.wind_mean,
         )
-        self.periods.exchanges = counter.in_store(self.store)
-        for one in self.periods.exchanges:  # one declared while no station ran is worked in now
-            if self.started - one.at < counter.LONGEST:
-                self.periods.exchanged(one)
+        if self.store.kept(METER):
+            self.periods.load_exchanges(self.started)
         self._load_marks()
         self.collectors = self._collectors()
         self.alarms = self._alarms()
@@ -389,7 +340,7 @@ class Engine:
             if (resume := getattr(task.device, "resume", None)) is not None:
                 resume(self.store.last_time(name, self.started - RESUMED))
             for parameter in task.device.units if task.closing_seconds else ():
-                last = self.store.last_reading(name, parameter)
+                last = self.store.last_reading(name, parameter, RESUMED_READINGS)
                 if last is not None and last.time <= self.started:
                     age = (self.started - last.time).total_seconds()
                     heard = self._started_monotonic - age
@@ -742,7 +693,10 @@ class Engine:
         """*turn* is durable: go on from there, and tell who waited for it."""
         self._latest, self._young = turn.latest, [r for r in turn.candidates if r.time > turn.ready]
         self.series = turn.series
-        self._hand_over(turn.batch.records)
+        if any(record.kind == calibrate.KIND for record in turn.batch.records):
+            from station.calibrated import hand_over
+
+            hand_over(turn.batch.records, self.pollers, self.tasks, self.recorder)
         self.periods.committed(turn.closed, turn.now, turn.batch.readings)
         self._progress |= turn.progress
         if self.alarms is not None:
@@ -802,8 +756,8 @@ class Engine:
         for record in records:
             if record.kind == marks.KIND:
                 self.periods.touch(*self.periods.marks.take(record))
-            elif record.kind == counter.KIND and (one := self.periods.exchanges.take(record)) is not None:
-                self.periods.exchanged(one)
+            elif record.kind == METER:
+                self.periods.take_exchange(record)
 
     def _note_progress(self) -> dict[str, str]:
         """Inside a transaction: note what is left to be closed again, where that is news, for the next start."""
@@ -1008,11 +962,15 @@ class Engine:
         for report in reports:
             if report.kind is not Kind.MINUTE:
                 for sender in self._serving(report.kind.name.lower()):
-                    length = period_length(report.kind)
-                    revisions = self._is_revised(sender, report.point, report.start, length)
-                    told = to_tell(report, revisions=revisions)
+                    told: Report | None = report
+                    if late or report.version > 1:
+                        from station.revisions import to_tell
+
+                        length = period_length(report.kind)
+                        revisions = self._is_revised(sender, report.point, report.start, length)
+                        told = to_tell(report, revisions=revisions, late=late)
                     if told is not None:
-                        yield from self._worded(sender, behind_others(told) if late else told)
+                        yield from self._worded(sender, told)
 
     def _of_furnaces(
         self, until: datetime, late: Iterable[Report]
@@ -1028,6 +986,10 @@ class Engine:
     def _revised(self, reports: Iterable[Report]) -> Iterable[tuple[int, Kind, str, datetime, int, str]]:
         """Minute records whose time is over and that now have a later version, or have something to say at last."""
         late = [report for report in reports if report.kind is Kind.MINUTE]
+        if not late:
+            return
+        from station.revisions import behind_others, news, only
+
         for sender in self._serving("minute"):
             name = sender.outbox.name
             records: dict[tuple[datetime, timedelta], list[Report]] = {}

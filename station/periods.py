@@ -11,22 +11,26 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
+from typing import TYPE_CHECKING
 
 from station import average
 from station.average import Input, Use
 from station.clock import EPOCH, period_length, period_start
-from station.closing import LONGER, Delays, added, made_of
 from station.config import PointSettings
-from station.counter import NEAR, Exchange, Exchanges, Stand, rise
 from station.marks import HandMarks
-from station.model import Average, Averaging, Kind, Mark, Reading, Report, replace
+from station.model import Average, Averaging, Kind, Mark, Reading, Record, Report, replace
 from station.parameters import catalogue
 from station.poller import Task
 from station.store import Store
 
+if TYPE_CHECKING:
+    from station.closing import Delays
+    from station.counter import Exchange, Exchanges
+
 log = logging.getLogger(__name__)
 
 KINDS = (Kind.MINUTE, Kind.HOUR, Kind.DAY)
+LONGER = (Kind.HOUR, Kind.DAY)  # a minute takes a slow result when it comes
 BELOW = {Kind.HOUR: Kind.MINUTE, Kind.DAY: Kind.HOUR}
 USE_OF = {"22": "air", "31": "flue-gas", "39": "site-dust"}  # by system code, where the configuration names none
 WATER = ("21", "24", "26", "32", "33", "52")
@@ -56,7 +60,7 @@ class Periods:
         self._references = {point.code: point.reference_oxygen for point in points}
         self._wind_mean = wind_mean
         self.marks = HandMarks()  # set by people, beside what instruments and lines say
-        self.exchanges = Exchanges()  # of meters, declared by people
+        self._exchanges: Exchanges | None = None  # of meters, declared by people
         self._late: set[datetime] = set()  # starts of minutes that readings came too late for
         self._touched: list[tuple[datetime, datetime]] = []  # spells of minutes whose marks have changed
         self._reopened: datetime | None = None  # up to where minutes are closed again in the commit under way
@@ -67,10 +71,7 @@ class Periods:
         }
         self._floors: deque[tuple[datetime, int]] = deque(maxlen=256)
         self.next = {kind: self._first(kind, started) for kind in KINDS}
-        self._delays = Delays(tasks.values())
-        for delay in self._delays:
-            for kind in LONGER:
-                self._delays.begin(delay, kind, self._first_waiting(kind, delay))
+        self._delays = self._slow()
 
     def _first(self, kind: Kind, started: datetime) -> datetime:
         """The period to close next: behind the newest closed one, or behind the oldest unclosed reading.
@@ -85,9 +86,18 @@ class Periods:
         oldest = self._store.oldest_period(lower) if lower else self._store.oldest_reading()
         return min(period_start(kind, oldest, self._zone), present) if oldest else present
 
-    def _first_waiting(self, kind: Kind, delay: timedelta) -> datetime:
-        """The oldest period that may have waited for its results when the station was stopped."""
-        return min(self.next[kind], period_start(kind, self.next[kind] - delay, self._zone))
+    def _slow(self) -> Delays | None:
+        """When the hours and days of slow instruments are closed, where there are any; loaded only then."""
+        if not any(task.closing_seconds for task in self._tasks.values()):
+            return None
+        from station.closing import Delays
+
+        made = Delays(self._tasks.values())
+        for delay in made:
+            for kind in LONGER:  # the oldest period that may have waited for its results when the station was stopped
+                start = period_start(kind, self.next[kind] - delay, self._zone)
+                made.begin(delay, kind, min(self.next[kind], start))
+        return made
 
     def due(self, ready: datetime) -> bool:
         """Whether a minute ended by *ready*."""
@@ -97,7 +107,8 @@ class Periods:
         """Go on with the present period; what is closed for the second time becomes a new version."""
         present = {kind: period_start(kind, now, self._zone) for kind in KINDS}
         self.next = {kind: min(at, present[kind]) for kind, at in self.next.items()}
-        self._delays.went_back(present)
+        if self._delays is not None:
+            self._delays.went_back(present)
 
     def touch(self, first: datetime, last: datetime | None) -> None:
         """What is closed from *first* to before *last* is to be closed again: its marks have changed."""
@@ -111,8 +122,28 @@ class Periods:
         for hour in hours:
             self.touch(hour, hour + period_length(Kind.HOUR))
 
-    def exchanged(self, one: Exchange) -> None:
+    def load_exchanges(self, started: datetime) -> None:
+        """Take the exchanges of meters there are; one declared while no station ran is worked in now."""
+        from station.counter import LONGEST, in_store
+
+        self._exchanges = in_store(self._store)
+        for one in self._exchanges:
+            if started - one.at < LONGEST:
+                self._exchanged(one)
+
+    def take_exchange(self, record: Record) -> None:
+        """Enter an exchange of meters or its withdrawal; what it changes is closed again."""
+        from station.counter import Exchanges
+
+        if self._exchanges is None:
+            self._exchanges = Exchanges()
+        if (one := self._exchanges.take(record)) is not None:
+            self._exchanged(one)
+
+    def _exchanged(self, one: Exchange) -> None:
         """A counter's first minute behind exchange *one* is to be closed again, where it is closed."""
+        from station.counter import NEAR
+
         end = min(one.at + NEAR, self.next[Kind.MINUTE])
         if catalogue()[one.parameter].averaging is Averaging.SUM and one.at < end:
             found = self._store.normal_values(one.point, one.parameter, one.at, end, self._floor(one.at))
@@ -134,7 +165,8 @@ class Periods:
     def committed(self, upto: Mapping[Kind, datetime], now: datetime, readings: Iterable[Reading]) -> None:
         """After the commit that held *readings*: *upto* is closed."""
         self.next = {**self.next, **upto}
-        self._delays.committed()
+        if self._delays is not None:
+            self._delays.committed()
         if (done := self._reopened) is not None:
             self._late = {start for start in self._late if start >= done}
             self._touched = [(max(first, done), last) for first, last in self._touched if last > done]
@@ -160,6 +192,8 @@ class Periods:
 
     def close_waiting(self, ready: datetime, upto: Mapping[Kind, datetime]) -> list[Report]:
         """Inside a transaction, behind `close`, which came *upto*: hours and days whose slow results are in."""
+        if self._delays is None:
+            return []
         reports: list[Report] = []
         self._delays.forget()
         for delay in self._delays:
@@ -176,12 +210,12 @@ class Periods:
 
     def closed_for(self, kind: Kind, series: Iterable[tuple[str, str]], upto: Mapping[Kind, datetime]) -> datetime:
         """Up to where periods of *kind* are closed for *series* (points and parameters); for all others *upto*."""
-        delay = self._delays.of(series) if kind in LONGER else None
-        return min(upto[kind], self._delays.following(delay, kind)) if delay else upto[kind]
+        delay = self.delay(series) if kind in LONGER else None
+        return min(upto[kind], self._delays.following(delay, kind)) if delay and self._delays else upto[kind]
 
     def delay(self, series: Iterable[tuple[str, str]]) -> timedelta:
         """How much later than others hours and days of *series* (points and parameters) are closed."""
-        return self._delays.of(series)
+        return timedelta() if self._delays is None else self._delays.of(series)
 
     def reopen(self, readings: Iterable[Reading], ready: datetime) -> list[Report]:
         """Inside a transaction: close again what *readings* came too late for, and what was touched; the new versions.
@@ -247,11 +281,15 @@ class Periods:
         stored = []
         for made in reports:
             known = self._store.average(made.kind, made.point, made.start)
-            report = self._delays.without_waiting(made, known, made.start + period_length(made.kind), ready)
+            report = made
+            if self._delays is not None:
+                report = self._delays.without_waiting(made, known, made.start + period_length(made.kind), ready)
             if not report.averages or (known is not None and known.averages == report.averages):
                 continue
             new = report
             if known is not None:
+                from station.revisions import added
+
                 new = replace(report, version=known.version + 1, added=added(report, known))
             self._store.add_average(new)
             stored.append(new)
@@ -456,13 +494,17 @@ class Periods:
         counted = self._counted(point, parameter, device, normal, start)
         return made if counted is None else replace(made, mean=counted)
 
-    def _counted(self, point: str, parameter: str, device: str, stands: list[Stand], start: datetime) -> float | None:
+    def _counted(
+        self, point: str, parameter: str, device: str, stands: list[tuple[datetime, float]], start: datetime
+    ) -> float | None:
         """What a counter rose over exchanges and roll-overs; None where it has neither."""
-        exchanges = self.exchanges.of(point, parameter) if len(self.exchanges) else []
+        exchanges = [] if self._exchanges is None else self._exchanges.of(point, parameter)
         task = self._tasks.get(device)
         rollover = getattr(task.settings, "rollover", {}).get(parameter) if task else None
         if not exchanges and rollover is None:
             return None
+        from station.counter import NEAR, rise
+
         before = self._store.last_stand(device, parameter, start)
         if before is None and exchanges:  # the new meter may have another name here
             before = max(self._store.normal_values(point, parameter, start - NEAR, start), default=None)
@@ -486,6 +528,15 @@ def due(below: Kind, length: timedelta, pace_seconds: float) -> int:
     """
     whole = length // period_length(below)
     return min(whole, max(1, int(length.total_seconds() // pace_seconds))) if pace_seconds else whole
+
+
+def made_of(parameter: str) -> str:
+    """What *parameter* is reckoned from where no instrument delivers it.
+
+    >>> made_of("noise_l90"), made_of("cod")
+    ('noise', 'cod')
+    """
+    return "noise" if parameter.startswith("noise_") else parameter
 
 
 def use_of(point: PointSettings) -> Use:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -23,8 +25,9 @@ from drivers.base import (
 from station import calibrate, qc
 from station.calibrate import IDENTITY, Coefficients
 from station.clock import Clock, floor_to
-from station.model import Reason, Record, Sample, dataclass, field
+from station.model import Reason, Record, Sample, asdict, dataclass, field
 from station.recorder import Recorder
+from station.store import Series
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +101,16 @@ class Task:
     def coefficients(self, parameter: str) -> Coefficients:
         """The station's slope and intercept for *parameter*."""
         return self.settings.calibration.get(parameter, IDENTITY)
+
+
+def series_of(task: Task) -> dict[tuple[str, str], Series]:
+    """What stands for the readings of *task*, with its settings and coefficients as they are now."""
+    shaped_by = json.dumps(asdict(task.settings), default=dict, sort_keys=True)
+    digest, name = f"{zlib.crc32(shaped_by.encode()):08x}", task.device.name
+    return {
+        (name, parameter): Series(name, task.point(parameter), parameter, task.coefficients(parameter), digest)
+        for parameter in task.device.units
+    }
 
 
 def backoff(failures: int) -> float:

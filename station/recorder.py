@@ -1,13 +1,18 @@
-"""What the bus threads brought since the last commit, and what every instrument says right now."""
+"""What the bus threads brought since the last commit, the commit made of it, and what every instrument says now."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from threading import Lock
+from typing import TYPE_CHECKING
 
-from station.model import Reading, Reason, Record, dataclass, field
+from station.model import Kind, Reading, Reason, Record, dataclass, field
 from station.store import Event, Miss, Series
+
+if TYPE_CHECKING:
+    from station.commands import Terms
 
 MOST_PENDING = 50_000  # readings kept in memory while the disk refuses writes; older ones are dropped, counted
 MOST_EVENTS = 10_000  # events likewise; of a flood the beginning tells most: later ones are dropped, counted
@@ -30,6 +35,37 @@ class Batch:
     events: list[Event] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
     switches: list[Switch] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Settings a platform made, to be in force from the next commit on; *done* is told what went wrong, or ""."""
+
+    platform: str
+    values: Mapping[str, str]
+    who: str
+    done: Callable[[str], None]
+
+
+@dataclass(slots=True)
+class Turn:
+    """The commit made at *now*, of periods that ended by *ready*; what stands below is found on its way."""
+
+    now: datetime
+    ready: datetime
+    batch: Batch
+    changes: Sequence[Change]
+    series: dict[tuple[str, str], Series] = field(default_factory=dict)
+    candidates: list[Reading] = field(default_factory=list)
+    latest: dict[tuple[str, str], Reading] = field(default_factory=dict)
+    pins: Counter[int] = field(default_factory=Counter)
+    fired: dict[str, datetime] = field(default_factory=dict)  # when each platform's real-time data are due next
+    minutes: dict[str, datetime] = field(default_factory=dict)  # each platform's next minute record
+    again: dict[str, datetime] = field(default_factory=dict)  # when each was told of all equipment
+    closed: dict[Kind, datetime] = field(default_factory=dict)
+    progress: dict[str, str] = field(default_factory=dict)
+    changed: dict[str, Terms] = field(default_factory=dict)
+    sealed: float = 0.0  # when the next block is sealed, on monotonic time
 
 
 @dataclass(slots=True)

@@ -9,10 +9,12 @@ reckoned from hours, rain is summed up, of a counter the rise is told.
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from station import average, counter, noise
@@ -204,6 +206,19 @@ def _ceiling(store: Store, span: Span) -> int:
 # -- a point
 
 
+def _revisions(store: Store, reports: Sequence[Report]) -> int:
+    """How many later versions of *reports* say something else of a parameter: an analyser's result is no correction."""
+    found = 0
+    for report in (one for one in reports if one.version > 1):
+        rows = store.query(
+            "SELECT body FROM average WHERE point = ? AND kind = ? AND start_ms = ? ORDER BY version",
+            (report.point, int(report.kind), to_ms(report.start)),
+        )
+        said = [json.loads(body) for (body,) in rows]
+        found += sum(any(after.get(key) != value for key, value in before.items()) for before, after in pairwise(said))
+    return found
+
+
 def _point(store: Store, loaded: Loaded, point: PointSettings, span: Span, readings: _Readings) -> dict[str, Any]:
     from station import report_beside as beside
 
@@ -230,7 +245,7 @@ def _point(store: Store, loaded: Loaded, point: PointSettings, span: Span, readi
         "day_needs": average.USES[use].needed(Kind.DAY, HOURS),
         "month_needs": days_needed(use, span.start, (span.end - span.start).days) if span.word == "month" else None,
         "reference_oxygen": point.reference_oxygen,
-        "later_versions": sum(report.version - 1 for report in (*hours, *days)),
+        "later_versions": _revisions(store, (*hours, *days)),
         "parameters": rows,
         "wind": reckoner.wind(),
         "index": beside.index(store, loaded, point, span, (*hours, *days)),

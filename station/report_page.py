@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from decimal import ROUND_HALF_EVEN, Decimal
 from html import escape
 from typing import Any
 
@@ -12,6 +11,7 @@ from station.i18n import language, t, texts
 from station.model import Averaging
 from station.parameters import catalogue
 from station.report_chart import chart, rose
+from station.rounding import rounded
 from station.suspicion import HUMID_PERCENT
 
 STYLE = """
@@ -63,16 +63,6 @@ def shown(value: float | None, parameter: str) -> str:
     ('7.12', '-', '0.00')
     """
     return "-" if value is None else rounded(value, catalogue()[parameter].decimals)
-
-
-def rounded(value: float, decimals: int) -> str:
-    """*value* with so many decimals, half to even, from the digits that it prints with.
-
-    >>> rounded(0.25, 1), rounded(2.675, 2), rounded(1e-9, 1)
-    ('0.2', '2.68', '0.0')
-    """
-    made = Decimal(repr(float(f"{value:.12g}"))).quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_EVEN)
-    return f"{made if made else abs(made):f}"
 
 
 def name_of(parameter: str) -> str:

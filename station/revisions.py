@@ -18,11 +18,23 @@ def only(report: Report, parameters: Iterable[str]) -> Report:
     return replace(report, averages=tuple(a for a in report.averages if a.parameter in wanted))
 
 
-def to_tell(report: Report, *, revisions: bool) -> Report | None:
-    """What of *report* goes to a platform: a later version whole where it takes *revisions*, else what was added."""
-    if report.version == 1 or revisions:
-        return report
-    return only(report, report.added) if report.added else None
+def to_tell(report: Report, *, revisions: bool, late: bool = False) -> Report | None:
+    """What of *report* goes to a platform: a later version whole where it takes *revisions*, else what was added.
+
+    A *late* one is told behind the others.
+    """
+    told = report
+    if report.version > 1 and not revisions:
+        if not report.added:
+            return None
+        told = only(report, report.added)
+    return behind_others(told) if late else told
+
+
+def added(new: Report, known: Report) -> tuple[str, ...]:
+    """The parameters of *new* of which the version before, *known*, said nothing."""
+    said = {a.parameter for a in known.averages}
+    return tuple(a.parameter for a in new.averages if a.parameter not in said)
 
 
 def news(stored: Sequence[Report], changed: Iterable[Report]) -> set[str]:

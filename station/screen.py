@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime, tzinfo
 from typing import Any
@@ -11,6 +12,7 @@ from rich.table import Table
 
 from station.i18n import language, t
 from station.parameters import catalogue
+from station.rounding import rounded
 from station.texts import wall
 
 _SILENCES = {
@@ -46,13 +48,13 @@ def age(seconds: float | None) -> str:
 def number(value: float | None, parameter: str) -> str:
     """*value* with the decimals that the catalogue sends.
 
-    >>> number(7.126, "ph"), number(None, "ph")
-    ('7.13', '-')
+    >>> number(7.126, "ph"), number(None, "ph"), number(7.125, "ph")
+    ('7.13', '-', '7.12')
     """
     if value is None:
         return t("status.unknown")
     known = catalogue().get(parameter)
-    return f"{value:.{known.decimals}f}" if known else f"{value:g}"
+    return rounded(value, known.decimals) if known and math.isfinite(value) else f"{value:g}"
 
 
 def show_status(found: Mapping[str, Any], points: Mapping[str, str], zone: tzinfo) -> None:

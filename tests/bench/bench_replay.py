@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from station.config import load
 from station.periods import Periods
+from station.poller import Task
 from station.replay import Column, read_series, replay
 
 ZONE = timezone(timedelta(hours=8))
@@ -63,7 +64,9 @@ def profile(number: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--days", type=int, default=7)
-    days = parser.parse_args().days
+    parser.add_argument("--slow", action="store_true", help="half of the parameters close 75 minutes later")
+    arguments = parser.parse_args()
+    days = arguments.days
     folder = Path(tempfile.mkdtemp())
     (folder / "profiles").mkdir()
     for number in range(UNITS):
@@ -89,6 +92,8 @@ def main() -> None:
                 hours.append(time.perf_counter() - began)
 
     Periods._closed = timed  # type: ignore[method-assign]
+    if arguments.slow:
+        Task.closing_seconds = property(lambda task: 4500.0 * (task.device.name == "u1"))  # type: ignore[assignment]
     loaded = load(folder / "station.toml", secrets=False)
     series = read_series(folder / "series.csv", ZONE)
     began, cpu = time.perf_counter(), time.process_time()

@@ -12,10 +12,30 @@ from hypothesis import strategies as st
 from station.average import leq
 from station.emission import at_reference_oxygen, flow_weighted, gas_load, water_load
 from station.noise import by_halves, day_night, exceeded, is_day, statistics
+from station.rounding import rounded
 from station.wind import mean_wind
+from uplink.hj212.messages import digits
 
 ZONE = timezone(timedelta(hours=8))
+ROUNDINGS = {"screens and reports": rounded, "frames": digits}
 LEVELS = st.lists(st.floats(20, 140), min_size=1, max_size=60)
+
+
+@pytest.mark.parametrize("where", ROUNDINGS)
+@pytest.mark.parametrize(
+    ("value", "decimals", "text"),
+    [(2.5, 0, "2"), (3.5, 0, "4"), (60.5, 0, "60"), (0.045, 2, "0.04"), (7.349, 1, "7.3"), (0.15, 1, "0.2")],
+)
+def test_the_digests_examples_of_rounding_come_out(where: str, value: float, decimals: int, text: str) -> None:
+    """P1: once, half to even, on decimal digits (GB/T 8170): 0.15 is what was meant, not 0.1499999."""
+    assert ROUNDINGS[where](value, decimals) == text
+
+
+@given(st.integers(-10_000_000, 10_000_000), st.integers(0, 4), st.integers(0, 3))
+def test_screens_and_frames_show_one_number(mantissa: int, places: int, decimals: int) -> None:
+    """Whatever decimal number an instrument meant."""
+    value = mantissa / 10**places
+    assert rounded(value, decimals) == digits(value, decimals)
 
 
 def test_two_equal_times_of_60_and_70_db_are_67_4() -> None:

@@ -147,6 +147,17 @@ def test_a_series_goes_through_calibration_marks_averages_and_messages(loaded: L
     store.close()
 
 
+def test_nothing_of_a_record_is_late(loaded: Loaded, tmp_path: Path) -> None:
+    """Whatever delay is configured: the series' last hour is closed at its end."""
+    config = loaded.path.read_text(encoding="utf-8")
+    config = config.replace('name = "dust"\n', 'name = "dust"\nclosing_delay_minutes = 30\n')
+    loaded.path.write_text(config, encoding="utf-8")
+    slow = load(loaded.path, secrets=False)
+    path = minutes(tmp_path, *(["20,50"] * 120))
+    outcome = replay(slow, read_series(path, ZONE), [column("dust.pm25", "PM25")], tmp_path / "out")
+    assert outcome.averages == {"minute": 120, "hour": 2}
+
+
 def test_repeated_and_unordered_times_and_cells_that_are_no_numbers_follow_written_rules(
     loaded: Loaded, tmp_path: Path
 ) -> None:

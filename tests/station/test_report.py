@@ -602,3 +602,14 @@ def test_what_cannot_be_a_period_is_refused(tmp_path: Path) -> None:
     assert asked(config, "day", "--point", "nowhere").code == 2
     with pytest.raises(WrongArgument, match="2026-06 has not begun"):
         span_of("month", "2026-06", NOW, ZONE)
+
+
+def test_an_analysers_result_that_came_later_is_no_correction(store: Store, loaded: Loaded) -> None:
+    """A version that adds a parameter changes nothing that was said; one that changes a value does."""
+    put(store, Kind.HOUR, "site", MARCH, hour("pm25", 30.0))
+    put(store, Kind.HOUR, "site", MARCH, hour("pm10", 60.0), hour("pm25", 30.0), version=2)
+    (point,) = [one for one in report(store, loaded)["points"] if one["point"] == "site"]
+    assert point["later_versions"] == 0
+    put(store, Kind.HOUR, "site", MARCH, hour("pm10", 60.0), hour("pm25", 31.0), version=3)
+    (point,) = [one for one in report(store, loaded)["points"] if one["point"] == "site"]
+    assert point["later_versions"] == 1
