@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from station.loader import Fault
@@ -18,9 +18,11 @@ from station.parameters import catalogue
 from station.wind import CALM
 
 if TYPE_CHECKING:
+    from station.average import Use
     from station.config import Config, Loaded
     from station.store import Store
 
+MINUTES = 60  # of an hour: no more were due, and no more than readings
 SECTORS = 8  # north, north-east, …: each 45° wide
 
 
@@ -126,12 +128,14 @@ def compared(store: Store, loaded: Loaded, start: datetime, end: datetime, point
     """Every [[boundary]] with a point of *points*, over the hours from *start* to before *end*."""
     if not loaded.config.boundary:
         return []
-    holds = _Holds(loaded)
+    from station.periods import use_of
+
+    uses = {point.code: use_of(point) for point in loaded.config.point}
     found = []
     for one in loaded.config.boundary:
         if not points & {*one.bearings, one.wind_point}:
             continue
-        made = compare(one, _hours(store, one, start, end, holds))
+        made = compare(one, _hours(store, one, start, end, uses))
         largest = made["largest"]
         if largest is not None:
             largest["start"] = largest["start"].astimezone(loaded.zone).isoformat(timespec="minutes")
@@ -139,26 +143,18 @@ def compared(store: Store, loaded: Loaded, start: datetime, end: datetime, point
     return found
 
 
-class _Holds:
-    """Whether an hour holds by the capture rule of its point."""
-
-    def __init__(self, loaded: Loaded) -> None:
-        from station.periods import due, use_of
-
-        self._uses = {point.code: use_of(point) for point in loaded.config.point}
-        self._paces, self._due = loaded.paces(), due
-
-    def __call__(self, point: str, average: Any) -> bool:
-        due = self._due(Kind.MINUTE, timedelta(hours=1), self._paces.get((point, average.parameter), 0.0))
-        return self._uses[point].valid(average, Kind.HOUR, due)
-
-
-def _hours(store: Store, settings: BoundarySettings, start: datetime, end: datetime, holds: _Holds) -> list[Hour]:
+def _hours(
+    store: Store, settings: BoundarySettings, start: datetime, end: datetime, uses: Mapping[str, Use]
+) -> list[Hour]:
     wind: dict[datetime, dict[str, float]] = {}
     means: dict[datetime, dict[str, float]] = {}
     for point in dict.fromkeys((*settings.bearings, settings.wind_point)):
         for report in store.averages(Kind.HOUR, start, end, point):
-            values = {a.parameter: a.mean for a in report.averages if a.mean is not None and holds(point, a)}
+            values = {
+                a.parameter: a.mean
+                for a in report.averages
+                if a.mean is not None and uses[point].valid(a, Kind.HOUR, min(MINUTES, a.expected))
+            }
             if point == settings.wind_point:
                 wind[report.start] = values
             means.setdefault(report.start, {})

@@ -119,7 +119,10 @@ class UplinkSettings:
     equipment_seconds: int = setting(
         0, low=0, high=3600, text="interval at which equipment status is told again; 0 tells changes alone"
     )
-    revisions: bool = setting(True, text="whether a period that late data changed is reported again")
+    revisions: bool = setting(
+        True,
+        text="whether a period that late data changed is reported again; what was not there yet is told either way",
+    )
     indicative: bool = setting(
         False, text="whether values reckoned from others, such as Leq from slow readings, are reported too"
     )

@@ -101,7 +101,7 @@ COMMANDS: Sequence[Row] = (
     Row("1064", "down", "R", "set the minute-data interval", "MinInterval", "2017", verb="set_minute_interval"),
     Row("1072", "down", "R", "set the password", "NewPW", verb="set_password"),
     Row("2011", "down", "R", "start real-time upload; history with BeginTime (2025, C)", verb="start_realtime"),
-    Row("2011", "up", "U", "real-time data", "DataTime; Rtd, Flag"),
+    Row("2011", "up", "U", "real-time data", "DataTime; SampleTime of an analyser (from 2017 on), Rtd, Flag"),
     Row("2012", "down", "N", "stop real-time upload", verb="stop_realtime"),
     Row("2013", "down", "R", "query raw periodic measurements", "BeginTime, EndTime", "2025", verb="recall"),
     Row("2013", "up", "U", "raw periodic measurements", "SampleTime, CompleteTime, SampleType, Avg", "2025"),
