@@ -75,7 +75,7 @@ class Bam1020:
         self.name = settings.name
         self.units: Mapping[str, str] = {parameter: PARAMETERS[parameter] for parameter in settings.columns}
         self.every_seconds = 3600.0
-        self.closing_seconds = closing_delay(self.every_seconds)
+        self.closing_seconds = closing_delay(0)  # an hour's record is there when the hour is over
         self.poll_minimum_seconds = 30.0
         self.actions: Mapping[str, Sequence[str]] = {}
         found = f"{bus.settings.baudrate} 8{bus.settings.parity}{bus.settings.stopbits}"

@@ -84,6 +84,7 @@ def test_a_result_comes_once_and_is_dated_to_its_sampling():
     assert [(s.time - NOON).total_seconds() // 60 for _, s in found] == [0, 60, 120]
     assert {(s.parameter, s.mark) for _, s in found} == {("ammonia_nitrogen", Mark.N)}
     assert rig.device.every_seconds == 3600
+    assert rig.device.closing_seconds == 75 * 60  # its cycle and 15 minutes
 
 
 def test_a_result_that_is_stored_is_not_delivered_again_after_a_restart():

@@ -45,6 +45,12 @@ def test_a_record_is_delivered_once():
     assert (device.statistics.requests, sum(device.statistics.latency), device.statistics.timeouts) == (5, 5, 0)
 
 
+def test_an_hour_is_closed_a_quarter_of_an_hour_behind_its_end():
+    """Its record is there when the hour is over; an analyser's result takes its whole cycle."""
+    device, _ = monitor()
+    assert (device.every_seconds, device.closing_seconds) == (3600, 900)
+
+
 def test_a_digit_that_the_line_spoilt_makes_no_value_of_an_hour():
     """The lines have no checksum, so a new record has to come the same twice."""
     device, port = monitor()
