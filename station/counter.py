@@ -205,8 +205,9 @@ def _exchanged(
     if any(one.at == at for one in book.of(point, parameter)):
         raise WrongArgument(f"an exchange of {parameter} at {at.isoformat()} is declared already")
     old, new = _register(fields, "old"), _register(fields, "new")
-    before = store.normal_values(point, parameter, at - NEAR, at)
-    after = store.normal_values(point, parameter, at, min(at + NEAR, now + timedelta(seconds=1)))
+    before = store.normal_values(point, parameter, at - NEAR, at, store.reading_floor(at - NEAR))
+    until = min(at + NEAR, now + timedelta(seconds=1))
+    after = store.normal_values(point, parameter, at, until, store.reading_floor(at))
     if before and (last := max(before))[1] > old:
         said = f"the old meter stood at {last[1]:g} at {last[0].isoformat()} already"
         raise WrongArgument(f"{said}: its last reading cannot be {old:g}")

@@ -507,7 +507,9 @@ class Periods:
 
         before = self._store.last_stand(device, parameter, start)
         if before is None and exchanges:  # the new meter may have another name here
-            before = max(self._store.normal_values(point, parameter, start - NEAR, start), default=None)
+            since = start - NEAR
+            found = self._store.normal_values(point, parameter, since, start, self._floor(since))
+            before = max(found, default=None)
         return rise([*([] if before is None else [before]), *stands], exchanges, rollover) or 0.0
 
     def _mark(self, reading: Reading) -> Mark:
