@@ -325,7 +325,8 @@ class Verbs:
 
         with self._one_entry:
             engine, book = self.engine, counter.in_store(self.engine.store)
-            points, number = [point.code for point in engine.config.point], max(self._meters_issued + 1, book.next_number)
+            points = [point.code for point in engine.config.point]
+            number = max(self._meters_issued + 1, book.next_number)
             made = counter.enter(book, engine.store, _fields(request), points, engine.clock.now(), number)
             self._meters_issued = number if made.body["do"] == "exchange" else self._meters_issued
             self._make_durable("meter list", made)
@@ -338,7 +339,8 @@ class Verbs:
 
         with self._one_entry:
             engine, book = self.engine, bands.in_store(self.engine.store)
-            pairs, number = {pair.name: pair for pair in engine.config.pair}, max(self._bands_issued + 1, book.next_number)
+            pairs = {pair.name: pair for pair in engine.config.pair}
+            number = max(self._bands_issued + 1, book.next_number)
             made = bands.enter(book, engine.store, _fields(request), pairs, engine.clock.now(), number)
             self._bands_issued = number if made.body["do"] == "learn" else self._bands_issued
             self._make_durable("band list", made)

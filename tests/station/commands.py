@@ -183,3 +183,28 @@ def until(holds: Callable[[], Any], seconds: float = 10, why: Callable[[], objec
             raise AssertionError(f"did not come true within {seconds:g} s {why()}")
         time.sleep(0.02)
     return found
+
+
+@contextmanager
+def answering(rig: Any) -> Iterator[Any]:
+    """The station of *rig* on its socket, committing when it is asked to."""
+    from threading import Event
+
+    from station.control import ControlServer
+    from station.verbs import verbs
+
+    server, stop = ControlServer(rig.loaded.control_socket), Event()
+
+    def main_thread() -> None:
+        while not stop.wait(0.01):
+            rig.engine.tick()
+
+    thread = Thread(target=main_thread)
+    thread.start()
+    server.start(verbs(rig.engine))
+    try:
+        yield rig
+    finally:
+        server.close()
+        stop.set()
+        thread.join()

@@ -14,7 +14,7 @@ from station.bands import KIND, Bands, enter, in_store, learned
 from station.model import Average, Kind, Mark, Record, Report, WrongArgument
 from station.store import Store
 from station.working import PairSettings
-from tests.station.commands import configure, station
+from tests.station.commands import answering, configure, station
 from tests.station.conftest import CONFIG
 from tests.station.test_working import NOON, PAIR, PairRig
 
@@ -169,6 +169,24 @@ def test_in_the_station_a_confirmed_band_decides_and_a_proposal_does_not(tmp_pat
     rig.press.show(power_total=1.0)
     rig.run(125)
     assert rig.engine.alarms.states()[0]["production_above"] == 2.0
+    rig.engine.shut_down()
+
+
+def test_a_running_station_learns_and_confirms_over_its_socket(tmp_path: Path) -> None:
+    rig = PairRig(tmp_path, CONFIG + PAIR, NOON)
+    filled(rig.engine.store, start=NOON - 3 * DAY)
+    words = ("--user", "Wu", "--config", tmp_path / "station.toml", "--lang", "en")
+    span = ("--from", (NOON - 3 * DAY).isoformat(), "--to", (NOON - DAY).isoformat())
+    with answering(rig):
+        done = station("band", "learn", "hood", "production", *span, *words)
+        assert (done.code, done.err) == (0, "")
+        assert done.out.startswith("B1: 1920 of 2880 min running;")
+        done = station("band", "confirm", "B1", "--reason", "seen", *words)
+        assert (done.code, done.out) == (0, "B1: confirmed; it decides from now on\n")
+        refused = station("band", "confirm", "B1", "--reason", "seen", *words)
+        assert (refused.code, "B1 was confirmed by Wu at" in refused.err) == (2, True)
+        assert rig.engine.alarms is not None
+        assert rig.engine.alarms.states()[0]["production_above"] == pytest.approx(4.15)
     rig.engine.shut_down()
 
 

@@ -13,7 +13,7 @@ from station.counter import KIND, Exchange, Exchanges, enter, in_store, is_count
 from station.model import Average, Kind, Record, Report, WrongArgument
 from station.orders import registers_of
 from station.report import gather, span_of
-from tests.station.commands import configure, station
+from tests.station.commands import answering, configure, station
 from tests.station.conftest import CONFIG, FakeInstrument, Rig
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -239,6 +239,22 @@ def test_an_exchange_declared_while_no_station_runs_counts_from_the_next_start(t
     assert (again.code, again.said) == (2, ["X1 was withdrawn: 4711 by 4712"])
     refused = station("meter", "exchange", "site", "pm25", "--old", "1", "--new", "0", *words)
     assert (refused.code, refused.said) == (2, ['"pm25" is no counter'])
+
+
+def test_a_running_station_keeps_an_exchange_at_once(rig: Rig) -> None:
+    """Over its socket: durable when the command returns, and an event with who did it."""
+    rig.run(10)
+    with answering(rig):
+        words = ("--user", "Wu", "--reason", "4711 by 4712", "--config", rig.folder / "station.toml", "--lang", "en")
+        at = ("--at", "2026-03-01 08:01:28")
+        done = station("meter", "exchange", "site", "energy_total", "--old", "1003.5", "--new", "20", *at, *words)
+        assert (done.code, done.out) == (0, "X1: exchange declared; what was closed with it is closed again\n")
+        again = station("meter", "exchange", "site", "energy_total", "--old", "1", "--new", "0", *words)
+        assert (again.code, "the old meter stood at 22 at" in again.err) == (2, True)
+        assert [one.name for one in in_store(rig.engine.store)] == ["X1"]
+        codes = rig.engine.store.query("SELECT arguments FROM event WHERE code = 'meter_exchange'")
+        assert [json.loads(text)["user"] for (text,) in codes] == ["Wu"]
+    rig.engine.shut_down()
 
 
 def test_roll_overs_stand_in_the_configuration(tmp_path: Path) -> None:
