@@ -54,6 +54,20 @@ def hand_marks(store: Store, span: Span, points: set[str], zone: tzinfo) -> list
     ]
 
 
+def exchanges(store: Store, span: Span, points: set[str], zone: tzinfo) -> list[dict[str, Any]]:
+    """Meters that were exchanged in *span*, withdrawn ones included: what a counter rose goes over them."""
+    if not store.kept("meter"):
+        return []
+    from station.counter import in_store
+
+    keys = ("name", "point", "parameter", "old", "new", "user", "reason", "withdrawn")
+    return [
+        {key: getattr(one, key) for key in keys} | {"at": _iso(one.at, zone)}
+        for one in in_store(store)
+        if one.point in points and span.start <= one.at < span.end
+    ]
+
+
 def checks(store: Store, span: Span, points: set[str], zone: tzinfo) -> list[dict[str, Any]]:
     """Zero, span and other checks of the period."""
     return [

@@ -422,12 +422,30 @@ def _dustfall(found: Mapping[str, Any] | None) -> Iterator[str]:
     yield _p(t("report.dustfall_note", limit=f"{found['detection_limit']:g}"), "note")
 
 
+def _exchange(one: Mapping[str, Any], names: Mapping[str, str]) -> Sequence[str]:
+    reason = one["reason"]
+    return (
+        one["name"],
+        _minute(one["at"]),
+        names.get(one["point"], one["point"]),
+        name_of(one["parameter"]),
+        shown(one["old"], one["parameter"]),
+        shown(one["new"], one["parameter"]),
+        one["user"],
+        t("marks.withdrawn", reason=reason, why=one["withdrawn"]) if one["withdrawn"] else reason,
+    )
+
+
 def _people(found: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[str]:
     """What people said and set: marks by hand, coefficients, checks; and alarms."""
     if found["hand_marks"]:
         yield _h(2, "hand_marks")
         columns = ("name", "point", "parameter", "mark", "from", "to", "user", "reason")
         yield _table(columns, [_hand_mark(one, names) for one in found["hand_marks"]])
+    if found["exchanges"]:
+        yield _h(2, "exchanges")
+        columns = ("name", "at", "point", "parameter", "old_meter", "new_meter", "user", "reason")
+        yield _table(columns, [_exchange(one, names) for one in found["exchanges"]])
     if found["coefficients"]:
         yield _h(2, "coefficients")
         rows = [

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from station import i18n
 from station.config import load
 from station.counter import KIND, Exchange, Exchanges, enter, in_store, is_counter, rise, rollovers, steady
 from station.model import Average, Kind, Record, Report, WrongArgument
 from station.orders import registers_of
 from station.report import gather, span_of
+from station.report_page import page
 from tests.station.commands import answering, configure, station
 from tests.station.conftest import CONFIG, FakeInstrument, Rig
 
@@ -192,6 +194,10 @@ def test_an_order_and_a_report_reckon_with_an_exchange_and_a_roll_over(tmp_path:
     (point,) = gather(store, rig.loaded, day)["points"]
     (row,) = point["parameters"]
     assert row["rise"] == 9.0 + 7.0 + 2.0 + 3.0
+    (told,) = gather(store, rig.loaded, day)["exchanges"]
+    assert (told["name"], told["at"], told["old"], told["new"]) == ("X1", "2026-03-01T11:30:00+08:00", 9.0, 500.0)
+    i18n.use("en")
+    assert "<td class=s>Wu</td>" in page(gather(store, rig.loaded, day)).replace('"', "")
     rig.engine.shut_down()
 
 
