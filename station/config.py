@@ -575,7 +575,7 @@ def _device_faults(
             f"{place}.poll_seconds",
             f"{settings.poll_seconds:g} is below the instrument's {device.poll_minimum_seconds:g}",
         )
-    for key in ("points", "calibration", "range", "constant_minutes", "rate", "spike"):
+    for key in ("points", "calibration", "range", "constant_minutes", "rate", "spike", "rollover"):
         for parameter in getattr(settings, key):
             if parameter not in device.units:
                 hint = did_you_mean(parameter, device.units)
@@ -589,6 +589,10 @@ def _device_faults(
         for parameter, limit in getattr(settings, key).items():
             if limit < least:
                 yield Fault(f"{place}.{key}.{parameter}", f"{limit:g} is below {least:g}")
+    if settings.rollover:
+        from station.counter import rollover_faults  # few instruments have one
+
+        yield from rollover_faults(place, settings.rollover)
     for parameter, (low, high) in settings.range.items():
         if low >= high:
             yield Fault(f"{place}.range.{parameter}", f"{low:g} is not below {high:g}")

@@ -9,12 +9,13 @@ A fall that neither explains is the counter beginning anew, as before (arithmeti
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from station.clock import EPOCH
+from station.loader import Fault
 from station.model import Averaging, Record, WrongArgument, dataclass, did_you_mean, replace
 from station.parameters import catalogue
 
@@ -144,6 +145,15 @@ def rise(stands: Sequence[Stand], exchanges: Sequence[Exchange] = (), rollover: 
     values = [value for _, value in steady(stands, exchanges, rollover)]
     pairs = zip(pairwise(values), stands[1:], strict=True)
     return round(math.fsum(b - a if b >= a else shown for (a, b), (_, shown) in pairs), 9)
+
+
+def rollover_faults(place: str, rollover: Mapping[str, float]) -> Iterator[Fault]:
+    """What is wrong in an instrument's *rollover*."""
+    for parameter, value in rollover.items():
+        if not is_counter(parameter):
+            yield Fault(f"{place}.rollover.{parameter}", "is no counter: nothing rolls over")
+        elif not (math.isfinite(value) and value > 0):
+            yield Fault(f"{place}.rollover.{parameter}", f"{value:g} is no value a register could be 0 again at")
 
 
 def rollovers(config: Config) -> dict[tuple[str, str], float]:

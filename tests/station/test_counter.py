@@ -11,7 +11,7 @@ import pytest
 from station import i18n
 from station.config import load
 from station.counter import KIND, Exchange, Exchanges, enter, in_store, is_counter, rise, rollovers, steady
-from station.model import Average, Kind, Record, Report, WrongArgument
+from station.model import Average, ConfigError, Kind, Record, Report, WrongArgument
 from station.orders import registers_of
 from station.report import gather, span_of
 from station.report_page import page
@@ -269,3 +269,25 @@ def test_roll_overs_stand_in_the_configuration(tmp_path: Path) -> None:
     (tmp_path / "station.toml").write_text(METER)
     assert rollovers(load(tmp_path / "station.toml").config) == {("site", "energy_total"): 10_000.0}
     assert is_counter("energy_import")
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("{ energy_total = 0 }", "rollover.energy_total: 0 is no value a register could be 0 again at"),
+        ("{ energy_total = -5.0 }", "rollover.energy_total: -5 is no value a register could be 0 again at"),
+        ("{ energy_totl = 5.0 }", "rollover.energy_totl: "),
+        ("{ power_total = 5.0 }", "rollover.power_total: is no counter: nothing rolls over"),
+        ('{ energy_total = "full" }', "rollover.energy_total: "),
+    ],
+)
+def test_a_roll_over_that_cannot_be_is_a_fault_of_the_configuration(tmp_path: Path, written: str, said: str) -> None:
+    (tmp_path / "password").touch(mode=0o600)
+    (tmp_path / "password").write_text("123456")
+    text = METER.replace("{ energy_total = 10000.0 }", written).replace(
+        '["energy_total"]', '["energy_total", "power_total"]'
+    )
+    (tmp_path / "station.toml").write_text(text)
+    with pytest.raises(ConfigError) as refused:
+        load(tmp_path / "station.toml")
+    assert said in str(refused.value)
