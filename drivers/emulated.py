@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 from drivers import faults
+from drivers.emulated_calibration import Calibrator
 from drivers.faults import UNIT_FAULTS
 from drivers.line import FUNCTION, TABLE, crc16
 from drivers.profile import Action, Condition, Profile, Step
@@ -25,6 +26,8 @@ EVENTS: Mapping[str, str] = {
     "power-cycle": "goes off and on again: it warms up, is locked, and measures when it is started",
     "wiper": "runs its wiper: values are wrong for as long as the profile's action to clean says",
     "trouble": "reports every condition of its `[[status]]`, or alarm, until it recovers",
+    "stubborn": "acknowledges what it is calibrated with, and keeps what it had",
+    "refuses": "answers exception 4 to whatever would calibrate it",
     "broken": "says that it is broken and has no results (analysers)",
 }
 
@@ -79,6 +82,8 @@ class EmulatedUnit:
         self._warm_at = self._heard_at = -math.inf
         self._cleared: dict[str, float] = {}  # what a total stood at when it was set to zero
         self._done = {action: 0 for action in range(len(self.profile.actions))}  # steps done of each action
+        self.calibrator = Calibrator(self.profile, self._written, self._element)
+        self.refuses = False  # whatever would calibrate it
         self._raws = frozenset(step.request for step in self._all_steps() if step.do == "raw")
         self._places = {table: self._of(table) for table in FUNCTION}
         self._readable = {table: self._addresses(table) for table in FUNCTION}
@@ -93,6 +98,7 @@ class EmulatedUnit:
         """Answer properly again."""
         self.fault = None
         self.conditions.clear()
+        self.refuses = self.calibrator.stubborn = False
 
     def happen(self, event: str) -> None:
         """Let *event*, one of EVENTS, happen to it."""
@@ -103,6 +109,10 @@ class EmulatedUnit:
                 for action in self.profile.actions:
                     if action.verb == "clean":
                         self._wipe(action)
+            case "stubborn":
+                self.calibrator.stubborn = True
+            case "refuses":
+                self.refuses = True
             case "trouble":
                 self.conditions = {status.reason for status in self.profile.status}
 
@@ -140,6 +150,8 @@ class EmulatedUnit:
         self.measuring = not self._starting
         self.checking = None
         self._spoilt.clear()
+        self._done = dict.fromkeys(self._done, 0)
+        self.calibrator.forget()
 
     @property
     def frames(self) -> frozenset[bytes]:
@@ -191,15 +203,16 @@ class EmulatedUnit:
         self._stepped(body)
         if self.profile.unlock and self._turned(body):
             return self._frame(body[:5])
-        for i, action in enumerate(self.profile.actions):
-            requests = [step.request for step in action.sequence if step.request]
-            if body not in requests:
+        for action in self.profile.actions:
+            if not any(step.asks(body) for step in action.sequence if step.request):
                 continue
+            if self.refuses and action.verb == "calibrate":
+                return self._exception(body[0], DEVICE_FAILURE)
             if any(until > self._monotonic() for until in self._spoilt.values()):
                 return self._exception(body[0], BUSY)
             if not self.unlocked and any(self.profile.protects(write) for write in action.writes):
                 return self._exception(body[0], ILLEGAL_ADDRESS)
-            return self._acted(i, action, body, requests)
+            return self._acted(action, body)
         if any(step.request == body for step in self.profile.steps):
             return self._frame(body[:5])
         if body[0] in (WRITE_ONE, WRITE_MANY) and self._readable["holding"]:
@@ -218,18 +231,31 @@ class EmulatedUnit:
         self.unlocked = self.unlocked or self._keys == wanted
         return True
 
-    def _acted(self, i: int, action: Action, body: bytes, requests: Sequence[bytes]) -> bytes:
-        """One request of an action; with the last of them it is done."""
-        if body == requests[self._done[i]]:
-            self._done[i] += 1
-        if self._done[i] == len(requests):
-            self._done[i] = 0
-            self.acted.append(action.verb)
-            if action.verb in ("start_check", "end_check"):
-                self.checking = action.type if action.verb == "start_check" else None
-            self._wipe(action)
-            if action.verb == "clear_total":
-                self._clear_totals(action)
+    def _acted(self, action: Action, body: bytes) -> bytes:
+        """One request of an action; with the last of them it is done.
+
+        Actions may have requests in common: of those that are whole the longest is what was meant.
+        """
+        whole: list[Action] = []
+        for i, one in enumerate(self.profile.actions):
+            steps = [step for step in one.sequence if step.request]
+            if steps[self._done[i]].asks(body):
+                self.calibrator.hear(steps[self._done[i]], body)
+                self._done[i] += 1
+            if self._done[i] == len(steps):
+                self._done[i] = 0
+                whole.append(one)
+        if whole:
+            self._done = dict.fromkeys(self._done, 0)
+            done = max(whole, key=lambda one: len(one.sequence))
+            self.acted.append(done.verb)
+            if done.verb in ("start_check", "end_check"):
+                self.checking = done.type if done.verb == "start_check" else None
+            self._wipe(done)
+            if done.verb == "clear_total":
+                self._clear_totals(done)
+            if done.verb == "calibrate":
+                self.calibrator.acted(done)
         for step in action.sequence:
             if step.request == body and step.do != "write":
                 return self._obeyed(step)
@@ -267,10 +293,14 @@ class EmulatedUnit:
         if many and not (1 <= len(words) <= MOST_WRITTEN and len(words) == number_at(request, 4)):
             return self._exception(function, ILLEGAL_VALUE)
         wanted = range(address, address + len(words))
+        coefficients = all(map(self.calibrator.keeps, wanted))
         protected = any(a in wanted for first, last in self.profile.protected for a in range(first, last + 1))
-        if protected or not self._readable["holding"].issuperset(wanted):
+        if coefficients and self.refuses:
+            return self._exception(function, DEVICE_FAILURE)
+        if (not self.unlocked if coefficients else protected) or not self._readable["holding"].issuperset(wanted):
             return self._exception(function, ILLEGAL_ADDRESS)
-        self._written.update(enumerate(words, address))
+        if not (coefficients and self.calibrator.stubborn):
+            self._written.update(enumerate(words, address))
         return self._frame(request[1:6])
 
     def _exception(self, function: int, code: int) -> bytes:
@@ -288,6 +318,7 @@ class EmulatedUnit:
         registers = self.profile.registers
         beside = [place for register in registers for place in register.beside]
         asked = [step.place for step in self._all_steps() if step.place is not None]
+        asked += [place for one in self.profile.coefficients for place in one.places]
         asked += [action.interval for action in self.profile.actions if action.interval is not None]
         places = [p for p in (*registers, *beside, *self.profile.status, *asked) if p.table == table]
         taken = {a for p in places for a in range(p.address, p.end)}
@@ -350,11 +381,25 @@ class EmulatedUnit:
         if value is not None and register.parameter in self._cleared:
             value = max(0.0, value - self._cleared[register.parameter])
         if self.checking is not None:
-            plain = 0.0 if self.checking == "zero" else float(register.example)
-            value = self.standards.get((self.checking, register.parameter), plain)
+            value = self._standard(register)
+        if value is not None:
+            value = self.calibrator.value(register.parameter, value)
         if value is None or self._spoilt.get(register.parameter, -math.inf) <= self._monotonic():
             return value
         return 3 * value + 100
+
+    def _element(self, parameter: str) -> float | None:
+        """What its element gives now for *parameter*, before any calibration."""
+        register = next(r for r in self.profile.registers if r.parameter == parameter)
+        if self.checking is not None:
+            return self._standard(register)
+        values = self.values() if callable(self.values) else self.values
+        return values.get(parameter, float(register.example))
+
+    def _standard(self, register: Register) -> float:
+        """What its element gives for *register* in the standard that it is checked with."""
+        plain = 0.0 if self.checking == "zero" else float(register.example)
+        return self.standards.get((self.checking or "", register.parameter), plain)
 
     def _operands(self, register: Register, values: Values) -> list[float]:
         """The numbers beside *register*: their examples, but what its own whole number cannot hold as it stands."""
@@ -396,6 +441,9 @@ class EmulatedUnit:
     def _asked(self, place: Place) -> int:
         """What a register says that a step waits for: there after the step's *example* ms, before not yet."""
         step = next(s for s in self._all_steps() if s.place is not None and _as(s.place, place))
+        if step.do == "expect":
+            return self.calibrator.says(step)
+        assert isinstance(step.example, int)
         if step.do == "wait":
             return step.example
         there = self._monotonic() - self._began >= step.example / 1000

@@ -21,7 +21,7 @@ class EmulatedAnalyser(EmulatedUnit):
     *monotonic* is its clock, *speed* how much faster than that it works, *now* when its results are dated.
     """
 
-    events = EVENTS
+    events = {name: text for name, text in EVENTS.items() if name not in ("stubborn", "refuses")}
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Generator, Iterable, Iterator,
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from drivers.base import (
     BAUDRATES,
@@ -28,6 +28,9 @@ from drivers.profile import Action, Profile, Status, Step, load
 from drivers.registers import Found, Register, Request, judged, marked, raws_in
 from drivers.statistics import Statistics
 from station.model import Mark, Reason, Sample, dataclass, did_you_mean, field, replace, setting
+
+if TYPE_CHECKING:
+    from drivers.calibrating import Hands
 
 log = logging.getLogger(__name__)
 
@@ -178,28 +181,62 @@ class ModbusDevice:
         if verb == "read_identity":
             texts = self.identify()
             return texts | {"serial": texts.get("serial_number") or next(iter(texts.values()), "")}
+        if verb.endswith("_coefficients"):
+            from drivers.calibrating import carry_out
+
+            self._anew_from_here()
+            return carry_out(self._hands(), verb, arguments)
         parameter, half = arguments.get("parameter"), arguments.get("type", "")
         fitting = self._fitting(verb, arguments)
         if not fitting:
             raise DeviceError(f"{self.name}: has no way to {verb} {parameter or ''} {half}".rstrip())
-        for action in fitting:
+        last = arguments.get("last") != "no"
+        bound = [self._bound(action, arguments) for action in fitting]  # before anything is written
+        for action in bound:
             log.warning("device %s: %s", self.name, action.text)
-            self._act(action)
+            self._act(action, last=last)
         return {}
+
+    def calibrating(self, parameter: str) -> Mapping[str, Any]:
+        """How the instrument itself can be calibrated for *parameter* (drivers/calibrating.py says what is in it)."""
+        from drivers.calibrating import ways
+
+        return ways(self._profile, parameter) if parameter in self.parameters else {}
 
     def can(self, verb: str, parameter: str, half: str = "") -> bool:
         """Whether it has an action of *verb* for *parameter*, of a zero or a span where *half* says so."""
         return bool(self._fitting(verb, {"parameter": parameter, "type": half}))
 
     def _fitting(self, verb: str, arguments: Mapping[str, str]) -> list[Action]:
-        parameter, half = arguments.get("parameter"), arguments.get("type", "")
+        parameter, half, number = (arguments.get(key, "") for key in ("parameter", "type", "number"))
         return [
             action
             for action in self._profile.actions
             if action.verb == verb
-            and (parameter is None or parameter in (action.parameters or self.parameters))
-            and action.type in ("", half)
+            and (not parameter or parameter in (action.parameters or self.parameters))
+            and (action.type == half or (not action.type and half in ("zero", "span")))
+            and str(action.number or number) == number
         ]
+
+    def _bound(self, action: Action, arguments: Mapping[str, str]) -> Action:
+        """*action* with what whoever commands it brings."""
+        if not any(step.given for step in action.sequence):
+            return action
+        from drivers.calibrating import bound
+
+        return bound(self._hands(), action, arguments)
+
+    def _hands(self) -> Hands:
+        from drivers.calibrating import Hands
+
+        self._wake()
+        return Hands(
+            name=self.name,
+            profile=self._profile,
+            ask=self._asked,
+            write=lambda write: self._bus.write(self._unit_id, write, self._profile),
+            through=self._through,
+        )
 
     def close(self) -> None:
         """Nothing: the port belongs to the bus."""
@@ -340,14 +377,17 @@ class ModbusDevice:
 
     # -- an action
 
-    def _act(self, action: Action) -> None:
-        """Unlock where the profile wants it, write, compare, lock again whatever happened."""
+    def _act(self, action: Action, last: bool = True) -> None:
+        """Unlock where the profile wants it, write, compare, lock again whatever happened.
+
+        Of a calibration, *last* says whether its standards are all told.
+        """
         self._wake()
         locked = bool(self._profile.unlock) and any(self._profile.protects(write) for write in action.writes)
         try:
             if locked:
                 self._through(self._profile.unlock)
-            self._through(action.sequence)
+            self._through(action.sequence, last)
             if action.verify:
                 self._compare(action)
         finally:
@@ -356,11 +396,21 @@ class ModbusDevice:
         if action.hold_seconds:
             until = self._bus.monotonic() + action.hold_seconds
             self._held_until |= dict.fromkeys(action.parameters or self.parameters, until)
-            self._cycle, self._pending_at = None, None
-            self._window.clear()
+        if action.hold_seconds or action.verb == "calibrate":
+            self._anew_from_here()
 
-    def _through(self, steps: Iterable[Step]) -> None:
+    def _anew_from_here(self) -> None:
+        """What was read before is of another instrument, as it were: no mean takes it in, no measurement goes on."""
+        self._cycle, self._pending_at = None, None
+        self._window.clear()
+
+    def _through(self, steps: Iterable[Step], last: bool = True) -> None:
         for step in steps:
+            if step.do == "expect":
+                from drivers.calibrating import expect
+
+                expect(self.name, step, self._asked(step.asked), last)
+                continue
             for pause in self._do(step):
                 self._bus.sleep(pause)
 

@@ -14,7 +14,9 @@ from typing import Protocol
 from drivers.base import ProfileError
 from drivers.line import REQUEST_BYTES, Line
 from drivers.registers import (
+    FLOATS,
     MOST_REGISTERS,
+    TYPES,
     Operand,
     Place,
     Register,
@@ -24,13 +26,15 @@ from drivers.registers import (
     encode,
     plan_reads,
 )
-from station.model import dataclass, did_you_mean, replace
+from station.model import dataclass, did_you_mean, field, replace
 
 __all__ = [
     "Absent",
     "Action",
+    "Coefficients",
     "Condition",
     "Frame",
+    "Given",
     "Profile",
     "Register",
     "Request",
@@ -144,13 +148,92 @@ class Write:
         return self.address, self.address + max(1, len(self.values)) - 1
 
 
+GIVEN = ("standard", "operator", "date")  # what whoever commands an action may bring for its writes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given(Place):
+    """What is written that no profile can know: the *name* of GIVEN that whoever commands the action brings.
+
+    A number is written as value / *scale*, or with as many decimals as the register *decimals* says.
+    """
+
+    name: str
+    scale: float = 1
+    decimals: Operand | None = None
+    example: float | str = 0
+
+    def words_for(self, value: float | str, decimals: float = 0) -> tuple[int, ...]:
+        """The registers that hold *value*; raise ValueError where it does not fit.
+
+        >>> Given(table="holding", address=0x2300, type="f32", order="DCBA", name="standard").words_for(4.0)
+        (0, 32832)
+        >>> Given(table="holding", address=0, type="ascii", length=2, name="operator").words_for("Wu")
+        (22389, 8224)
+        """
+        if self.type == "ascii":
+            text = str(value).encode("ascii", "replace")[: 2 * self.width].ljust(2 * self.width)
+            return tuple(word for (word,) in struct.iter_unpack(">H", text))
+        number = float(value) * 10**decimals / self.scale
+        _, _, low, high = TYPES[self.type]
+        raw = number if self.type in FLOATS else round(number)
+        if not low <= raw <= high:
+            raise ValueError(f"{value} is more than {self.type} holds")
+        return tuple(self.words(raw))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coefficients:
+    """What the instrument computes the value of *parameters* with: *slope* · raw + *intercept*, both in registers.
+
+    One that computes them by itself has neither and *saved* instead: what is put back when its calibration fails.
+    They are written with *function*, behind the profile's unlocking, and read back.
+    """
+
+    parameters: tuple[str, ...]
+    slope: Operand | None = None
+    intercept: Operand | None = None
+    saved: tuple[Operand, ...] = ()
+    function: int = WRITE_MANY
+
+    @property
+    def places(self) -> tuple[Operand, ...]:
+        """Its registers, in the order of their addresses."""
+        found = [place for place in (self.slope, self.intercept, *self.saved) if place is not None]
+        return tuple(sorted(found, key=lambda place: place.address))
+
+    @property
+    def line(self) -> tuple[Operand | None, Operand | None]:
+        """The registers of slope and intercept; of an instrument that computes them, the first two it saves."""
+        return (self.slope, self.intercept) if not self.saved else (self.saved[0], self.saved[1])
+
+    @property
+    def spans(self) -> tuple[tuple[int, int], ...]:
+        """First and last address of each run of registers.
+
+        >>> f32 = {"table": "holding", "type": "f32"}
+        >>> slope, intercept = Operand(address=0x1100, **f32), Operand(address=0x1102, **f32)
+        >>> Coefficients(parameters=("cod",), slope=slope, intercept=intercept).spans
+        ((4352, 4355),)
+        """
+        found: list[tuple[int, int]] = []
+        for place in self.places:
+            if found and place.address <= found[-1][1] + 1:
+                found[-1] = found[-1][0], place.end - 1
+            else:
+                found.append((place.address, place.end - 1))
+        return tuple(found)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step(Write):
-    """One thing of a sequence: *do* it, "write", "read", "wait", "until" or "raw".
+    """One thing of a sequence: *do* it, "write", "read", "wait", "until", "expect" or "raw".
 
-    *place* is the register that is asked until its bits of *mask* equal *value*, or that tells how many
-    milliseconds to wait (*times* as long as it says).  *seconds* is the wait, or the longest one.  One that is
-    *optional* may be refused or not answered: some firmware does not know it.
+    *place* is the register that is asked until its bits of *mask* equal *value*, that tells how many
+    milliseconds to wait (*times* as long as it says), or that has to read *value* (or *partial* where further
+    standards follow; *says* what else it means).  *seconds* is the wait, or the longest one.  One that is
+    *optional* may be refused or not answered: some firmware does not know it.  Of a write, *given* is what whoever
+    commands the action brings; *values* are then those of its example.
     """
 
     do: str
@@ -165,7 +248,17 @@ class Step(Write):
     data: bytes = b""  # of a raw exchange, between function and CRC
     answer_bytes: int | None = None
     optional: bool = False
-    example: int = 0
+    example: float | str = 0
+    given: Given | None = None
+    partial: int | None = None
+    says: Mapping[int, str] = field(default_factory=dict)
+
+    def asks(self, body: bytes) -> bool:
+        """Whether the request *body* is this step, whatever is given."""
+        if self.given is None:
+            return body == self.request
+        mine, head = self.request, 3 if self.function == WRITE_ONE else 6
+        return len(body) == len(mine) and body[:head] == mine[:head]
 
     @property
     def request(self) -> bytes:
@@ -187,9 +280,11 @@ class Step(Write):
 class Action(Write):
     """Something the instrument does when told: *verb* of station/commands.py, never a poll's.
 
-    *type* narrows it to the zero or span of a calibration or a check; *parameters* are those it concerns, all when
-    empty.  It is one write, or *steps*.  With *verify* what was written is read back.  The values of its parameters
-    are worth nothing for *hold_seconds* after it, and are not read.
+    *type* narrows it to the zero or span of a calibration or a check, or to a calibration's begin, one point (of
+    standard *number*, every one when 0), end or cancel; *parameters* are those it concerns, all when empty.
+    *standards* are the values it knows, in order.  It is one write, or *steps*.  With *verify* what was written is read
+    back.  The values of its parameters are worth nothing for *hold_seconds* after it, and are not read; before it they
+    have to be watched in the standard for *settle_seconds*.
     """
 
     verb: str
@@ -199,6 +294,9 @@ class Action(Write):
     verify: bool = False
     hold_seconds: float = 0
     interval: Operand | None = None  # of a wiper: how often it runs by its own clock, in minutes
+    number: int = 0
+    standards: tuple[float, ...] = ()
+    settle_seconds: float = 0
 
     @property
     def sequence(self) -> tuple[Step, ...]:
@@ -255,6 +353,7 @@ class Profile:
     unlock: tuple[Step, ...] = ()
     lock: tuple[Step, ...] = ()
     actions: tuple[Action, ...] = ()
+    coefficients: tuple[Coefficients, ...] = ()
     variants: tuple[Variant, ...] = ()
     default_variant: str | None = None
     frames: tuple[Frame, ...] = ()
@@ -279,7 +378,18 @@ class Profile:
         writes = [own for own in told if own.do == "write"]
         if step.function == WRITE_COIL:
             return any(own.function == WRITE_COIL and own.address == step.address for own in writes)
-        return step.touches([*self.protected, *(own.span for own in writes if own.function != WRITE_COIL)])
+        return step.touches(
+            [*self.protected, *self.coefficient_spans, *(own.span for own in writes if own.function != WRITE_COIL)]
+        )
+
+    @property
+    def coefficient_spans(self) -> tuple[tuple[int, int], ...]:
+        """First and last address of all registers that hold coefficients."""
+        return tuple(span for one in self.coefficients for span in one.spans)
+
+    def coefficients_of(self, parameter: str) -> Coefficients | None:
+        """What the instrument computes *parameter* with, where it can be told."""
+        return next((one for one in self.coefficients if parameter in one.parameters), None)
 
     def refusal(self, step: Step) -> str | None:
         """Why *step* is none for a poll, in words; None where it is one."""

@@ -7,11 +7,13 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 from drivers.base import ProfileError
 from drivers.line import FUNCTION, TABLE, crc16
 from drivers.profile import (
+    GIVEN,
     OWN_VERBS,
     TYPED,
     VERBS,
@@ -20,8 +22,10 @@ from drivers.profile import (
     WRITE_ONE,
     Absent,
     Action,
+    Coefficients,
     Condition,
     Frame,
+    Given,
     Profile,
     Step,
     Variant,
@@ -44,6 +48,7 @@ from station.model import Mark, dataclass, did_you_mean, fields, line_in, replac
 LONGEST_PATIENCE_MS = 20_000  # the bus thread has to show within 60 s that it lives
 MOST_WRITTEN = 123  # registers in one write (Modbus application protocol V1.1b3, 6.12)
 LONGEST_ACTION = 15.0  # seconds of waits in one action: whoever commands it waits no longer than 20
+STAGES = ("begin", "point", "end", "cancel")  # of a calibration that the instrument does over several standards
 LARGEST_COUNT = 10**9  # of a number a value is multiplied with: more is a register read wrong
 
 
@@ -161,7 +166,7 @@ _ABSENT = {
     "polls": Key("integer", "only after so many polls in a row, where one alone may be true", 1, low=1, high=100),
 }
 _STEP = {
-    "do": Key("text", "what is done", choices=("write", "read", "wait", "until", "raw")),
+    "do": Key("text", "what is done", choices=("write", "read", "wait", "until", "raw", "expect")),
     "when": Key(
         "text",
         "before or after the reads of each poll, or at the start: of the station, and after a silence",
@@ -171,16 +176,31 @@ _STEP = {
     "function": Key(
         "integer", "write: 16 and 6 registers, 5 a coil; read: 3 or 4; raw: any code", None, low=1, high=127
     ),
-    "table": Key("text", "until, wait: input or holding", "holding", choices=_TABLES),
+    "table": Key("text", "until, expect, wait: input or holding", "holding", choices=_TABLES),
     "address": Key(
         "integer", "register or coil, from 0; wait: the register that tells the ms", None, low=0, high=0xFFFF
     ),
-    "type": Key("text", "until, wait: how the number is written", "u16", choices=_WHOLE),
+    "type": Key(
+        "text", "until, expect, wait, and what is given: how the number is written", "u16", choices=(*TYPES, "ascii")
+    ),
     "order": _STATUS["order"],
     "values": Key("words", "write: one number a register; some instruments want none", ()),
+    "given": Key(
+        "text",
+        "write, in an action: what whoever commands it brings, instead of values",
+        "",
+        choices=("", *GIVEN),
+    ),
+    "length": Key("integer", "given: registers of an ascii text", 0, low=0, high=MOST_REGISTERS),
+    "scale": Key("number", "given: what is written is the number divided by this", 1),
+    "decimals": Key("operand", "given: the register that says with how many decimals it is written", None),
     "count": Key("integer", "read: registers asked for; some instruments want 0", 1, low=0, high=MOST_REGISTERS),
     "mask": _STATUS["mask"],
-    "value": Key("integer", "until: what the masked bits are to equal", None, low=0, high=0xFFFFFFFF),
+    "value": Key("integer", "until, expect: what the masked bits are to equal", None, low=0, high=0xFFFFFFFF),
+    "partial": Key(
+        "integer", "expect: or this, while standards of the calibration are to follow", None, low=0, high=0xFFFFFFFF
+    ),
+    "says": Key("sayings", "expect: what other numbers mean, in words for a person", {}),
     "seconds": Key("number", "wait: how long; until: how long at most", 0, low=0, high=3600),
     "every_seconds": Key("number", "until: how often it is asked", 0.5, low=0.05, high=600),
     "times": Key("number", "wait: so many times what the register tells", 1, low=0.1, high=10),
@@ -196,12 +216,32 @@ _STEP = {
         "flag", "of a poll: a refusal or no reply is passed over, as some firmware does not know it", False
     ),
     "example": Key(
-        "integer", "wait, until: what the emulator serves; until: how many ms it takes to get there", 0, low=0
+        "example", "wait, until: what the emulator serves; until: how many ms it takes to get there; given: as such", 0
     ),
+}
+_COEFFICIENTS = {
+    "parameters": Key("texts", "which parameters the instrument computes with them"),
+    "slope": Key("operand", "the register of the slope: value = slope × raw + intercept", None),
+    "intercept": Key("operand", "the register of the intercept", None),
+    "saved": Key(
+        "operands",
+        "of an instrument that computes them by itself: registers put back when its calibration fails;"
+        " emulated, the first two are slope and intercept",
+        (),
+    ),
+    "function": Key("integer", "16 writes registers, 6 one register", WRITE_MANY, choices=(6, 16)),
 }
 _ACTION = {
     "verb": Key("text", "what it is told to do", choices=(*VERBS, *OWN_VERBS)),
-    "type": Key("text", "only this half of a calibration or a check", "", choices=("", "zero", "span")),
+    "type": Key(
+        "text",
+        "only this part of a calibration or a check: zero, span; of one with several standards begin, each point, end, cancel",
+        "",
+        choices=("", "zero", "span", *STAGES),
+    ),
+    "number": Key("integer", "point: only of this standard, from 1; without it of every one", 0, low=0, high=10),
+    "standards": Key("levels", "the standards it knows, in order; zero, span: what it then shows", ()),
+    "settle_seconds": Key("number", "how long the value is watched in the standard before it", 0, low=0, high=3600),
     "parameters": Key("texts", "which parameters it concerns; all when absent", ()),
     "function": Key("integer", "16 writes registers, 6 one register, 5 a coil", WRITE_MANY, choices=(5, 6, 16)),
     "address": Key(
@@ -301,6 +341,7 @@ _PROFILE = {
     "unlock": Key("tables", "steps before an action writes what is protected", ()),
     "lock": Key("tables", "steps after it", ()),
     "action": Key("tables", "what it can be told to do", ()),
+    "coefficients": Key("tables", "registers with which it computes its values", ()),
     "variant": Key("tables", "layouts under the same model name", ()),
     "frame": Key("tables", "example frames; the tests hold driver and emulator to them", ()),
 }
@@ -313,6 +354,7 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
     "absent": _ABSENT,
     "step": _STEP,
     "action": _ACTION,
+    "coefficients": _COEFFICIENTS,
     "variant": _VARIANT,
     "condition": _CONDITION,
     "frame": _FRAME,
@@ -346,6 +388,10 @@ def _table(value: Any) -> bool:
     return isinstance(value, dict)
 
 
+def _sayings(value: Any) -> bool:
+    return isinstance(value, dict) and all(key.isdecimal() and _text(text) for key, text in value.items())
+
+
 def _hex(value: Any) -> bool:
     try:
         bytes.fromhex(value)
@@ -365,6 +411,8 @@ _KINDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "raws": ('a list of numbers or "nan"', _list_of(lambda value: _number(value) or value == "nan")),
     "numbers": ("a list of whole numbers from 0", _list_of(lambda value: type(value) is int and value >= 0)),
     "texts": ("a list of texts", _list_of(_text)),
+    "levels": ("a list of numbers", _list_of(_number)),
+    "sayings": ('a table such as { 1 = "no such standard" }', _sayings),
     "words": ("a list of numbers from 0 to 65535", _list_of(lambda value: type(value) is int and 0 <= value <= 0xFFFF)),
     "spans": ("a list of pairs, the lower address first", _list_of(_pair)),
     "hex": ("bytes in hex", _hex),
@@ -431,6 +479,7 @@ def _profile(name: str, raw: Mapping[str, Any], faults: list[str]) -> Profile | 
     absent = [_absent(table, place, faults) for table, place in _each(raw, "absent")]
     sequences = {key: _steps(raw, key, "", faults) for key in ("step", "unlock", "lock")}
     actions = [_action(table, place, faults) for table, place in _each(raw, "action")]
+    coefficients = [_coefficients(table, place, faults) for table, place in _each(raw, "coefficients")]
     variants = [_variant(table, place, meanings, faults) for table, place in _each(raw, "variant")]
     frames = [_frame(table, place, faults) for table, place in _each(raw, "frame")]
     if faults or checked is None:
@@ -444,7 +493,7 @@ def _profile(name: str, raw: Mapping[str, Any], faults: list[str]) -> Profile | 
     own = {key: checked[key] for key in checked.keys() & {f.name for f in fields(Profile)}}
     own |= {"registers": tuple(registers), "status": tuple(status), "absent": tuple(a for a in absent if a)}
     own |= {"steps": sequences["step"], "unlock": sequences["unlock"], "lock": sequences["lock"]}
-    own |= {"actions": tuple(a for a in actions if a)}
+    own |= {"actions": tuple(a for a in actions if a), "coefficients": tuple(c for c in coefficients if c)}
     own |= {"variants": tuple(v for v in variants if v), "frames": tuple(f for f in frames if f)}
     if (start := own["start_address"]) is not None:
         own["registers"] = tuple(replace(one, address=start + one.address) for one in registers)
@@ -532,6 +581,9 @@ _BELIEVED: Mapping[str, tuple[float, float]] = {
     "scale_by": (1 / LARGEST_COUNT, LARGEST_COUNT),
     "decimals": (0, 9),
     "interval": (0, 0xFFFF),
+    "slope": (-_INFINITE, _INFINITE),
+    "intercept": (-_INFINITE, _INFINITE),
+    "saved": (-_INFINITE, _INFINITE),
 }
 
 
@@ -543,7 +595,7 @@ def _operand(raw: Mapping[str, Any], place: str, table: str, name: str, faults: 
     if checked["scale"] == 0:
         wrong.append("scale: 0 leaves no number")
     checked["table"] = checked["table"] or table
-    checked["example"] = _default(checked["example"], int(name == "scale_by"))
+    checked["example"] = _default(checked["example"], int(name in ("scale_by", "slope")))
     low, high = checked["range"] = tuple(_default(checked["range"], _BELIEVED[name]))
     if not low <= checked["example"] <= high:
         wrong.append(f"example: {checked['example']} is outside {low:g} to {high:g}")
@@ -653,13 +705,14 @@ def _steps(raw: Mapping[str, Any], key: str, place: str, faults: list[str]) -> t
 
 # What each kind of step needs beside "do", and what it may have; the rest contradicts it.
 _WANTS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "write": (("address",), ("function", "values")),
+    "write": (("address",), ("function", "values", "given")),
     "read": (("address",), ("function", "count")),
     "wait": ((), ("seconds", "address", "table", "type", "order", "times", "example")),
     "until": (
         ("address", "value", "seconds"),
         ("table", "type", "order", "mask", "every_seconds", "example"),
     ),
+    "expect": (("address", "value"), ("table", "type", "order", "mask", "partial", "says")),
     "raw": (("function",), ("data", "answer_bytes")),
 }
 
@@ -673,15 +726,24 @@ def _step(raw: Mapping[str, Any], place: str, polled: bool, faults: list[str]) -
     faults += (f"{place}{fault}" for fault in wrong)
     if wrong:
         return None
-    do, asks = checked["do"], checked["do"] == "until" or (checked["do"] == "wait" and "address" in raw)
-    asked = Place(**{key: checked[key] for key in ("table", "address", "type", "order")}) if asks else None
+    do, asks = checked["do"], checked["do"] in ("until", "expect") or (checked["do"] == "wait" and "address" in raw)
+    where = {key: checked[key] for key in ("table", "address", "type", "order")}
+    given = None
+    if checked["given"]:
+        decimals, extra = checked["decimals"], {key: checked[key] for key in ("length", "scale", "example")}
+        found = _operand(decimals, f"{place}decimals.", "holding", "decimals", faults) if decimals else None
+        given = Given(**where | {"table": "holding"}, **extra, name=checked["given"], decimals=found)
+        checked["values"] = given.words_for(given.example, found.example if found else 0)
     return Step(
         do=do,
         when=checked["when"],
         function=_default(checked["function"], WRITE_MANY if do == "write" else FUNCTION["holding"]),
         address=_default(checked["address"], 0),
         values=tuple(checked["values"]),
-        place=asked,
+        given=given,
+        partial=checked["partial"],
+        says={int(number): text for number, text in checked["says"].items()},
+        place=Place(**where) if asks else None,
         data=bytes.fromhex(checked["data"]),
         **{
             key: _default(checked[key], 0)
@@ -698,15 +760,24 @@ def _step_faults(raw: Mapping[str, Any], checked: Mapping[str, Any], polled: boo
     for key in needed:
         if key not in raw:
             yield f"{key}: missing; {do} needs it"
+    if checked["given"]:
+        allowed = (*allowed, "type", "order", "length", "scale", "decimals", "example")
+        yield from _given_faults(checked, polled)
+    elif checked["type"] not in _WHOLE:
+        yield f"type: {checked['type']} is no whole number"
+    elif type(checked["example"]) is not int or checked["example"] < 0:
+        yield f"example: {_shown(checked['example'])} is not a whole number from 0"
     for key in raw.keys() - {"do", "when", "optional", *needed, *allowed}:
         yield f"{key}: {do} has none"
+    if polled and do == "expect":
+        yield "do: only a step of an action expects something"
     if not polled and checked["optional"]:
         yield "optional: only a step of a poll may be"
     if polled and not checked["when"]:
         yield "when: missing; a step of a poll is at its start, before or after its reads"
     if not polled and checked["when"]:
         yield "when: only the steps of a poll say when"
-    if do == "write":
+    if do == "write" and not checked["given"]:
         yield from _write_faults(_default(checked["function"], WRITE_MANY), checked["values"])
     if do == "read" and _default(checked["function"], 3) not in TABLE:
         yield f"function: {checked['function']} reads no registers; 3 or 4 does"
@@ -714,10 +785,34 @@ def _step_faults(raw: Mapping[str, Any], checked: Mapping[str, Any], polled: boo
         yield "seconds: a wait has either seconds or the address of the register that tells them"
     if do == "raw" and checked["function"] in (*TABLE, WRITE_COIL, WRITE_ONE, 15, WRITE_MANY, 22, 23):
         yield f'function: {checked["function"]} is of the standard; do = "read" or "write" says what it does'
-    if do in ("until", "wait") and "address" in raw:
+    if do in ("until", "expect", "wait") and "address" in raw and checked["type"] in TYPES:
         yield from _place_faults(checked, TYPES[checked["type"]][1])
-    if do == "until" and checked["value"] is not None and checked["value"] & ~checked["mask"]:
+    if do in ("until", "expect") and checked["value"] is not None and checked["value"] & ~checked["mask"]:
         yield f"value: {checked['value']} has bits that the mask leaves out, and never comes"
+
+
+def _given_faults(checked: Mapping[str, Any], polled: bool) -> Iterator[str]:
+    """Faults of a write whose number is given by whoever commands the action."""
+    text, function = checked["type"] == "ascii", _default(checked["function"], WRITE_MANY)
+    if polled:
+        yield "given: only a step of an action is given something"
+    if checked["values"]:
+        yield "values: either values or what is given"
+    if text != (checked["given"] != "standard"):
+        yield f"type: {checked['given']} is {'a number' if text else 'a text (ascii)'}"
+    elif text and not checked["length"]:
+        yield "length: missing; a text takes a number of registers"
+    elif text != isinstance(checked["example"], str):
+        yield f"example: {_shown(checked['example'])} is not {'a text' if text else 'a number'}"
+    elif not text:
+        yield from _place_faults(checked, TYPES[checked["type"]][1])
+        if checked["scale"] == 0:
+            yield "scale: 0 leaves no number"
+        elif not _holds(checked["type"], checked["example"] / checked["scale"]):
+            yield f"example: {checked['example']} is more than {checked['type']} holds"
+    width = checked["length"] if text else TYPES[checked["type"]][1]
+    if function not in (WRITE_ONE, WRITE_MANY) or (function == WRITE_ONE and width != 1):
+        yield f"function: {function} does not write {width} register(s)"
 
 
 def _write_faults(function: int, values: Sequence[int]) -> Iterator[str]:
@@ -746,14 +841,45 @@ def _action(raw: Mapping[str, Any], place: str, faults: list[str]) -> Action | N
         faults.append(f"{place}type: only calibrate has a type, and start_check")
     if checked["verb"] == "clear_total" and not checked["parameters"]:
         faults.append(f"{place}parameters: clear_total names the totals that it sets to zero")
+    if checked["number"] and checked["type"] != "point":
+        faults.append(f"{place}number: only a point has one")
+    if checked["verb"] != "calibrate" and any(step.given or step.do == "expect" for step in steps):
+        faults.append(f"{place}step: only calibrate is given something, or expects it")
     if sum(step.seconds for step in steps) > LONGEST_ACTION:
         faults.append(f"{place}step: its waits add up to more than {LONGEST_ACTION:g} s")
     if checked["interval"] is not None:
         checked["interval"] = _operand(checked["interval"], f"{place}interval.", "holding", "interval", faults)
     del checked["step"]
-    checked |= {"values": tuple(checked["values"]), "parameters": tuple(checked["parameters"])}
+    checked |= {key: tuple(checked[key]) for key in ("values", "parameters", "standards")}
     checked["address"] = _default(checked["address"], 0)
     return Action(**checked, steps=steps)
+
+
+def _coefficients(raw: Mapping[str, Any], place: str, faults: list[str]) -> Coefficients | None:
+    checked = _checked(raw, _COEFFICIENTS, place, faults)
+    if checked is None:
+        return None
+    before = len(faults)
+    for name in ("slope", "intercept"):
+        if checked[name] is not None:
+            checked[name] = _operand(checked[name], f"{place}{name}.", "holding", name, faults)
+    saved = [_operand(one, f"{place}saved.", "holding", "saved", faults) for one in checked["saved"]]
+    checked["saved"] = tuple(one for one in saved if one)
+    if len(faults) > before:
+        return None
+    if (checked["slope"] or checked["intercept"]) is None and len(checked["saved"]) < 2:
+        faults.append(f"{place}slope: missing; coefficients are a slope, an intercept, or two saved registers and more")
+    if (checked["slope"] or checked["intercept"]) is not None and checked["saved"]:
+        faults.append(f"{place}saved: only of an instrument that computes its coefficients by itself")
+    found = Coefficients(**checked | {"parameters": tuple(checked["parameters"])})
+    for one in found.places:
+        if one.table != "holding" or one.mask is not None:
+            faults.append(f"{place}slope: coefficients stand in whole holding registers")
+        if found.function == WRITE_ONE and one.width != 1:
+            faults.append(f"{place}function: 6 writes one register, {one.type} takes {one.width}")
+    if any(a.end > b.address for a, b in pairwise(found.places)):
+        faults.append(f"{place}intercept: its registers overlap with others")
+    return found if len(faults) == before else None
 
 
 def _frame(raw: Mapping[str, Any], place: str, faults: list[str]) -> Frame | None:
@@ -794,6 +920,11 @@ def _contradictions(profile: Profile) -> Iterator[str]:
             yield from (f"{where}status[{i}].{fault}" for fault in _unknown_parameters(status.parameters, profile))
     for i, action in enumerate(profile.actions):
         yield from (f"action[{i}].{fault}" for fault in _unknown_parameters(action.parameters, profile))
+    for i, one in enumerate(profile.coefficients):
+        yield from (f"coefficients[{i}].{fault}" for fault in _unknown_parameters(one.parameters, profile))
+        again = {p for other in profile.coefficients[:i] for p in other.parameters} & {*one.parameters}
+        yield from (f"coefficients[{i}].parameters: {p} has some already" for p in sorted(again))
+    yield from _wrong_points(profile)
     for i, absent in enumerate(profile.absent):
         yield from (f"absent[{i}].{fault}" for fault in _unknown_parameters(absent.parameters, profile))
     yield from _wrong_writes(profile)
@@ -808,10 +939,21 @@ def _wrong_writes(profile: Profile) -> Iterator[str]:
         elif step.do == "write" and (step.function == WRITE_COIL, step.address) in keys:
             yield f"step[{i}].address: a poll would write {step.address}, which unlocks the instrument"
     written = any(profile.protects(write) for action in profile.actions for write in action.writes)
-    if profile.unlock and not written:
+    if profile.unlock and not (written or profile.coefficients):
         yield "unlock: no action writes a protected register, so it is never used"
     if profile.lock and not profile.unlock:
         yield "lock: there is no unlock before it"
+
+
+def _wrong_points(profile: Profile) -> Iterator[str]:
+    """A begin, end or cancel without points, and points that are not counted from 1."""
+    for i, action in enumerate(profile.actions):
+        points = [a for a in profile.actions if a.type == "point" and {*a.parameters} == {*action.parameters}]
+        if action.type in STAGES and not points:
+            yield f"action[{i}].type: {action.type} wants a point of the same parameters"
+        numbers = sorted(one.number for one in points)
+        if action is next(iter(points), None) and numbers not in ([0], [*range(1, len(points) + 1)]):
+            yield f"action[{i}].number: points are numbered from 1, each once, or there is one without a number"
 
 
 def _places(profile: Profile) -> Iterator[tuple[str, Sequence[Place]]]:
