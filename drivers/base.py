@@ -154,6 +154,10 @@ class DeviceSettings:
         text="hours and days of its values are closed so much later; without it as the instrument needs: "
         "an analyser its cycle and 15 minutes, 120 at most",
     )
+    calibrate_days: Mapping[str, float] = field(
+        default_factory=dict,
+        metadata={"text": "days to the next calibration or check: parameter = days, 0 never; what rules want without"},
+    )
     rate: Mapping[str, float] = field(
         default_factory=dict,
         metadata={"text": "largest believable change a minute, noted beside what exceeds it: parameter = change"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from drivers.analyser import PLACES, AnalyserSettings, check_register, profile_of, zone
@@ -21,7 +21,7 @@ class EmulatedAnalyser(EmulatedUnit):
     *monotonic* is its clock, *speed* how much faster than that it works, *now* when its results are dated.
     """
 
-    events = {name: text for name, text in EVENTS.items() if name not in ("stubborn", "refuses")}
+    events: Mapping[str, str] = {n: text for n, text in EVENTS.items() if n not in ("stubborn", "refuses")}
 
     def __init__(
         self,

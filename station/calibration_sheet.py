@@ -1,7 +1,9 @@
-"""A calibration as a page to print and sign: standards, as found, as left, what the rules say, and what it rests on."""
+"""A calibration as a page to print and sign, or as a table: standards, as found, as left, limits, what it rests on."""
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -13,10 +15,11 @@ from station.i18n import language, t
 from station.parameters import catalogue
 
 if TYPE_CHECKING:
-    from station.calibration import Run
+    from station.calibration_run import Run
     from station.config import Loaded
     from station.model import Record
 
+ROWS_SHOWN = 10  # of standards; a reference series is drawn and not listed
 WIDTH, HEIGHT, MARGIN = 640, 160, 48  # of the chart, in its own units
 STEPS = 4  # marks on each axis, at most
 TIGHT = """
@@ -24,6 +27,8 @@ body { font-size: 9.5pt; line-height: 1.35; margin: 5mm auto; } h1 { font-size: 
 h2 { font-size: 10.5pt; margin: 3mm 0 1mm; } table { font-size: 8.5pt; }
 th, td { padding: .5mm 1.5mm; }
 .result { padding: 1.5mm 4mm; margin: 2mm 0; } .sign { margin-top: 8mm; }
+.qr { position: absolute; right: 0; top: 0; width: 22mm; } .qr svg { width: 22mm; height: 22mm; display: block; }
+body { position: relative; } h1, .sub { margin-right: 24mm; margin-left: 24mm; } .sub { min-height: 9mm; }
 @media print { @page { size: A4; margin: 9mm; } }
 """
 
@@ -33,29 +38,25 @@ def sheet(run: Run, entries: Sequence[Record], loaded: Loaded) -> str:
     result, known = run.result, catalogue()[run.parameter]
     title = t("certificate.title", name=run.name)
     unit = known.unit
+    mark = digest(entries)
     parts = [
+        f'<div class="qr">{qr(f"{run.name} {mark}")}</div>',
         f"<h1>{escape(title)}</h1>",
         f'<p class="sub">{escape(loaded.config.station.name)}</p>',
         f'<div class="result">{escape(_verdict(run))}</div>',
         _pairs(_facts(run, loaded, f"{known.name(language())} ({unit})" if unit else known.name(language()))),
-        f"<h2>{escape(t('certificate.standards'))}</h2>",
-        _table(
-            ("number", "value", "certificate", "uncertainty", "expires", "stable"),
-            [_standard_row(run, i) for i in range(len(run.standards))],
-        ),
+        *_standards(run),
         f"<h2>{escape(t('certificate.figures'))}</h2>",
-        _table(
-            ("value", "raw", "as_found", "error", "as_left", "error"),
-            [_figures_row(row) for row in result["rows"]],
-        ),
+        *_figures(result["rows"]),
         chart(result["rows"]),
         f"<h2>{escape(t('certificate.judgements'))}</h2>",
-        _table(("what", "found", "limit", "judged", "source", "confidence"), [_judged(j) for j in result["judgements"]])
+        _table(JUDGED_COLUMNS, [_judged(one) for one in result["judgements"]])
         if result["judgements"]
         else f"<p>{escape(t('calibration_verdict.none'))}</p>",
         f"<h2>{escape(t('certificate.record'))}</h2>",
-        _table(("at", "entry", "by", "remark"), [_entry(one, loaded) for one in entries]),
-        f'<p class="hash">SHA-256 {digest(entries)}</p>',
+        _table(ENTRY_COLUMNS, [_entry(one, loaded) for one in shortened(entries)]),
+        *_photos(run),
+        f'<p class="hash">SHA-256 {mark}</p>',
         f"<p>{escape(t('sheet.printed', time=f'{datetime.now(UTC).astimezone(loaded.zone):%Y-%m-%d %H:%M}'))}</p>",
         '<div class="sign">' + "".join(f"<div>{escape(t(f'sheet.{who}'))}</div>" for who in SIGNED) + "</div>",
     ]
@@ -66,6 +67,60 @@ def sheet(run: Run, entries: Sequence[Record], loaded: Loaded) -> str:
 
 
 SIGNED = ("did", "checked", "approved")
+
+
+def qr(text: str) -> str:
+    """*text* as a QR code, to be read off the printed page."""
+    import segno  # only who prints a certificate pays for it
+
+    return str(segno.make(text, error="m", micro=False).svg_inline(border=2, omitsize=True))
+
+
+def table(run: Run, entries: Sequence[Record], loaded: Loaded) -> str:
+    """The same as CSV: facts, standards, figures, limits and the hash, with a blank line between."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    known = catalogue()[run.parameter]
+    writer.writerow([t("certificate.title", name=run.name), _verdict(run)])
+    writer.writerows([t(f"certificate.{key}"), text] for key, text in _facts(run, loaded, known.name(language())))
+    blocks: list[tuple[Sequence[str], list[Sequence[str]]]] = [
+        (STANDARD_COLUMNS, [_standard_row(run, i) for i in range(len(run.standards))]),
+        (FIGURE_COLUMNS, [_figures_row(row) for row in run.result["rows"]]),
+        (JUDGED_COLUMNS, [_judged(one) for one in run.result["judgements"]]),
+        (ENTRY_COLUMNS, [_entry(one, loaded) for one in entries]),
+    ]
+    for columns, rows in blocks:
+        writer.writerow([])
+        writer.writerow([t(f"certificate.{column}") for column in columns])
+        writer.writerows(rows)
+    writer.writerow([])
+    writer.writerow(["SHA-256", digest(entries)])
+    return out.getvalue()
+
+
+STANDARD_COLUMNS = ("number", "value", "certificate", "uncertainty", "expires", "stable")
+FIGURE_COLUMNS = ("value", "raw", "as_found", "error", "as_left", "error")
+JUDGED_COLUMNS = ("what", "found", "limit", "judged", "source", "confidence")
+ENTRY_COLUMNS = ("at", "entry", "by", "remark")
+
+
+def _standards(run: Run) -> Sequence[str]:
+    if not run.standards:
+        return ()
+    rows = [_standard_row(run, i) for i in range(len(run.standards))]
+    return f"<h2>{escape(t('certificate.standards'))}</h2>", _table(STANDARD_COLUMNS, rows)
+
+
+def _figures(rows: Sequence[Mapping[str, Any]]) -> Sequence[str]:
+    """Each standard with what was shown; of a long series how long it is."""
+    if len(rows) > ROWS_SHOWN:
+        return (f"<p>{escape(t('calibrate.pairs', count=len(rows)))}</p>",)
+    return (_table(FIGURE_COLUMNS, [_figures_row(row) for row in rows]),)
+
+
+def _photos(run: Run) -> Sequence[str]:
+    found = [*run.photos, *run.result.get("photos", ())]
+    return [f'<p class="hash">{escape(one["name"])} SHA-256 {one["sha256"]}</p>' for one in found]
 
 
 def _verdict(run: Run) -> str:
@@ -85,17 +140,39 @@ def _facts(run: Run, loaded: Loaded, parameter: str) -> Sequence[tuple[str, str]
         ("procedure", t(f"procedure.{run.procedure}")),
         ("time", f"{begun} – {ended[-5:] if ended[:10] == begun[:10] else ended}"),
         ("clock", t(f"certificate_clock.{_trust(run)}")),
-        ("by", run.user),
-        ("coefficients_before", _pair(result["before"])),
-        ("coefficients_after", _pair(result["coefficients"])),
+        ("by", _signed(run)),
+        ("serial", run.instrument.get("serial", "–")),
+        ("firmware", run.instrument.get("firmware", "–")),
+        *_coefficients(run),
     ]
+    if result.get("valid_from"):
+        found.append(("valid_from", _minute(datetime.fromisoformat(result["valid_from"]), loaded)))
     if result["response"] is not None:
         found.append(("response", _pair([result["response"]["slope"], result["response"]["intercept"]])))
     if run.full_scale is not None:
         found.append(("full_scale", f"{run.full_scale:g}"))
-    found += [(key, f"{result[key]:.5f}") for key in ("r",) if result[key] is not None]
-    found += [(key, f"{result[key]:+.2f} %") for key in ("zero_drift", "span_drift") if result[key] is not None]
+    found += [(key, f"{result[key]:.5f}") for key in ("r", "factor") if result.get(key) is not None]
+    found += [(key, f"{result[key]:+.2f} %") for key in SHARES if result.get(key) is not None]
     return found
+
+
+SHARES = ("zero_drift", "span_drift", "mean_percent", "rsd", "flow_percent", "series_percent")
+
+
+def _signed(run: Run) -> str:
+    signer = str(run.result.get("user", run.user))
+    return run.user if signer == run.user else t("certificate.begun_and_signed", begun=run.user, signed=signer)
+
+
+def _coefficients(run: Run) -> Sequence[tuple[str, str]]:
+    """The station's before and now, or the instrument's where it was calibrated in itself."""
+    before, after = run.result.get("instrument_before", {}), run.result.get("instrument_after", {})
+    if after:
+        return ("instrument_before", before.get("numbers", "–")), ("instrument_after", after.get("numbers", "–"))
+    return (
+        ("coefficients_before", _pair(run.result["before"])),
+        ("coefficients_after", _pair(run.result["coefficients"])),
+    )
 
 
 def _trust(run: Run) -> str:
@@ -127,7 +204,7 @@ def _cell(text: str) -> str:
 
 
 def _standard_row(run: Run, index: int) -> Sequence[str]:
-    one, step = run.standards[index], run.steps[index]
+    one, step = run.standards[index], run.taken("found")[index]
     said = t("certificate.is_stable" if step.stable else "certificate.not_stable", reason=step.override)
     return (
         str(index + 1),
@@ -139,14 +216,14 @@ def _standard_row(run: Run, index: int) -> Sequence[str]:
     )
 
 
-def _figures_row(row: Mapping[str, float]) -> Sequence[str]:
-    plain = [f"{row[key]:.5g}" for key in ("standard", "raw", "as_found", "as_left")]
-    errors = [f"{row[key]:+.4g}" for key in ("found_error", "left_error")]
+def _figures_row(row: Mapping[str, Any]) -> Sequence[str]:
+    plain = [f"{row[key]:.5g}" if row[key] is not None else "–" for key in ("standard", "raw", "as_found", "as_left")]
+    errors = [f"{row[key]:+.4g}" if row[key] is not None else "–" for key in ("found_error", "left_error")]
     return plain[0], plain[1], plain[2], errors[0], plain[3], errors[1]
 
 
 def _judged(one: Mapping[str, Any]) -> Sequence[str]:
-    percent = " %" if one["what"] in ("zero_drift", "span_drift", "error_percent") else ""
+    percent = " %" if one["what"].endswith(("_drift", "_percent")) or one["what"] == "rsd" else ""
     value = f"{one['value']:.5f}" if one["what"] == "r" else f"{one['value']:+.3g}{percent}"
     sign = "≥" if one["what"] == "r" else "±"
     return (
@@ -161,7 +238,8 @@ def _judged(one: Mapping[str, Any]) -> Sequence[str]:
 
 def _entry(record: Record, loaded: Loaded) -> Sequence[str]:
     body = record.body
-    what = t(f"calibration_entry.{body['do']}")
+    told = body.get("type") if body["do"] == "act" else ""
+    what = t(f"calibration_entry.{body['do']}{f'_{told}' if told in ('point', 'write') else ''}")
     if body["do"] == "step":
         what = f"{what} {body['index'] + 1}"
     remarks = [str(body.get(key, "")) for key in ("note", "override", "reason")]
@@ -184,9 +262,18 @@ def round_numbers(low: float, high: float) -> list[float]:
     return [step * i for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
-def chart(rows: Sequence[Mapping[str, float]]) -> str:
+def shortened(entries: Sequence[Record]) -> Sequence[Record]:
+    """*entries* without the middle of many: the page has one side, the hash is of all."""
+    return entries if len(entries) <= MOST_ENTRIES else [*entries[:4], *entries[-(MOST_ENTRIES - 4) :]]
+
+
+MOST_ENTRIES = 12
+
+
+def chart(rows: Sequence[Mapping[str, Any]]) -> str:
     """What the instrument showed over its standards, as found (open) and as left (filled)."""
-    shown = [row[key] for row in rows for key in ("standard", "as_found", "as_left")]
+    every = [row[key] for row in rows for key in ("standard", "as_found", "as_left")]
+    shown: list[float] = [value for value in every if value is not None]
     low, high = min(0.0, *shown), max(shown)
     if high <= low:
         high = low + 1.0
@@ -207,7 +294,8 @@ def chart(rows: Sequence[Mapping[str, float]]) -> str:
     lines.append(f'<line x1="{x(low):.1f}" y1="{y(low):.1f}" x2="{x(high):.1f}" y2="{y(high):.1f}" stroke="#777"/>')
     for row in rows:
         at = f'cx="{x(row["standard"]):.1f}"'
-        lines.append(f'<circle {at} cy="{y(row["as_left"]):.1f}" r="3" fill="#111"/>')
+        if row["as_left"] is not None:
+            lines.append(f'<circle {at} cy="{y(row["as_left"]):.1f}" r="3" fill="#111"/>')
         lines.append(f'<circle {at} cy="{y(row["as_found"]):.1f}" r="5" fill="none" stroke="#b00" stroke-width="1.5"/>')
     lines.append(f'<text x="{MARGIN + 10}" y="18">{escape(t("certificate.chart"))}</text>')
     return (

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from station import marks
 from station.calibrate import KIND as CALIBRATION
-from station.calibration import Rule, signal
+from station.calibration_figures import Rule, signal
 from station.check_rows import alarm_rows, due_rows
 from station.checks import (
     KIND,
@@ -300,7 +300,7 @@ class Checking:
         """The calibration that is open at *device*, or nothing."""
         if not self._engine.store.kept(CALIBRATION):
             return ""
-        from station.fieldbook import calibration_book
+        from station.calibration_entry import calibration_book
 
         run = calibration_book(self._engine.store).open_at(device)
         return "" if run is None else run.name

@@ -18,7 +18,8 @@ from itertools import islice, takewhile
 from typing import Any
 
 from station import marks
-from station.calibration import LIMITS, Judgement, drift_percent
+from station.calibration_figures import drift_percent
+from station.calibration_limits import LIMITS, Judgement
 from station.model import Record, WrongArgument, dataclass, did_you_mean, field, replace, setting
 
 KIND = "qc"

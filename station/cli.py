@@ -22,7 +22,7 @@ from station.cli_alarms import alarms
 from station.cli_backup import backup, restore, salvage
 from station.cli_band import band
 from station.cli_bus import bus as bus_tools
-from station.cli_calibrate import calibrate, calibrations
+from station.cli_calibrate import calibrate
 from station.cli_city import city
 from station.cli_collector import collector
 from station.cli_commission import commission
@@ -205,13 +205,18 @@ def status(config: Path, as_json: bool) -> None:
         with closing(Store(connect(loaded.database, read_only=True), str(loaded.database))) as store:
             now = datetime.now(UTC)
             found = stored(store, now) | {"station": loaded.config.station.name} | field_stored(store, loaded, now)
+    from station.cli_calibrated import overdue_lines
+
+    said = overdue_lines(loaded)
     if as_json:
-        print_json(found)
+        print_json(found | ({"calibrations": said} if said else {}))
     else:
         from station.screen import show_status
 
         found["backup_wanted"] = bool(loaded.config.backup.folder)
         show_status(found, {point.code: point.name for point in loaded.config.point}, loaded.zone)
+        for line in said:
+            print(line)
 
 
 @cli.command(help="help.read")
@@ -506,7 +511,6 @@ for command in (
     drift,
     dustfall,
     calibrate,
-    calibrations,
     alarms,
     band,
     city,

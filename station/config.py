@@ -575,7 +575,7 @@ def _device_faults(
             f"{place}.poll_seconds",
             f"{settings.poll_seconds:g} is below the instrument's {device.poll_minimum_seconds:g}",
         )
-    for key in ("points", "calibration", "range", "constant_minutes", "rate", "spike", "rollover"):
+    for key in ("points", "calibration", "calibrate_days", "range", "constant_minutes", "rate", "spike", "rollover"):
         for parameter in getattr(settings, key):
             if parameter not in device.units:
                 hint = did_you_mean(parameter, device.units)
@@ -585,7 +585,7 @@ def _device_faults(
         if at is not None and at.st in LOCKED and tuple(coefficients) != IDENTITY:
             text = f"ST={at.st} wants one number in instrument, station and platform; calibrate in the instrument"
             hints.append(Fault(f"{place}.calibration.{parameter}", text))
-    for key, least in (("constant_minutes", 0), ("rate", 1e-9), ("spike", 1)):
+    for key, least in (("calibrate_days", 0), ("constant_minutes", 0), ("rate", 1e-9), ("spike", 1)):
         for parameter, limit in getattr(settings, key).items():
             if limit < least:
                 yield Fault(f"{place}.{key}.{parameter}", f"{limit:g} is below {least:g}")

@@ -18,7 +18,8 @@ from itertools import pairwise
 from typing import Any
 
 from station.calibrate import Coefficients
-from station.calibration import PROCEDURES, SMALLEST_SLOPE, Run, line_through
+from station.calibration_figures import SMALLEST_SLOPE, line_through
+from station.calibration_run import PROCEDURES, Run
 from station.model import dataclass, field
 
 MODELS = ("auto", "offset", "gain")  # what one standard is taken to say; auto: a zero an offset, another one a gain
@@ -161,6 +162,8 @@ def occasions(runs: Iterable[Run]) -> list[Occasion]:
 
 def _whole(run: Run) -> list[Mapping[str, float]]:
     """The standards of which it is known how they were found and how they were left."""
+    if PROCEDURES[run.procedure].source != "signal":
+        return []  # a flow, or a series: neither says what it shows in a standard
     rows: Sequence[Mapping[str, float | None]] = run.result.get("rows", ())
     known = ("standard", "raw", "as_found", "as_left")
     return [row for row in rows if all(row.get(key) is not None for key in known)]  # type: ignore[misc]
@@ -168,7 +171,7 @@ def _whole(run: Run) -> list[Mapping[str, float]]:
 
 def _occasion(run: Run) -> Occasion:
     rows = _whole(run)
-    adjusts = bool(PROCEDURES[run.procedure].sets or run.acts)
+    adjusts = bool(PROCEDURES[run.procedure].sets or run.tells)
     slope, intercept = run.result["coefficients"]
     assert run.ended is not None
     return Occasion(

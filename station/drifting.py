@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from station.clock import EPOCH, from_ms, to_ms
 from station.drift import Break, Corrected, Span, Why, correct, spans
-from station.fieldbook import BEGINNING, END, calibration_book
+from station.calibration_entry import calibration_book
+from station.fieldbook import BEGINNING, END
 from station.i18n import t
 from station.marks import KIND as MARKS
 from station.marks import HandMarks

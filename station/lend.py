@@ -94,13 +94,12 @@ def poke(engine: Engine, request: Mapping[str, Any]) -> dict[str, Any]:
     return answer.as_dict()
 
 
-def act(engine: Engine, device: str, arguments: Mapping[str, str]) -> None:
-    """Have *device* calibrate itself by the action of its profile: unlocked, written, compared, locked again."""
+def act(engine: Engine, device: str, verb: str, arguments: Mapping[str, str]) -> Mapping[str, str]:
+    """What *device* says to *verb*: it calibrates itself, names itself, or shows or takes its coefficients."""
     for poller in engine.pollers:
         for task in poller.tasks:
             if task.device.name == device:
-                _lent(poller, lambda it=task.device: it.act("calibrate", arguments), ACTION_SECONDS)  # type: ignore[misc]
-                return
+                return _lent(poller, lambda it=task.device: it.act(verb, arguments), ACTION_SECONDS)  # type: ignore[misc]
     raise WrongArgument(f'there is no device "{device}"')
 
 

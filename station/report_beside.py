@@ -208,7 +208,7 @@ def _shown(arguments: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 def calibrations(store: Store, span: Span, points: set[str], zone: tzinfo) -> list[dict[str, Any]]:
     """Calibrations and checks led by the station that began or ended in the period."""
     from station.calibrate import KIND
-    from station.calibration import read_book
+    from station.calibration_run import read_book
 
     return [
         {
@@ -236,7 +236,7 @@ def drift(store: Store, span: Span, points: set[str], zone: tzinfo) -> list[dict
     if not store.kept(KIND):
         return []
     from station.drifting import plain_span, spans_of, touching
-    from station.fieldbook import calibration_book
+    from station.calibration_entry import calibration_book
 
     runs = calibration_book(store).runs.values()
     series = {(r.device, r.parameter): r.point for r in runs if r.point in points and r.state in ("done", "reverted")}

@@ -210,27 +210,29 @@ class Verbs:
 
     def calibrate(self, request: Mapping[str, Any]) -> Any:
         """Keep an entry of a calibration with its mark, committed when this returns; coefficients then hold at once."""
-        from station.fieldbook import enter_calibration
+        from station import lend
+        from station.calibration_entry import Hands, enter_calibration
 
+        engine = self.engine
+
+        def keep(*records: Record) -> None:
+            engine.keep(*records, urgent=True)
+            self._commit("calibrate list")
+
+        hands = Hands(talk=lambda device, verb, words: lend.act(engine, device, verb, words), keep=keep)
         with self._one_entry:
             fields = _fields(request)
-            number = self.engine.next_mark() if fields.get("do") == "begin" else 0
+            number = engine.next_mark() if fields.get("do") == "begin" else 0
             self._not_checked(fields)
-            now, trust = self.engine.clock.now(), self.engine.trust()
-            made = enter_calibration(self.engine.store, self.engine.loaded, fields, now, trust, number)
+            now, trust = engine.clock.now(), engine.trust()
+            made = enter_calibration(engine.store, engine.loaded, fields, now, trust, number, hands)
             body = made[0].body
-            if body["do"] == "act":  # kept once the instrument has obeyed; where it has not, it is told again
-                from station import lend
-                from station.fieldbook import told_to_act
-
-                lend.act(self.engine, *told_to_act(self.engine.store, made[0]))
-            self.engine.keep(*made, urgent=True)
             told = {key: body[key] for key in ("parameter", "procedure", "coefficients", "verdict") if key in body}
-            self.engine.note(
+            engine.note(
                 "calibration", urgent=True, do=body["do"], name=body["name"], device=made[0].device,
                 user=body["user"], **told,
             )  # fmt: skip
-            self._commit("calibrations list")
+            keep(*made)
         return dict(body)
 
     def _not_checked(self, fields: Mapping[str, Any]) -> None:

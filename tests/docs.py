@@ -402,9 +402,10 @@ def _commands(group: click.Group, path: str) -> Iterator[str]:
             yield from _commands(command, f"{path} {name}")
             continue
         arguments = "".join(f" {p.human_readable_name}" for p in command.params if isinstance(p, click.Argument))
+        words = path if name == getattr(group, "fallback", None) else f"{path} {name}"
         options = [p for p in command.params if isinstance(p, Option) and "--lang" not in p.opts]
-        words = " ".join(f"`{p.opts[0]}`" for p in options)
-        yield f"| `{path} {name}{arguments}` | {i18n.t(str(command.help))} | {words} |"
+        named = " ".join(f"`{p.opts[0]}`" for p in options)
+        yield f"| `{words}{arguments}` | {i18n.t(str(command.help))} | {named} |"
 
 
 def blocks(file: str) -> dict[str, str]:

@@ -12,8 +12,9 @@ import pytest
 
 from station.calibrate import KIND
 from station.calibration import Book
+from station.calibration_entry import calibration_book, enter_calibration
 from station.config import load
-from station.fieldbook import BEGINNING, END, calibration_book, enter_calibration
+from station.fieldbook import BEGINNING, END
 from station.model import StoreError, WrongArgument
 from station.store import Store
 from tests.station.commands import configure

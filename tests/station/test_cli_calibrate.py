@@ -54,7 +54,7 @@ def calibrate(config: Path, *words: str, lang: str = "en") -> Done:
 
 
 def on_record(config: Path, *words: str) -> Any:
-    return json.loads(station("calibrations", *words, "--json", "--config", config).out)
+    return json.loads(station("calibrate", *words, "--json", "--config", config).out)
 
 
 def whole(config: Path, instrument: Drifted, *words: str) -> Done:
@@ -109,19 +109,20 @@ def test_alone_it_opens_the_port_itself_and_the_next_start_goes_on_with_it(confi
 
 
 def test_a_person_is_led_with_at_most_twelve_answers(config: Path, instrument: Drifted) -> None:
-    """Name, procedure, two standards, two times Enter, yes."""
-    answers = ["Wang Fang", "two-point", "0", "100,GBW-17", "", "", "y"]
+    """Name, procedure, two standards, the serial number this instrument does not tell, two times Enter, yes."""
+    answers = ["Wang Fang", "two-point", "0", "100,GBW-17", "PM-42", "", "", "y"]
     with served("calibrate", "dust", "pm25", "--every", "0.02", "--config", config, "--lang", "en") as command:
-        for text in answers[:5]:
+        for text in answers[:6]:
             command.type(text)
         command.says("taken: 2")
         instrument.given = 100.0
-        for text in answers[5:]:
+        for text in answers[6:]:
             command.type(text)
         assert command.ended(20) == 0, command.text
         assert command.lines[-1].endswith("K1: in force; values stay marked C for the tail")
     assert len(answers) <= 12
     row = on_record(config, "list")["calibrations"][0]
+    assert row["instrument"] == {"serial": "PM-42"}
     assert (row["state"], row["user"], row["coefficients"]) == ("done", "Wang Fang", pytest.approx([1.25, -2.5]))
 
 
@@ -192,32 +193,32 @@ def test_calibrations_are_listed_shown_taken_back_and_printed(
     config: Path, instrument: Drifted, tmp_path: Path
 ) -> None:
     assert whole(config, instrument, "--full-scale", "500", "--note", "<b>new</b> inlet").code == 0
-    listed = station("calibrations", "list", "--config", config, "--lang", "zh").out
+    listed = station("calibrate", "list", "--config", config, "--lang", "zh").out
     assert "两点校准" in listed
     assert "1.25 / -2.5" in listed
-    told = station("calibrations", "show", "K1", "--config", config).out
+    told = station("calibrate", "show", "K1", "--config", config).out
     assert "standard 2: 100 µg/m³, certificate GBW-17, uncertainty 2, expires 2099-06-30" in told
     assert "zero drift +0.4 %" in told
     page = tmp_path / "k1.html"
-    done = station("calibrations", "certificate", "K1", "--output", page, "--config", config, "--lang", "zh")
+    done = station("calibrate", "certificate", "K1", "--output", page, "--config", config, "--lang", "zh")
     assert (done.code, str(page) in done.out) == (0, True)
     text = page.read_text(encoding="utf-8")
     for word in ("校准记录单 K1", "GBW-17", "2099-06-30", "1.25 / -2.5", "-18", "Wang Fang", "+0.40 %", "SHA-256"):
         assert word in text
     assert "&lt;b&gt;new&lt;/b&gt; inlet" in text
-    back = station("calibrations", "revert", "K1", "--reason", "wrong bottle", *WHO, "--config", config)
+    back = station("calibrate", "revert", "K1", "--reason", "wrong bottle", *WHO, "--config", config)
     assert (back.code, back.out) == (0, "K1: taken back; slope / intercept are 1 / 0 again\n")
-    assert "taken back since" in station("calibrations", "certificate", "K1", "--config", config).out
-    again = station("calibrations", "revert", "K1", "--reason", "twice", *WHO, "--config", config)
+    assert "taken back since" in station("calibrate", "certificate", "K1", "--config", config).out
+    again = station("calibrate", "revert", "K1", "--reason", "twice", *WHO, "--config", config)
     assert (again.code, again.said) == (2, ["K1 has left no coefficients that could be taken back"])
 
 
 def test_a_certificate_is_of_what_is_done(config: Path, instrument: Drifted) -> None:
     assert calibrate(config, *TWO, *WHO, "--next").code == 0
-    done = station("calibrations", "certificate", "K1", "--config", config)
+    done = station("calibrate", "certificate", "K1", "--config", config)
     assert (done.code, done.said) == (2, ["K1 is under way; a certificate is of what is done"])
-    missing = station("calibrations", "show", "K7", "--config", config)
-    assert missing.said == ['there is no calibration "K7"; see station calibrations list']
+    missing = station("calibrate", "show", "K7", "--config", config)
+    assert missing.said == ['there is no calibration "K7"; see station calibrate list']
 
 
 # -- the instrument calibrates itself: a load cell, unlocked, written and locked again by the action of its profile
@@ -267,7 +268,7 @@ def test_an_instrument_is_zeroed_in_itself_and_measured_before_and_after(
     assert left.out.splitlines()[-1] == "K1: on record; nothing was changed"
     row = on_record(cell, "show", "K1")
     assert (row["state"], row["changes"], row["result"]["zero_drift"]) == ("done", False, pytest.approx(0.6))
-    assert "仪器自行校准" in station("calibrations", "certificate", "K1", "--config", cell, "--lang", "zh").out
+    assert "仪器自行校准" in station("calibrate", "certificate", "K1", "--config", cell, "--lang", "zh").out
 
 
 def test_an_instrument_that_refuses_is_told_again(

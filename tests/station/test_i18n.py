@@ -22,8 +22,12 @@ from station import entry, i18n, report, screen
 from station.alarm import Cause, State
 from station.aqi import LEVELS
 from station.average import USES
-from station.calibration import PROCEDURES
+from station.calibration_entry import _ENTRIES
+from station.calibration_limits import LIMITS
+from station.calibration_run import PROCEDURES, WHERE
 from station.checks import OUTCOMES as QC_OUTCOMES
+from station.cli_calibrate_record import FIGURES
+from station.cli_calibrated import COMPARED
 from station.cli_profile import ASKED, ASKED_FIRST, COLUMNS
 from station.commissioning import STEPS
 from station.comparison import TROUBLES
@@ -53,11 +57,18 @@ WORDLESS = {"status.unknown", "status.error", "emulate.record", "emulate.step"} 
 # Keys that are put together while the program runs, and what they are put together from.
 MADE = {
     "procedure.": list(PROCEDURES),
-    "run_state.": ["open", "done", "cancelled", "reverted"],
-    "judged.": ["r", "zero_drift", "span_drift", "error", "error_percent"],
+    "run_state.": ["open", "done", "cancelled", "reverted", "ready", "failed"],
+    "calibrate_told.": ["zero", "span", "point", "write"],
+    "calibrate_done.": ["done", "done_in_instrument", "checked"],
+    "calibration_into.": list(WHERE),
+    "compared.": [*COMPARED, "coefficients", "before", "serial", "firmware", "as_found", "as_left", "certificate"],
+    "due.": ["device", "parameter", "kind", "every", "last", "due", "state", "source", "confidence"],
+    "due_kind.": ["any", "check", "calibration", "flow"],
+    "due_state.": ["ok", "soon", "overdue", "never"],
+    "judged.": [*dict.fromkeys((*FIGURES, *(limit.what for limit in LIMITS)))],
     "confidence.": ["high", "medium", "low", "own"],
     "calibration_verdict.": ["passed", "failed", "none"],
-    "calibration_entry.": ["begin", "step", "act", "done", "cancel", "revert"],
+    "calibration_entry.": [*_ENTRIES, "write", "act_point", "act_write"],
     "calibrations.": ["name", "device", "parameter", "procedure", "state", "begun", "user", "verdict", "coefficients"],
     "certificate.": [key.removeprefix("certificate.") for key in texts("en") if key.startswith("certificate.")],
     "certificate_clock.": ["ntp", "platform", "none"],
