@@ -99,10 +99,8 @@ def begin(
     before = book.in_force[place.device, place.parameter][0] if _has(book, place) else place.configured
     target = where(place, procedure, into)
     _allowed(place, procedure, target, before)
-    if unattended and not place.cyclic:
-        raise WrongArgument(
-            f"{place.device} is read at every poll: its calibration takes minutes and wants somebody there"
-        )
+    if unattended:
+        _alone(place, procedure, len(standards))
     _fitting(procedure, standards, today, override)
     _known(place, procedure, standards)
     if full_scale is not None and not full_scale > 0:
@@ -113,7 +111,7 @@ def begin(
         "parameter": place.parameter,
         "procedure": procedure,
         "standards": [one.plain() for one in standards],
-        "rule": asdict(_rule(rule or Rule(), unattended, procedure)),
+        "rule": asdict(_rule(rule or Rule(), unattended)),
         "full_scale": full_scale,
         "before": list(before),
         "mark": mark,
@@ -134,10 +132,21 @@ def _has(book: Book, place: Place) -> bool:
     return (place.device, place.parameter) in book.in_force
 
 
-def _rule(rule: Rule, unattended: bool, procedure: str) -> Rule:
+def _alone(place: Place, procedure: str, standards: int) -> None:
+    """Raise WrongArgument where somebody has to be there."""
+    if not place.cyclic:
+        raise WrongArgument(
+            f"{place.device} is read at every poll: its calibration takes minutes and wants somebody there"
+        )
+    if PROCEDURES[procedure].acts not in ("zero", "span") and (procedure, standards) != ("check", 1):
+        raise WrongArgument(
+            f"{procedure} wants somebody there: unattended run instrument-zero, instrument-span, or a check with one"
+            " standard"
+        )
+
+
+def _rule(rule: Rule, unattended: bool) -> Rule:
     if unattended:
-        if PROCEDURES[procedure].source != "signal" or PROCEDURES[procedure].acts == "point":
-            raise WrongArgument(f"{procedure} wants somebody there, and does not run unattended")
         return Rule(readings=1)  # of an analyser, a result
     if not 3 <= rule.readings <= MOST_READINGS or rule.noise_percent <= 0 or rule.drift_percent <= 0:
         raise WrongArgument(f"a rule of stability takes 3 to {MOST_READINGS} readings, and limits above 0")
@@ -310,6 +319,14 @@ def act(run: Run, *, user: str, now: datetime, after: Mapping[str, str] | None =
         "after": dict(after or {}),
         "user": user.strip(),
     }
+    return Record(KIND, now, body, run.point, run.device)
+
+
+def told(run: Run, *, now: datetime, after: str) -> Record:
+    """That the instrument was told to measure the next standard of *run*; its result is younger than *after*."""
+    if run.state != "open" or not run.unattended or run.turn is None:
+        raise WrongArgument(f"{run.name} does not run unattended")
+    body = {"do": "told", "name": run.name, "turn": len(run.steps) + len(run.acts), "after": after, "user": run.user}
     return Record(KIND, now, body, run.point, run.device)
 
 

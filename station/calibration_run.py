@@ -103,6 +103,8 @@ class Run:
     acts: Sequence[Act] = ()
     wrote: Mapping[str, Any] | None = None  # coefficients that are about to go into the instrument, or have gone
     pairs: Sequence[Sequence[Any]] = ()  # hour, reference, raw
+    told_at: datetime | None = None  # unattended: when the instrument was told to measure the next standard
+    told_after: str = ""  # and the time of its result before that
     state: str = "open"
     result: Mapping[str, Any] = field(default_factory=dict)
     ended: datetime | None = None
@@ -235,12 +237,14 @@ def _gone_on(run: Run, record: Record) -> Run:
     body = record.body
     match body["do"]:
         case "step" if body["index"] == len(run.steps):
-            return replace(run, steps=(*run.steps, _step(record)))
+            return replace(run, steps=(*run.steps, _step(record)), told_at=None, told_after="")
         case "write":
             return replace(run, wrote=body)
         case "act" if body.get("index", 0) == len(run.acts):
             made = Act(type=body["type"], at=record.at, after=body.get("after", {}))
-            return replace(run, acts=(*run.acts, made))
+            return replace(run, acts=(*run.acts, made), told_at=None, told_after="")
+        case "told" if body["turn"] == len(run.steps) + len(run.acts):
+            return replace(run, told_at=record.at, told_after=body["after"])
         case "pairs":
             return replace(run, pairs=body["pairs"])
         case "done":

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from station.linkage import Linkage
     from station.maintaining import Maintaining
     from station.site import Site
+    from station.calibrated import AtWork
 
 log = logging.getLogger(__name__)
 
@@ -152,6 +153,7 @@ class Engine:
         self.outboxes = {sender.outbox.name: sender.outbox for sender in self.senders}
         outboxes = [sender.outbox for sender in self.senders]
         self.purge = Purge(store, self.config.retention, clock, self._zone, outboxes, self.note)
+        self._calibrating: AtWork | None = self._at_work() if store.kept(calibrate.KIND) else None
         self._site = self._site_watched()
         self._register()
         self.linkage = None if pins is None else self._linkage(pins)
@@ -584,6 +586,8 @@ class Engine:
             self.maintaining.turn()
         if self.checking is not None:
             self.checking.turn()
+        if self._calibrating is not None:
+            self._calibrating.turn()
         now, monotonic = self.clock.now(), self.clock.monotonic()
         if monotonic < self._retry_at:
             return
@@ -689,6 +693,15 @@ class Engine:
         self.store.add_messages(messages)
         turn.changed = self._remember(turn.changes, max(ready, self.started))
 
+    def _at_work(self) -> AtWork:
+        from station.calibrated import AtWork  # only a station where somebody calibrates pays for it
+
+        return AtWork(self)
+
+    def calibrated_by(self, device: str) -> str:
+        """The name of the calibration that somebody is at with *device*; empty where nobody is."""
+        return "" if self._calibrating is None else self._calibrating.by(device)
+
     def _take_over(self, turn: Turn) -> None:
         """*turn* is durable: go on from there, and tell who waited for it."""
         self._latest, self._young = turn.latest, [r for r in turn.candidates if r.time > turn.ready]
@@ -697,6 +710,8 @@ class Engine:
             from station.calibrated import hand_over
 
             hand_over(turn.batch.records, self.pollers, self.tasks, self.recorder)
+            self._calibrating = self._calibrating or self._at_work()
+            self._calibrating.note(turn.batch.records)
         self.periods.committed(turn.closed, turn.now, turn.batch.readings)
         self._progress |= turn.progress
         if self.alarms is not None:

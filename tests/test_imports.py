@@ -30,8 +30,13 @@ RULES = (
     (
         "station/calibration*.py",
         (
-            "station.model", "station.calibrate", "station.calibration_due", "station.calibration_figures",
-            "station.calibration_limits", "station.calibration_run", "station.calibration_standard",
+            "station.model",
+            "station.calibrate",
+            "station.calibration_due",
+            "station.calibration_figures",
+            "station.calibration_limits",
+            "station.calibration_run",
+            "station.calibration_standard",
         ),
         "calibrations know station.model, calibrate and each other",
     ),

@@ -1,0 +1,182 @@
+"""Calibrations of analysers that nobody attends: the station tells, waits, and leaves the result to be signed.
+
+A step takes an analyser half an hour or more.  What it was told is on record before its result is waited for, so that a
+restart goes on where it was; a turn that brings nothing within *LIMIT* ends the run, the former calibration in force.
+The standard is at its inlet all the while: who began the run has put it there.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from station.calibrate import KIND
+from station.calibration import told
+from station.calibration_entry import Hands, calibration_book, enter_calibration
+from station.calibration_run import Run
+from station.model import Mark, Outcome, Reading, Record, StationError, WrongArgument
+
+if TYPE_CHECKING:
+    from station.engine import Engine
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 5.0  # between two looks at what has come
+AGAIN_SECONDS = 60.0  # until an analyser that was busy, or did not answer, is told again
+CLOCKS = timedelta(minutes=10)  # by how much the clock of an analyser may be behind
+LIMIT = timedelta(hours=3)  # ours: a cycle takes up to two hours, its result may be late by one
+
+
+class Unattended:
+    """Leads the open runs of *engine* that nobody attends; from the main thread, which never waits for a line."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._look_at = 0.0
+        self._book_of, self._runs = -1, list[Run]()
+        self._kept: set[str] = set()  # runs of which a record waits for its commit
+        self._asked: dict[str, list[StationError | None]] = {}  # what came of what the instrument was told
+        self._again_at: dict[str, float] = {}
+        self._complaints: dict[str, str] = {}
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing left to lead."""
+        return self._book_of >= 0 and not self._runs
+
+    def turn(self) -> None:
+        """Look at each run, and do what is next."""
+        now = self._engine.clock.monotonic()
+        if now < self._look_at:
+            return
+        self._look_at = now + LOOK_SECONDS
+        newest = self._engine.store.newest_record(KIND)
+        if newest != self._book_of:
+            runs = calibration_book(self._engine.store).runs.values()
+            self._runs = [run for run in runs if run.unattended and run.state == "open" and run.turn is not None]
+            self._book_of = newest
+            self._kept.clear()
+        for run in self._runs:
+            if run.name not in self._kept:
+                self._lead(run)
+
+    def _lead(self, run: Run) -> None:
+        """Do what is next in *run*, or end it where that takes too long."""
+        assert run.turn is not None
+        if self._engine.clock.now() - self._since(run) > LIMIT:
+            self._halt(run)
+        elif run.turn[0] == "act":
+            self._tell(run, "calibrate", "act", type=run.tells, standard=repr(run.standards[0].value))
+        elif run.told_at is None:
+            self._tell(run, "sample_now", "told")
+        else:
+            self._look_for_result(run)
+
+    def _since(self, run: Run) -> datetime:
+        """When *run* came to where it is."""
+        times = [run.begun, *(one.at for one in run.steps), *(one.at for one in run.acts)]
+        return max([*times, run.told_at] if run.told_at else times)
+
+    # -- what the instrument is told
+
+    def _tell(self, run: Run, verb: str, do: str, **arguments: str) -> None:
+        """Have the instrument told *verb*, once; what came of it is kept as *do*."""
+        answers = self._asked.get(run.name)
+        if answers is None:
+            if self._engine.clock.monotonic() >= self._again_at.get(run.name, 0.0):
+                self._ask(run, verb, {"parameter": run.parameter, **arguments})
+            return
+        if not answers:
+            return  # the line has not come to it yet
+        del self._asked[run.name]
+        (error,) = answers
+        if error is None:
+            self._enter(run, do)
+            return
+        self._again_at[run.name] = self._engine.clock.monotonic() + AGAIN_SECONDS
+        if str(error) != self._complaints.get(run.name):
+            self._complaints[run.name] = str(error)
+            busy = getattr(error, "outcome", None) is Outcome.BUSY
+            log.log(logging.INFO if busy else logging.WARNING, "calibration %s: %s", run.name, error)
+
+    def _ask(self, run: Run, verb: str, arguments: dict[str, str]) -> None:
+        task = self._engine.tasks.get(run.device)
+        poller = next((p for p in self._engine.pollers if task in p.tasks), None)
+        if task is None or poller is None:
+            self._asked[run.name] = [WrongArgument(f'there is no device "{run.device}" any more')]
+            return
+        if verb == "sample_now" and run.parameter not in task.device.actions.get(verb, ()):
+            self._asked[run.name] = [None]  # it measures by its own clock
+            return
+        answers: list[StationError | None] = []
+        self._asked[run.name] = answers
+        poller.submit(partial(_carry_out, task.device, verb, arguments, answers))
+
+    # -- what it says
+
+    def _look_for_result(self, run: Run) -> None:
+        """Take the first result of a sample that was taken after it was told, as its clock and ours have it."""
+        reading = self._last(run)
+        if reading is None or reading.raw is None or run.told_at is None or reading.time < run.told_at - CLOCKS:
+            return
+        if run.told_after and reading.time <= datetime.fromisoformat(run.told_after):
+            return
+        if reading.mark not in (Mark.N, Mark.T):
+            self._complaints[run.name] = f"{run.device} marks its result {reading.mark.name}"
+            return
+        self._enter(run, "step", index=len(run.steps), readings=[[reading.time.isoformat(), reading.raw]])
+
+    def _last(self, run: Run) -> Reading | None:
+        return self._engine.recorder.current.get((run.device, run.parameter))
+
+    # -- what is kept
+
+    def _enter(self, run: Run, do: str, **fields: Any) -> None:
+        """Keep an entry of *run* and tell of it; an entry that somebody came before with is let go."""
+        engine, now = self._engine, self._engine.clock.now()
+        try:
+            made: list[Record]
+            if do == "told":
+                last = self._last(run)
+                made = [told(run, now=now, after=last.time.isoformat() if last else "")]
+            else:
+                words = {"do": do, "name": run.name, "user": run.user, **fields}
+                made = enter_calibration(engine.store, engine.loaded, words, now, engine.trust(), hands=_OBEYED)
+        except StationError as error:
+            log.warning("calibration %s: %s", run.name, error)
+            self._again_at[run.name] = engine.clock.monotonic() + AGAIN_SECONDS
+            return
+        self._kept.add(run.name)
+        self._complaints.pop(run.name, None)
+        engine.keep(*made, urgent=True)
+        through = do == "step" and len(run.steps) + len(run.acts) + 1 == len(run.turns)
+        what = "ready" if through else do
+        if what != "told":
+            engine.note("calibration", urgent=True, do=what, name=run.name, device=run.device, user=run.user)
+
+    def _halt(self, run: Run) -> None:
+        hours = LIMIT.total_seconds() / 3600
+        waited = "was not told" if run.turn and run.turn[0] == "act" or run.told_at is None else "brought no result"
+        reason = f"{run.device} {waited} within {hours:g} h"
+        if said := self._complaints.get(run.name):
+            reason = f"{reason}: {said}"
+        self._enter(run, "halt", reason=reason)
+
+
+def _carry_out(device: Any, verb: str, arguments: dict[str, str], answers: list[StationError | None]) -> None:
+    """From the bus's own thread."""
+    try:
+        device.act(verb, arguments)
+    except StationError as error:
+        answers.append(error)
+    else:
+        answers.append(None)
+
+
+def _said_nothing(device: str, verb: str, arguments: Any) -> dict[str, str]:
+    return {}
+
+
+_OBEYED = Hands(talk=_said_nothing)  # the instrument was told before its entry is made
