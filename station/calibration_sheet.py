@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from station.config import Loaded
     from station.model import Record
 
+FEW = 5  # standards that the page shows at ease; with more of them it draws closer, up to ten on one side
 ROWS_SHOWN = 10  # of standards; a reference series is drawn and not listed
 WIDTH, HEIGHT, MARGIN = 640, 160, 48  # of the chart, in its own units
 STEPS = 4  # marks on each axis, at most
@@ -27,9 +28,13 @@ body { font-size: 9.5pt; line-height: 1.35; margin: 5mm auto; } h1 { font-size: 
 h2 { font-size: 10.5pt; margin: 3mm 0 1mm; } table { font-size: 8.5pt; }
 th, td { padding: .5mm 1.5mm; }
 .result { padding: 1.5mm 4mm; margin: 2mm 0; } .sign { margin-top: 8mm; }
-.qr { position: absolute; right: 0; top: 0; width: 22mm; } .qr svg { width: 22mm; height: 22mm; display: block; }
-body { position: relative; } h1, .sub { margin-right: 24mm; margin-left: 24mm; } .sub { min-height: 9mm; }
+.qr { position: absolute; right: 0; top: 0; } .qr svg { width: 20mm; height: 20mm; display: block; }
+body { position: relative; } h1, .sub { margin-right: 24mm; margin-left: 24mm; } .sub { min-height: 12mm; }
 @media print { @page { size: A4; margin: 9mm; } }
+"""
+DENSE = """
+table { font-size: 7.5pt; line-height: 1.2; } th, td { padding: .2mm 1.5mm; } h2 { margin: 2mm 0 .5mm; }
+.sign { margin-top: 6mm; } p { margin: .5mm 0; } body > svg { height: 36mm; }
 """
 
 
@@ -54,13 +59,14 @@ def sheet(run: Run, entries: Sequence[Record], loaded: Loaded) -> str:
         if result["judgements"]
         else f"<p>{escape(t('calibration_verdict.none'))}</p>",
         f"<h2>{escape(t('certificate.record'))}</h2>",
-        _table(ENTRY_COLUMNS, [_entry(one, loaded) for one in shortened(entries)]),
+        _table(ENTRY_COLUMNS, _entries(entries, loaded)),
         *_photos(run),
         f'<p class="hash">SHA-256 {mark}</p>',
         f"<p>{escape(t('sheet.printed', time=f'{datetime.now(UTC).astimezone(loaded.zone):%Y-%m-%d %H:%M}'))}</p>",
         '<div class="sign">' + "".join(f"<div>{escape(t(f'sheet.{who}'))}</div>" for who in SIGNED) + "</div>",
     ]
-    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}{TIGHT}</style>'
+    style = STYLE + TIGHT + (DENSE if len(run.standards) > FEW else "")
+    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{style}</style>'
     lang = "zh-CN" if language() == "zh" else "en"
     body = "\n".join(parts)
     return f'<!doctype html>\n<html lang="{lang}"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
@@ -99,6 +105,7 @@ def table(run: Run, entries: Sequence[Record], loaded: Loaded) -> str:
 
 
 STANDARD_COLUMNS = ("number", "value", "certificate", "uncertainty", "expires", "stable")
+ROW = ("standard", "raw", "as_found", "found_error", "as_left", "left_error")
 FIGURE_COLUMNS = ("value", "raw", "as_found", "error", "as_left", "error")
 JUDGED_COLUMNS = ("what", "found", "limit", "judged", "source", "confidence")
 ENTRY_COLUMNS = ("at", "entry", "by", "remark")
@@ -217,8 +224,9 @@ def _standard_row(run: Run, index: int) -> Sequence[str]:
 
 
 def _figures_row(row: Mapping[str, Any]) -> Sequence[str]:
-    plain = [f"{row[key]:.5g}" if row[key] is not None else "–" for key in ("standard", "raw", "as_found", "as_left")]
-    errors = [f"{row[key]:+.4g}" if row[key] is not None else "–" for key in ("found_error", "left_error")]
+    known = {key: None if row[key] is None else round(row[key], 9) + 0.0 for key in ROW}  # no 1e-14
+    plain = ["–" if known[key] is None else f"{known[key]:.5g}" for key in ("standard", "raw", "as_found", "as_left")]
+    errors = ["–" if known[key] is None else f"{known[key]:+.4g}" for key in ("found_error", "left_error")]
     return plain[0], plain[1], plain[2], errors[0], plain[3], errors[1]
 
 
@@ -262,12 +270,26 @@ def round_numbers(low: float, high: float) -> list[float]:
     return [step * i for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
-def shortened(entries: Sequence[Record]) -> Sequence[Record]:
-    """*entries* without the middle of many: the page has one side, the hash is of all."""
-    return entries if len(entries) <= MOST_ENTRIES else [*entries[:4], *entries[-(MOST_ENTRIES - 4) :]]
+def _entries(entries: Sequence[Record], loaded: Loaded) -> Sequence[Sequence[str]]:
+    """Each entry; many standards one after another, of which nothing else is to be said, in one row."""
+    rows: list[Sequence[str]] = []
+    steps: list[Record] = []
+    for one in [*entries, None]:
+        if one is not None and one.body["do"] == "step" and not one.body.get("override"):
+            steps.append(one)
+            continue
+        if len(steps) > MOST_STEPS:
+            first, last = (_entry(step, loaded) for step in (steps[0], steps[-1]))
+            rows.append((f"{first[0]} – {last[0][-5:]}", f"{first[1]} – {last[1].split()[-1]}", first[2], ""))
+        else:
+            rows += [_entry(step, loaded) for step in steps]
+        steps = []
+        if one is not None:
+            rows.append(_entry(one, loaded))
+    return rows
 
 
-MOST_ENTRIES = 12
+MOST_STEPS = 4  # in a row each
 
 
 def chart(rows: Sequence[Mapping[str, Any]]) -> str:

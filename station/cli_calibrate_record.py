@@ -144,7 +144,7 @@ def _row_text(row: Mapping[str, Any], unit: str) -> str:
         found=f"{row['as_found']:.5g}",
         found_error=f"{row['found_error']:+.4g}",
         left=f"{row['as_left']:.5g}" if left else "-",
-        left_error=f"{row['left_error']:+.4g}" if left else "-",
+        left_error=f"{round(row['left_error'], 9) + 0.0:+.4g}" if left else "-",
         unit=unit,
     )
 

@@ -158,7 +158,7 @@ class Unattended:
 
     def _halt(self, run: Run) -> None:
         hours = LIMIT.total_seconds() / 3600
-        waited = "was not told" if run.turn and run.turn[0] == "act" or run.told_at is None else "brought no result"
+        waited = "was not told" if (run.turn and run.turn[0] == "act") or run.told_at is None else "brought no result"
         reason = f"{run.device} {waited} within {hours:g} h"
         if said := self._complaints.get(run.name):
             reason = f"{reason}: {said}"
