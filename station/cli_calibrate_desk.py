@@ -66,6 +66,7 @@ class Desk:
         self._device: Any = None  # the instrument, while no station runs that owns its line
         self._read: Read = lambda: None
         self._pace = 1.0
+        self._since = datetime.now(UTC)
 
     # -- the run
 
@@ -390,7 +391,7 @@ class Desk:
         settings = next(one for bus in self.loaded.config.bus for one in bus.device if one.name == self.place.device)
         self._pace = every or settings.poll_seconds
         if ask_station(self.loaded, "commit") is not None:
-            self._read = lambda: self._value(ask_station(self.loaded, "read", device=settings.name))
+            self._read = self._of_station
             yield
             return
         from station.status import sample
@@ -399,6 +400,19 @@ class Desk:
             self._device = device
             self._read = lambda: self._value([sample(one) for one in device.read()])
             yield
+
+    def _of_station(self) -> list[Any] | None:
+        """A reading of its own; of an instrument that measures in steps, or tells means, the last one polled."""
+        name = self.place.device
+        found = self._value(ask_station(self.loaded, "read", device=name))
+        if found is not None:
+            return found
+        told = ask_station(self.loaded, "status") or {"devices": []}
+        values = (one for device in told["devices"] if device["name"] == name for one in device["values"])
+        last = next((one for one in values if one["parameter"] == self.place.parameter), None)
+        if last is None or last["raw"] is None or datetime.fromisoformat(last["time"]) < self._since:
+            return None
+        return [last["time"], last["raw"]] if last["own_mark"] in ("N", "T") else None
 
     def _value(self, samples: Sequence[Mapping[str, Any]] | None) -> list[Any] | None:
         for one in samples or ():
@@ -413,6 +427,7 @@ class Desk:
         from station.calibration_figures import signal
 
         series, found = list[Any](), None
+        self._since = datetime.now(UTC)  # what was polled before is of another standard
         give_up = time.monotonic() + wait
         while True:
             try:

@@ -221,6 +221,43 @@ def test_a_certificate_is_of_what_is_done(config: Path, instrument: Drifted) -> 
     assert missing.said == ['there is no calibration "K7"; see station calibrate list']
 
 
+@pytest.mark.parametrize("running", [True, False], ids=["daemon", "alone"])
+def test_a_flow_is_compared_as_it_is_read_off(config: Path, running: bool) -> None:
+    """17 shown where the reference has 16.7: nothing is watched, nothing is set; without what is shown it waits."""
+    words = ("--procedure", "flow-check", "--standard", "16.7,FL-3", *WHO, "--next")
+    with daemon(config) if running else nullcontext():
+        missing = calibrate(config, *words)
+        assert (missing.code, "wants --shown 1 time(s)" in missing.err) == (2, True), missing.err
+        done = calibrate(config, *WHO, "--next", "--shown", "17")
+    assert done.code == 0, done.err
+    assert "flow error +1.8 %, limit ±10: passed (Beijing TSP grid specification" in done.out
+    assert done.out.splitlines()[-1] == "K1: on record; nothing was changed"
+
+
+def test_one_standard_is_measured_again_and_again(config: Path, instrument: Drifted) -> None:
+    """Three times 100, which shows 82: -18 %, no scatter."""
+    instrument.given = 100.0
+    words = ("--procedure", "repeat-check", "--standard", "100,GBW-17", "--times", "3")
+    with daemon(config):
+        for more in (words, (), ()):
+            done = calibrate(config, *more, *WHO, "--next")
+            assert done.code == 0, done.err
+    assert "error of the mean -18 %" in done.out
+    assert "relative standard deviation +0 %" in done.out
+    assert on_record(config, "show", "K1")["result"]["changes"] is False
+
+
+def test_a_factor_wants_a_file_of_the_reference(config: Path, tmp_path: Path) -> None:
+    words = ("--procedure", "k-factor", *WHO, "--next")
+    missing = calibrate(config, *words)
+    assert (missing.code, "a k-factor wants --reference FILE" in missing.err) == (2, True)
+    file = tmp_path / "ref.csv"
+    file.write_text("2026-03-01T08:00,41.5\n", encoding="utf-8")
+    few = calibrate(config, *WHO, "--next", "--reference", str(file))
+    assert (few.code, "0 hours have both a reference and a mean of dust" in few.err) == (2, True)
+    assert calibrate(config, "--cancel", "no data yet", *WHO).code == 0
+
+
 # -- the instrument calibrates itself: a load cell, unlocked, written and locked again by the action of its profile
 
 CELL = ("--procedure", "instrument-zero", "--standard", "0", "--full-scale", "500", *WHO, "--next")
