@@ -19,24 +19,25 @@ if TYPE_CHECKING:
 PATIENCE = 120.0  # seconds: an instrument is told several things, on a line that is lent in turn
 
 
-def entries(loaded: Loaded) -> list[Record]:
-    """Every entry, in the order they were made: what the running station has taken is committed first."""
+def entries(loaded: Loaded, *, committed: bool = True) -> list[Record]:
+    """Every entry, in the order they were made; what the running station has taken is *committed* first."""
     from station.calibrate import KIND
     from station.fieldbook import BEGINNING, END
     from station.store import Store, connect
 
-    ask_station(loaded, "commit")
+    if committed:
+        ask_station(loaded, "commit")
     if not loaded.database.exists():
         return []
     with closing(Store(connect(loaded.database, read_only=True), str(loaded.database))) as store:
         return sorted(store.records(KIND, BEGINNING, END), key=lambda record: record.id)
 
 
-def read_all(loaded: Loaded) -> Book:
-    """All calibrations."""
+def read_all(loaded: Loaded, *, committed: bool = True) -> Book:
+    """All calibrations; see entries."""
     from station.calibration_run import read_book
 
-    return read_book(entries(loaded))
+    return read_book(entries(loaded, committed=committed))
 
 
 def enter(loaded: Loaded, fields: dict[str, Any], device: Any = None) -> dict[str, Any]:

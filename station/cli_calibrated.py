@@ -17,7 +17,7 @@ from station.texts import Command, config_option, json_option, lang_option, opti
 
 if TYPE_CHECKING:
     from station.calibration_due import Due
-    from station.calibration_run import Run
+    from station.calibration_run import Book, Run
     from station.calibration_standard import Standard
     from station.config import Loaded
 
@@ -205,7 +205,7 @@ def _has(section: str, key: str) -> bool:
 def due(device: str, config: Path, as_json: bool) -> None:
     """When the next calibration or check of each parameter is due."""
     loaded = read_config(config)
-    rows = [one for one in due_rows(loaded) if device in ("", one.device)]
+    rows = [one for one in due_rows(loaded, read_all(loaded)) if device in ("", one.device)]
     if as_json:
         print_json({"due": [one.plain() for one in rows]})
         return
@@ -218,11 +218,11 @@ def due(device: str, config: Path, as_json: bool) -> None:
     show_rows([(c, t(f"due.{c}")) for c in columns], [_due_row(one, loaded) for one in rows])
 
 
-def due_rows(loaded: Loaded) -> list[Due]:
-    """What is due at the configured instruments."""
+def due_rows(loaded: Loaded, book: Book) -> list[Due]:
+    """What is due at the configured instruments by what is in *book*."""
     from station.calibration_due import due as reckoned
 
-    return reckoned(read_all(loaded), _places(loaded), datetime.now(UTC))
+    return reckoned(book, _places(loaded), datetime.now(UTC))
 
 
 def _places(loaded: Loaded) -> Iterator[tuple[str, str, str, str, Mapping[str, float]]]:
@@ -262,13 +262,14 @@ def _day(moment: datetime | None, loaded: Loaded) -> str:
 
 def overdue_lines(loaded: Loaded) -> list[str]:
     """What a look at the station ought to say of calibrations: overdue, under way, waiting for a signature."""
-    late = [one for one in due_rows(loaded) if one.state == "overdue"]
+    book = read_all(loaded, committed=False)  # a look at the station writes nothing
+    late = [one for one in due_rows(loaded, book) if one.state == "overdue"]
     lines = [
         t("due.overdue", device=one.device, parameter=one.parameter, kind=t(f"due_kind.{one.kind}"),
           since=_day(one.due, loaded))
         for one in late
     ]  # fmt: skip
-    for run in read_all(loaded).runs.values():
+    for run in book.runs.values():
         if run.awaits_signature:
             lines.append(t("calibrations.to_sign", name=run.name, device=run.device))
         elif run.state == "open" and run.unattended:

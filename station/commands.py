@@ -459,6 +459,8 @@ class CommandDesk:
         poller, task = found
         if self._engine.checking is not None and (name := self._engine.checking.at_work(task.device.name)):
             return Result(Outcome.BUSY, reason=f"{task.device.name} is being checked ({name})")
+        if VERBS[command.verb].group != "read" and (run := self._engine.calibrated_by(task.device.name)):
+            return Result(Outcome.BUSY, reason=f"{task.device.name} is being calibrated on site ({run})")
         once = _Once(answer, self._engine.clock.monotonic() + INSTRUMENT_SECONDS)
         with self._lock:
             if poller.bus_name in self._at_work:

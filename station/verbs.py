@@ -215,10 +215,7 @@ class Verbs:
 
         engine = self.engine
 
-        def keep(*records: Record) -> None:
-            engine.keep(*records, urgent=True)
-            self._commit("calibrate list")
-
+        keep = partial(self._make_durable, "calibrate list")
         hands = Hands(talk=lambda device, verb, words: lend.act(engine, device, verb, words), keep=keep)
         with self._one_entry:
             fields = _fields(request)

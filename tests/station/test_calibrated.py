@@ -182,6 +182,28 @@ def test_a_power_cut_at_any_step_resumes_at_that_step(rig: Rig) -> None:
     assert (poll(rig), book(rig).named("K1").state) == (41.25, "done")
 
 
+def test_a_platform_does_not_command_an_instrument_that_somebody_calibrates(rig: Rig) -> None:
+    """Busy from the beginning to the end, over a restart too; another person is told by whom."""
+    from station.model import Command, Outcome, Result
+
+    rig.instrument.actions = {"clean": ("pm25",)}
+    results: list[Result] = []
+
+    def command() -> str:
+        del results[:]
+        told = Command("clean", "district", "site", {"parameter": "pm25"}, f"q{rig.clock.now().timestamp()}")
+        found = rig.engine.desk._on_instrument(told, results.append)
+        return "" if found is None else f"{found.outcome is Outcome.BUSY} {found.reason}"
+
+    assert rig.engine.calibrated_by("dust") == ""
+    enter(rig, **BEGIN)
+    assert command() == "True dust is being calibrated on site (K1)"
+    rig.restart()
+    assert command() == "True dust is being calibrated on site (K1)"
+    enter(rig, do="cancel", name="K1", reason="gas is empty")
+    assert command() == ""
+
+
 def test_a_cancelled_calibration_changes_nothing(rig: Rig) -> None:
     enter(rig, **BEGIN)
     enter(rig, do="step", name="K1", index=0, readings=steady(rig, 9.0))

@@ -308,6 +308,18 @@ def test_an_instrument_is_zeroed_in_itself_and_measured_before_and_after(
     assert "仪器自行校准" in station("calibrate", "certificate", "K1", "--config", cell, "--lang", "zh").out
 
 
+def test_a_load_cell_is_told_the_weight_that_lies_on_it(cell: Path, unit: EmulatedUnit) -> None:
+    """It shows 83 under 100 g; told 100, it shows 100."""
+    unit.values = {"collector_mass": 83.0}
+    words = ("--procedure", "instrument-span", "--standard", "100,F1-7,0.005,2099-01-01", "--full-scale", "500")
+    more = ("--every", "0.02", "--wait", "8", "--config", cell, "--lang", "en")
+    for said in (words, ()):
+        done = station("calibrate", "dust", "collector_mass", *said, *WHO, "--next", *more)
+        assert done.code == 0, done.err
+    assert "standard 100 g: raw 83, as found 83 (-17), as left 100 (+0)" in done.out
+    assert unit.acted == ["calibrate"]
+
+
 def test_an_instrument_that_refuses_is_told_again(
     cell: Path, unit: EmulatedUnit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
