@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from station import calibration, marks
 from station.calibrate import IDENTITY, KIND
-from station.calibration import Place
 from station.calibration_figures import Rule
-from station.calibration_run import PROCEDURES, Book, Run, read_book
+from station.calibration_run import PROCEDURES, Book, Place, Run, read_book
 from station.calibration_standard import standard_of
 from station.clock import to_ms
 from station.fieldbook import BEGINNING, END

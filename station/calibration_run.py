@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from station.calibrate import Coefficients
+from station.calibrate import IDENTITY, LOCKED, Coefficients
 from station.calibration_figures import Rule
 from station.calibration_standard import Standard, standard_of
 from station.model import Record, WrongArgument, dataclass, did_you_mean, field, replace
@@ -49,6 +49,36 @@ PROCEDURES: Mapping[str, Procedure] = {
     "instrument-points": Procedure(fewest=1, most=10, acts="point"),
 }
 WHERE = ("station", "instrument")  # where new coefficients go
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """What is calibrated: a parameter of an instrument, as configured.
+
+    *ways* is how the instrument can be calibrated in itself (drivers/calibrating.py).
+    """
+
+    device: str
+    parameter: str
+    point: str
+    system: str
+    configured: Coefficients = IDENTITY
+    full_scale: float | None = None  # the upper end of its configured range
+    acts: bool = False  # whether the instrument can be told to calibrate it
+    ways: Mapping[str, Any] = field(default_factory=dict)
+    cyclic: bool = False  # whether it brings results at its own pace, each worth a cycle
+    tells_serial: bool = False
+
+    @property
+    def locked(self) -> bool:
+        """Whether station coefficients stay 1 and 0 here."""
+        return self.system in LOCKED
+
+    def keeps(self, procedure: str) -> bool:
+        """Whether the instrument has registers for what *procedure* sets."""
+        wants = {"intercept": {"intercept"}, "slope": {"slope"}, "line": {"slope", "intercept"}}
+        needed = wants.get(PROCEDURES[procedure].sets)
+        return needed is not None and needed <= set(self.ways.get("writes", ()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -334,7 +334,7 @@ class Desk:
 
     def _sure(self, run: Run, user: str) -> bool:
         """Whether new coefficients are to go into the instrument, which are shown before; what else is done is said."""
-        from station.calibration import written_by
+        from station.calibration_outcome import written_by
 
         slope, intercept = written_by(run)
         after = " ".join(
@@ -352,7 +352,7 @@ class Desk:
         return False
 
     def _conclude(self, run: Run, asked: Asked) -> None:
-        from station.calibration import outcome
+        from station.calibration_outcome import outcome
 
         found = outcome(read_all(self.loaded), run, self.place)
         for line in result_lines(found, run.parameter):

@@ -35,6 +35,7 @@ RULES = (
             "station.calibration_due",
             "station.calibration_figures",
             "station.calibration_limits",
+            "station.calibration_outcome",
             "station.calibration_run",
             "station.calibration_standard",
         ),
