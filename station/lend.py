@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 50.0  # seconds until a line that is never idle has lent itself
 ACTION_SECONDS = 2.0  # what the steps of an action take, as a rule
+QUESTION_SECONDS = 0.3  # and what it takes an instrument to show its coefficients, or its name
 T = TypeVar("T")
 
 
@@ -99,7 +100,8 @@ def act(engine: Engine, device: str, verb: str, arguments: Mapping[str, str]) ->
     for poller in engine.pollers:
         for task in poller.tasks:
             if task.device.name == device:
-                return _lent(poller, lambda it=task.device: it.act(verb, arguments), ACTION_SECONDS)  # type: ignore[misc]
+                takes = QUESTION_SECONDS if verb.startswith("read_") else ACTION_SECONDS
+                return _lent(poller, lambda it=task.device: it.act(verb, arguments), takes)  # type: ignore[misc]
     raise WrongArgument(f'there is no device "{device}"')
 
 

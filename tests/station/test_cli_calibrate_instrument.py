@@ -13,7 +13,7 @@ import pytest
 from drivers.emulated import EmulatedUnit
 from drivers.emulator import emulated_bus
 from station.config import load
-from tests.station.commands import Done, Served, answer, configure, daemon, served, station, until
+from tests.station.commands import Done, Here, Served, answer, configure, daemon, served, until
 
 WHO = ("--user", "Wang Fang")
 # K and B of the Yosemitech family, without its wiper and its mean of ten, and behind a lock as other makes have one.
@@ -59,7 +59,8 @@ class Bench:
     Its element shows 0.8 times that and 0.5 more.
     """
 
-    def __init__(self, folder: Path, profile: str) -> None:
+    def __init__(self, folder: Path, profile: str, command: Here) -> None:
+        self.command = command
         self.parameter = PARAMETER[profile]
         stop = ('baudrate = 19200\nparity = "E"', "baudrate = 9600" + "\nstopbits = 2" * profile.startswith("aqua"))
         self.config = configure(
@@ -85,7 +86,7 @@ class Bench:
         return {self.parameter: 0.8 * self.given + 0.5}
 
     def calibrate(self, *words: str) -> Done:
-        return station(
+        return self.command(
             "calibrate", "dust", self.parameter, *words, "--every", "0.02", "--wait", "8", "--config", self.config,
             "--lang", "en",
         )  # fmt: skip
@@ -96,32 +97,38 @@ class Bench:
         return self.calibrate(*words, *WHO, "--next")
 
     def on_record(self, name: str = "K1") -> Any:
-        return json.loads(station("calibrate", "show", name, "--json", "--config", self.config).out)
+        return json.loads(self.command("calibrate", "show", name, "--json", "--config", self.config).out)
 
     def coefficients(self) -> tuple[float, float]:
         """Slope and intercept that its registers hold."""
         return self.unit.calibrator._line(self.parameter)
 
 
-def bench(folder: Path, profile: str) -> Iterator[Bench]:
-    made = Bench(folder, profile)
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Here:
+    """`station` in this process, which is where the instruments are."""
+    return Here(monkeypatch, capfd)
+
+
+def bench(folder: Path, profile: str, command: Here) -> Iterator[Bench]:
+    made = Bench(folder, profile, command)
     with made.line:
         yield made
 
 
 @pytest.fixture
-def probe(tmp_path: Path) -> Iterator[Bench]:
+def probe(tmp_path: Path, command: Here) -> Iterator[Bench]:
     """K and B of its ammonia nitrogen stand at 0x3400."""
-    yield from bench(tmp_path, "probe")
+    yield from bench(tmp_path, "probe", command)
 
 
 @pytest.fixture
-def electrode(tmp_path: Path) -> Iterator[Bench]:
+def electrode(tmp_path: Path, command: Here) -> Iterator[Bench]:
     """A Y532: three buffers, six coefficients that it computes by itself."""
-    yield from bench(tmp_path, "yosemitech-y532")
+    yield from bench(tmp_path, "yosemitech-y532", command)
 
 
-TWO = ("--procedure", "two-point", "--standard", "0", "--standard", "10,GSB-05,0.1,2099-06-30")
+TWO = ("--procedure", "two-point", "--standard", "0", "--standard", "10,GSB-05,0.1,2099-06-30", "--readings", "3")
 DONE = "dust has the new coefficients: written, read back, compared"
 
 
@@ -142,7 +149,7 @@ def test_coefficients_are_computed_and_written_into_the_instrument(probe: Bench,
     assert (row["state"], row["into"], row["changes"], row["coefficients"]) == ("done", "instrument", False, [1.0, 0.0])
     assert (row["kept"]["numbers"], row["instrument"]["serial"]) == ("1 0", "YL6818040001")
     assert row["valid_from"] is not None
-    page = station("calibrate", "certificate", "K1", "--config", probe.config, "--lang", "zh").out
+    page = probe.command("calibrate", "certificate", "K1", "--config", probe.config, "--lang", "zh").out
     assert "1.25 -0.625" in page
     assert "已写入仪器并回读" in page
 
@@ -234,12 +241,12 @@ def test_what_is_left_wrong_is_not_accepted_and_is_put_back(probe: Bench) -> Non
 def test_a_calibration_in_the_instrument_is_taken_back_there(probe: Bench) -> None:
     def revert(name: str) -> Done:
         words = ("--reason", "wrong bottle", *WHO, "--config", probe.config, "--lang", "en")
-        return station("calibrate", "revert", name, *words)
+        return probe.command("calibrate", "revert", name, *words)
 
     with daemon(probe.config):
         for given, words in ((0.0, TWO), (10.0, ()), (10.0, ())):
             assert probe.to(given, *words).code == 0
-        assert probe.to(10.0, "--procedure", "span", "--standard", "10.5").code == 0
+        assert probe.to(10.0, "--procedure", "span", "--standard", "10.5", "--readings", "3").code == 0
         assert probe.to(10.0).code == 0
         first = revert("K1")
         assert (first.code, "which K1 did not leave" in first.err) == (2, True)
@@ -289,7 +296,9 @@ def test_what_cannot_be_done_here_is_one_sentence(probe: Bench, words: tuple[str
         asked = (*asked, "--standard", "10")
     done = probe.calibrate(*asked, *WHO, "--next")
     assert (done.code, said in done.err) == (2, True), done.err
-    assert json.loads(station("calibrate", "list", "--json", "--config", probe.config).out) == {"calibrations": []}
+    assert json.loads(probe.command("calibrate", "list", "--json", "--config", probe.config).out) == {
+        "calibrations": []
+    }
 
 
 def test_a_person_is_led_and_asked_before_anything_is_written(probe: Bench) -> None:
@@ -327,7 +336,7 @@ def test_left_open_before_the_write_nothing_was_written(probe: Bench) -> None:
 
 # -- three buffers
 
-BUFFERS = ("--procedure", "ph-buffers", "--stay", "0")
+BUFFERS = ("--procedure", "ph-buffers", "--stay", "0", "--readings", "3")
 SHOWS = (4.375, 7.95, 10.85)  # given such that the element shows 4.0, 6.86 and 9.18
 
 
@@ -388,7 +397,7 @@ def test_an_instrument_whose_power_went_between_two_buffers_says_so(electrode: B
 def test_a_buffer_wants_its_minute_unless_another_stay_is_given(electrode: Bench) -> None:
     """As the maker asks: six readings in a moment are not enough."""
     words = ("--procedure", "ph-buffers", *WHO, "--next", "--every", "0.02", "--wait", "1")
-    done = station("calibrate", "dust", "ph", *words, "--config", electrode.config)
+    done = electrode.command("calibrate", "dust", "ph", *words, "--config", electrode.config)
     assert (done.code, done.said) == (69, ["the signal was not stable within 1 s"])
     assert electrode.on_record()["rule"]["seconds"] == 60
 
@@ -422,9 +431,9 @@ def test_a_person_needs_eight_answers_for_three_buffers(electrode: Bench) -> Non
 # -- a probe that goes through several steps
 
 
-def test_an_aqualabo_probe_is_led_through_its_steps(tmp_path: Path) -> None:
+def test_an_aqualabo_probe_is_led_through_its_steps(tmp_path: Path, command: Here) -> None:
     """Begin, two standards, confirmed with name and date, as left; its values are those of the station's polls."""
-    made = Bench(tmp_path, "aqualabo-pheht")
+    made = Bench(tmp_path, "aqualabo-pheht", command)
     points = (
         "--procedure",
         "instrument-points",
