@@ -24,6 +24,7 @@ from station.fieldbook import BEGINNING, END
 from station.model import WrongArgument
 from station.store import Store
 from tests.drivers.fakes import FakePort
+from tests.station.commands import Here, daemon
 from tests.station.conftest import START
 
 CONFIG = """
@@ -247,6 +248,47 @@ def test_what_wants_somebody_there_does_not_begin(outlet: Outlet, change: dict[s
     with pytest.raises(WrongArgument, match=said):
         outlet.enter(**BEGIN | change)
     assert outlet.engine.store.records(KIND, BEGINNING, END) == []
+
+
+def test_as_typed_it_is_left_listed_and_signed_when_it_is_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The command comes back at once; list and status tell how it stands, and who signs has to wait for its end."""
+    command, config = Here(monkeypatch, capfd), tmp_path / "station.toml"
+    config.write_text(CONFIG, encoding="utf-8")
+    with daemon(config):
+        words = ("--procedure", "instrument-span", "--standard", "2,GSB-05", "--user", "Wang Fang", "--unattended")
+        begun = command("calibrate", "nh3n", "ammonia_nitrogen", *words, "--config", config)
+        assert begun.out.splitlines() == [
+            "K1: begun; values are marked C from now on",
+            "K1: nh3n is led by the station from here on; when it is through: station calibrate sign K1",
+        ]
+        assert "under way" in command("calibrate", "list", "--config", config).out
+        status = command("status", "--config", config).out
+        assert "K1 at nh3n is under way by itself (Wang Fang began it)" in status
+        early = command("calibrate", "sign", "K1", "--user", "Li Wei", "--config", config)
+        assert (early.code, "K1: the standard 2 (1 of 2) is not taken" in early.err) == (2, True), early.err
+
+
+def test_what_waits_for_its_signature_is_told_everywhere(
+    outlet: Outlet, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """In the list, in the status, in its own record; signed, it has a certificate with both names."""
+    outlet.enter(**BEGIN)
+    outlet.run(180)
+    outlet.engine.shut_down()
+    command, config = Here(monkeypatch, capfd), outlet.loaded.path
+    told = "K1 at nh3n is through and awaits a signature: station calibrate sign K1 --user NAME"
+    for words in (("calibrate", "list"), ("status",), ("calibrate", "show", "K1")):
+        assert told in command(*words, "--config", config).out.splitlines()
+    assert "待签认" in command("calibrate", "list", "--config", config, "--lang", "zh").out
+    signed = command("calibrate", "sign", "K1", "--user", "Li Wei", "--config", config)
+    assert signed.out.splitlines()[-1] == "K1: signed by Li Wei"
+    printed = command("calibrate", "certificate", "K1", "--config", config)
+    page = printed.out
+    assert printed.code == 0, printed.err
+    assert "Wang Fang; signed by Li Wei" in page
+    outlet.engine = outlet.start()
 
 
 def test_a_station_without_one_leads_nothing(outlet: Outlet) -> None:
