@@ -235,7 +235,7 @@ _ACTION = {
     "verb": Key("text", "what it is told to do", choices=(*VERBS, *OWN_VERBS)),
     "type": Key(
         "text",
-        "only this part of a calibration or a check: zero, span; of one with several standards begin, each point, end, cancel",
+        "only this part of a calibration or check: zero, span; over several standards begin, each point, end, cancel",
         "",
         choices=("", "zero", "span", *STAGES),
     ),

@@ -282,7 +282,7 @@ def _remark(one: Check) -> str:
     """Why it stopped, or what it was held against; and what a person said of it."""
     if one.state == "stopped":
         return f"{t(f'qc_outcome.{one.outcome}')}: {one.result.get('reason', '')}"
-    from station.cli_calibrate import judged_line
+    from station.cli_calibrate_record import judged_line
 
     said = [judged_line(judgement) for judgement in one.result.get("judgements", ())]
     said += [t("qc.adjust")] if one.result.get("adjust") else []

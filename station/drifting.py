@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Any
 
+from station.calibration_entry import calibration_book
 from station.clock import EPOCH, from_ms, to_ms
 from station.drift import Break, Corrected, Span, Why, correct, spans
-from station.calibration_entry import calibration_book
 from station.fieldbook import BEGINNING, END
 from station.i18n import t
 from station.marks import KIND as MARKS

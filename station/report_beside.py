@@ -235,8 +235,8 @@ def drift(store: Store, span: Span, points: set[str], zone: tzinfo) -> list[dict
 
     if not store.kept(KIND):
         return []
-    from station.drifting import plain_span, spans_of, touching
     from station.calibration_entry import calibration_book
+    from station.drifting import plain_span, spans_of, touching
 
     runs = calibration_book(store).runs.values()
     series = {(r.device, r.parameter): r.point for r in runs if r.point in points and r.state in ("done", "reverted")}

@@ -70,7 +70,6 @@ def test_a_series_that_gives_no_factor_is_refused(rows: list[tuple[float, float]
     notebook = Notebook(DUST)
     notebook.begin("k-factor")
 
-
     def whole() -> None:
         series(notebook, rows)
         notebook.finish("K1")

@@ -197,7 +197,7 @@ def test_what_speaks_against_it_for_too_long_makes_it_missed(tmp_path: Path) -> 
 
 
 def test_it_is_not_begun_within_a_calibration(bench: Bench) -> None:
-    from station.fieldbook import enter_calibration
+    from station.calibration_entry import enter_calibration
 
     fields = {"do": "begin", "device": "cems", "parameter": "so2", "procedure": "check",
               "standards": [{"value": 400}], "user": "Wang Fang"}  # fmt: skip
