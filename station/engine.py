@@ -50,6 +50,7 @@ from uplink.base import Backoff, Context, Uplink, UplinkSettings
 
 if TYPE_CHECKING:
     from station.alarming import Alarms
+    from station.calibrated import AtWork
     from station.checking import Checking
     from station.city import CityFeed
     from station.collecting import Collectors
@@ -57,7 +58,6 @@ if TYPE_CHECKING:
     from station.linkage import Linkage
     from station.maintaining import Maintaining
     from station.site import Site
-    from station.calibrated import AtWork
 
 log = logging.getLogger(__name__)
 

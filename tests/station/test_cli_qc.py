@@ -265,7 +265,7 @@ def test_a_person_runs_stops_and_judges_checks_of_the_running_station(tmp_path: 
         bench_waits(bench, lambda: bench.checks[1].back is not None)
         done = command("qc", "confirm", "Q2", "--user", "Wang Fang", "--reason", "lamp", "--mark", "M", *config(bench))
         assert (done.code, "marked M" in done.out) == (0, True), done.err
-        calibrating = command("calibrations", "list", *config(bench))
+        calibrating = command("calibrate", "list", *config(bench))
         assert calibrating.code == 0
         rows: list[dict[str, Any]] = json.loads(command("qc", "due", "--json", *config(bench)).out)["checks"]
         assert rows[0]["locked_since"] is not None

@@ -203,7 +203,7 @@ def test_a_broken_analyser_ends_it_and_values_count_again(outlet: Outlet) -> Non
     assert (run.state, run.steps) == ("failed", ())
     assert run.result["reason"] == "nh3n was not told within 3 h: nh3n: is fault, and takes no command"
     assert outlet.engine.periods.marks.named("M1").last is not None
-    assert outlet.engine._unattended is None
+    assert outlet.engine._calibrating.unattended is None
     with pytest.raises(WrongArgument, match="K1 is failed already"):
         outlet.enter(do="done", name="K1")
 
@@ -292,7 +292,7 @@ def test_what_waits_for_its_signature_is_told_everywhere(
 
 
 def test_a_station_without_one_leads_nothing(outlet: Outlet) -> None:
-    assert outlet.engine._unattended is None
+    assert outlet.engine._calibrating is None
     outlet.enter(**BEGIN | {"unattended": False, "procedure": "check"})
-    assert outlet.engine._unattended is None
+    assert outlet.engine._calibrating.unattended is None
     assert timedelta(hours=3) == unattended.LIMIT
