@@ -33,6 +33,7 @@ from station.cli_dustfall import dustfall
 from station.cli_hj212 import frame
 from station.cli_index import index
 from station.cli_init import init
+from station.cli_live import live
 from station.cli_maintenance import maintenance
 from station.cli_marks import marks
 from station.cli_meter import meter
@@ -506,6 +507,7 @@ for command in (
     resend,
     uplink,
     provision,
+    live,
     bus_tools,
     decode,
     drift,

@@ -11,17 +11,23 @@ from datetime import UTC
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from rich.console import Console
 
 from drivers import INPUTS
 from drivers.captured import FAULTS, NOTES
 from drivers.doctor import ADVICE
+from drivers.faults import UNIT_FAULTS
 from drivers.loopback import VERDICTS
-from station import entry, i18n, report, screen
+from drivers.modbus import ModbusSettings
+from drivers.profile_file import KEYS
+from station import cli, entry, i18n, report, screen
 from station.alarm import Cause, State
 from station.aqi import LEVELS
 from station.average import USES
+from station.calibration import PROCEDURES
+from station.cells import Script
 from station.calibration_entry import _ENTRIES
 from station.calibration_limits import LIMITS
 from station.calibration_run import PROCEDURES, WHERE
@@ -36,7 +42,9 @@ from station.drift import WHYS as DRIFT_WHYS
 from station.drifting import COLUMNS as DRIFT
 from station.export import AVERAGE, READING
 from station.i18n import LANGUAGES, t, texts
-from station.model import Mark, Reason
+from station.live import COUNTS, OWED, SECTIONS, Place, plain
+from station.live_session import _ACTIONS
+from station.model import Mark, Reason, fields
 from station.orders import WHYS as ORDER_WHYS
 from station.parameters import catalogue
 from station.recipe import ABOUT
@@ -45,6 +53,7 @@ from station.report_table import COLUMNS as REPORTED
 from station.rules import Why
 from station.shewhart import RULES as QC_RULES
 from station.working import WHYS as LOAD_WHYS
+from tests.docs import TABLES, WATCHED
 from tests.station.commands import configure, station
 
 SOURCE = Path(i18n.__file__).parent
@@ -113,6 +122,9 @@ MADE = {
     "commission_verdict.": ["passed", "failed", "skipped"],
     "commission_sheet.": [key.removeprefix("commission_sheet.") for key in texts("en") if "commission_sheet." in key],
     "heading.": ["Options", "Commands", "Arguments", "Usage"],
+    "live.": list(SECTIONS),
+    "live.none_": list(_ACTIONS),
+    "status.": [*COUNTS, *OWED],
     "silence.": ["port", "rubbish", "exception", "nothing"],
     "kind.": ["realtime", "minute", "hour", "day", "furnace"],
     "gap.": ["off", "clock", "not_measured", "owed", "refused", "parked", "dropped"],
@@ -257,7 +269,7 @@ def used() -> set[str]:
                 continue
             name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
             if name == "t" and node.args:
-                found |= {one.value for one in ast.walk(node.args[0]) if _is_key(one)}
+                found |= {one.value for one in whole(node.args[0]) if _is_key(one)}
             for keyword in node.keywords:
                 if isinstance(keyword.value, ast.Constant) and isinstance(keyword.value.value, str):
                     if keyword.arg == "help":
@@ -268,6 +280,32 @@ def used() -> set[str]:
                 found |= {f"status.{a.value}" for a in node.args if isinstance(a, ast.Constant)}
         found |= {f"status.{word}" for word in _counts(path)}
     return found
+
+
+def whole(node: ast.AST) -> Iterator[ast.AST]:
+    """The expressions that a key may be as a whole: both sides of a choice, no part of an f-string."""
+    if isinstance(node, ast.IfExp):
+        yield from (*whole(node.body), *whole(node.orelse))
+    elif isinstance(node, ast.NamedExpr):
+        yield from whole(node.value)
+    else:
+        yield node
+
+
+def put_together() -> tuple[set[str], set[str]]:
+    """What the keys begin with that t(…) puts together while the program runs; and calls that say nothing of theirs."""
+    begin, opaque = set(), set()
+    for path in SOURCE.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "t"):
+                continue
+            for one in whole(node.args[0]):
+                first = one.values[0] if isinstance(one, ast.JoinedStr) else getattr(one, "left", one)
+                if not isinstance(first, ast.Constant):
+                    opaque.add(f"{path.name}: {ast.unparse(node)}")
+                elif first is not one:
+                    begin.add(str(first.value))
+    return begin, opaque
 
 
 def _is_key(node: ast.AST) -> bool:
@@ -303,6 +341,65 @@ def test_every_key_the_code_asks_for_is_there() -> None:
 def test_every_text_is_used() -> None:
     """What nobody shows is not kept."""
     assert set(texts("en")) - used() == set()
+
+
+# Keys that come from a table: what is in it stands in MADE, or is found as help="…" and key="…".
+FROM_A_TABLE = {
+    "screen.py: t(key)",
+    "live.py: t(key)",
+    "texts.py: t(key)",
+    "report_page.py: t(key, humid=f'{HUMID_PERCENT:g}')",
+}
+
+
+def test_every_key_that_is_put_together_is_listed_with_what_it_is_put_together_from() -> None:
+    """Else a key that only a rare state asks for would be missing, and nobody would know before it is met."""
+    begin, opaque = put_together()
+    assert begin - set(MADE) == set()
+    assert set(MADE) - begin == {"silence.", "click.", "report_method."}  # by tables and by click itself
+    assert opaque == FROM_A_TABLE
+
+
+def words_of_programs() -> set[str]:
+    """What is written in Latin letters in every language: commands, options, keys of files, choices, faults."""
+    found = set()
+
+    def walk(command: click.Command) -> None:
+        for parameter in command.params:
+            found.update(part for name in parameter.opts for part in re.findall("[A-Za-z]+", name))
+            found.update(map(str, getattr(parameter.type, "choices", ())))
+        for name, one in getattr(command, "commands", {}).items():
+            found.add(name)
+            walk(one)
+
+    walk(cli.cli)
+    tables = (*TABLES.values(), *map(resolve, WATCHED.values()), ModbusSettings)
+    keys = {one.name for table in tables for one in fields(table)} | set(WATCHED) | set(TABLES) | set(catalogue())
+    keys |= {word for table, words in KEYS.items() for word in (table, *words)}
+    return {part for word in (found | keys | set(UNIT_FAULTS)) for part in re.findall("[A-Za-z]+", word)}
+
+
+# What else a Chinese screen may say in Latin letters.
+NAMES = {
+    *("AQI", "BOM", "CRC", "CSV", "Ctrl", "Esc", "Excel", "ExecStopPost", "Flag", "GB", "GPIO", "HJ", "HTML", "JSON"),
+    *("LANG", "Modbus", "README", "RS", "RTU", "RX", "TX", "SIGTERM", "SM", "TCP", "TOML", "USB", "UTC", "WPS"),
+    *("GPIOZERO", "PIN", "FACTORY", "mock", "drivers", "hardware", "station", "md", "toml", "parameters", "profiles"),
+    *("ABCD", "BADC", "CDAB", "DCBA", "CN", "MN", "PM", "RF", "DataTime", "NAME", "Ldn", "Leq", "holding", "input"),
+    "none",  # typed to an emulator
+    *("bit", "cm", "dB", "kWh", "kg", "km", "mg", "mm", "ms"),
+}
+
+
+def test_no_english_word_is_left_in_a_chinese_text() -> None:
+    """Latin letters are names, units, commands, options and keys of files."""
+    known = words_of_programs() | NAMES
+    foreign = {
+        (key, word)
+        for key, text in texts("zh").items()
+        for word in re.findall(r"[A-Za-z]{2,}", re.sub(r"\{[^}]*\}", "", text))
+        if word not in known
+    }
+    assert sorted(foreign) == []
 
 
 @pytest.mark.parametrize("key", [key for key in texts("en") if key not in WORDLESS])
@@ -421,6 +518,22 @@ def test_a_station_without_devices_or_platforms_says_so(language: str, shown: Co
     text = shown.export_text()
     for key in ("status.no_devices", "status.no_platforms", "status.stopped"):
         assert t(key) in text
+
+
+@pytest.mark.parametrize("show", ["status", "live"])
+def test_a_chinese_screen_has_no_english_but_names_units_and_errors(show: str, shown: Console) -> None:
+    """Also in what the code puts beside the texts."""
+    i18n.use("zh")
+    try:
+        screen.show_status(FOUND, {"site": "北围挡", "river": "排口"}, UTC)
+        place = Place(width=80, script=Script("utf-8"), zone=UTC, points={"site": "北围挡", "river": "排口"})
+        text = shown.export_text() if show == "status" else plain(FOUND, "南岸站", "", place)
+    finally:
+        i18n.use("en")
+    for error in ("/data/station.db: the disk is full", "no reply within 0.5 s"):
+        text = text.replace(error, "")
+    names = {"dust", "sonde", "district", "site", "river", "line", "water", "UTC", "PM", "pH", "µg", "m"}
+    assert set(re.findall("[A-Za-zµ]+", text)) - names - {mark.name for mark in Mark} == set()
 
 
 @pytest.mark.parametrize("shown", [80, 100], indirect=True)
