@@ -14,6 +14,7 @@ import termios
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.cells import cell_len
@@ -149,6 +150,7 @@ class OnTerminal:
         size: tuple[int, int],
         told: tuple[int, int],
         encoding: str,
+        cwd: Path | None,
         env: Mapping[str, str],
     ) -> None:
         self.master, self.slave = pty.openpty()
@@ -159,7 +161,7 @@ class OnTerminal:
         self.process = subprocess.Popen(
             command, stdin=self.slave, stdout=self.slave, stderr=self.slave, start_new_session=True,
             env=environment(**{"TERM": "vt100", "PYTHONIOENCODING": encoding, **env}),
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0), cwd=cwd,
         )  # fmt: skip
 
     def resize(self, columns: int, rows: int) -> None:
@@ -231,10 +233,11 @@ def terminal_of(
     size: tuple[int, int] = (80, 24),
     told: tuple[int, int] | None = None,
     encoding: str = "utf-8",
+    cwd: Path | None = None,
     **env: str,
 ) -> Iterator[OnTerminal]:
     """*command* on a terminal of *size* columns and rows."""
-    made = OnTerminal(command, size, told or size, encoding, env)
+    made = OnTerminal(command, size, told or size, encoding, cwd, env)
     try:
         yield made
     finally:
