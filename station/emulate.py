@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import math
 import os
 import socket
 import threading
@@ -18,7 +19,7 @@ from drivers.emulator import EmulatedBus, emulated_bus
 from drivers.replay import CsvReplay
 from station.config import Loaded
 from station.i18n import t
-from station.model import ConfigError, StationError, WrongArgument, dataclass, field
+from station.model import ConfigError, StationError, WrongArgument, dataclass, did_you_mean, field
 
 if TYPE_CHECKING:
     from uplink.hj212.emulator import Platform
@@ -74,6 +75,27 @@ class Lines:
             found.fail(fault)
         except ValueError as error:
             raise WrongArgument(f"{device}: {error}") from error
+
+    def give(self, device: str, parameter: str, text: str) -> float:
+        """Put a Modbus device into something: what it measures of *parameter* is the number *text* from here on."""
+        unit = self.units.get(device)
+        if not isinstance(unit, EmulatedUnit):
+            raise WrongArgument(f'"{device}" is no emulated Modbus device; known: {", ".join(self.units)}')
+        if parameter not in unit.profile.parameters:
+            known = unit.profile.parameters
+            raise WrongArgument(
+                f'{device} measures no "{parameter}"{did_you_mean(parameter, dict.fromkeys(known))}; '
+                f"known: {', '.join(known)}"
+            )
+        try:
+            value = float(text)
+        except ValueError as error:
+            raise WrongArgument(f'{device}: "{text}" is not a number such as 12.5') from error
+        if not math.isfinite(value):
+            raise WrongArgument(f'{device}: "{text}" is not a number such as 12.5')
+        before = unit.values
+        unit.values = lambda: {**(before() if callable(before) else before), parameter: value}
+        return value
 
 
 @contextlib.contextmanager
@@ -152,9 +174,14 @@ def listen(source: TextIO | None, obey: Callable[[str], str], say: Callable[[str
 
 
 def obey_lines(found: Lines) -> Callable[[str], str]:
-    """What a typed "DEVICE FAULT" does."""
+    """What a typed "DEVICE FAULT" does, or "DEVICE PARAMETER=VALUE"."""
 
     def obey(words: str) -> str:
+        place, equals, value = words.partition("=")
+        if equals:
+            device, _, parameter = (part.strip() for part in place.strip().rpartition(" "))
+            value = f"{found.give(device, parameter, value.strip()):g}"
+            return t("emulate.given", name=device, parameter=parameter, value=value)
         device, space, fault = words.rpartition(" ")
         if not space or words in found.units or words in found.buses:  # a name alone recovers
             device, fault = words, "none"

@@ -9,8 +9,9 @@ from drivers.bus import Bus
 from drivers.emulated import EmulatedUnit
 from drivers.profile import load as load_profile
 from station.config import load
-from station.emulate import Lines, Replay, lines
+from station.emulate import Lines, Replay, lines, obey_lines
 from station.model import ConfigError, WrongArgument
+from tests.station.commands import configure
 
 CONFIG = """
 [station]
@@ -115,3 +116,29 @@ def test_what_happens_to_an_instrument_is_typed_as_a_fault_is(tmp_path: Path) ->
     assert unit.conditions == set()
     with pytest.raises(WrongArgument, match='there is no fault "wipper"'):
         found.set_fault("sonde", "wipper")
+
+
+def test_an_emulated_instrument_is_put_into_something_by_typing_it(tmp_path: Path) -> None:
+    """As a bottle or a buffer is put in: the other values stay; what cannot be is said in a sentence."""
+    path = configure(tmp_path)
+    loaded = load(path)
+    (bus,) = loaded.config.bus
+    with lines(loaded, {}) as found:
+        line = Bus(bus)
+        (dust,) = loaded.devices(bus, line)
+        obey = obey_lines(found)
+        assert obey("dust pm25=82.5") == "dust measures pm25 82.5 from now on"
+        assert obey("dust pm25 = 82") == "dust measures pm25 82 from now on"
+        assert {s.parameter: s.value for s in dust.read()} == {"pm25": 82.0, "pm10": 68.9}
+        line.close()
+        for typed, said in (
+            ("dust ph=7", 'dust measures no "ph"; known: '),
+            ("dust pm2=7", 'dust measures no "pm2"; did you mean pm25?'),
+            ("dust pm25=many", 'dust: "many" is not a number such as 12.5'),
+            ("dust pm25=nan", 'dust: "nan" is not a number such as 12.5'),
+            ("duster pm25=1", '"duster" is no emulated Modbus device; known: dust'),
+            ("pm25=1", '"" is no emulated Modbus device; known: dust'),
+        ):
+            with pytest.raises(WrongArgument) as error:
+                obey(typed)
+            assert str(error.value).startswith(said)
