@@ -56,7 +56,7 @@ LINKS = {
     "README.zh.md": "`[[bus.device]]` 的键见 [drivers/README.md](drivers/README.md),"
     "`[[uplink]]` 的键见 [uplink/hj212/README.md](uplink/hj212/README.md)。",
 }
-FILES = (*LINKS, "drivers/README.md", "hardware/README.md", "station/README.md")
+FILES = (*LINKS, "drivers/README.md", "hardware/README.md", "hardware/README.zh.md", "station/README.md")
 WATCHED = {
     "alarm": ALARM,
     "city": CITY,
@@ -312,17 +312,18 @@ def profiles() -> Iterator[str]:
         yield f"| `{one.name}` | {one.maker} {one.title}{template} | {values}{choice} | {_serial(one)} | {one.grade} |"
 
 
-def line_settings() -> Iterator[str]:
+def line_settings(language: str) -> Iterator[str]:
     """How the instruments come, by what a line must be set to, as a Markdown table."""
-    yield "| as it comes | instruments, each with its address |"
+    zh = language == "zh"
+    yield "| 出厂设置 | 仪器,各带地址 |" if zh else "| as it comes | instruments, each with its address |"
     yield "| --- | --- |"
     lines: dict[tuple[int, str], list[str]] = {}
     for one in shipped():
         lines.setdefault((one.baudrate, _serial(one)), []).append(f"`{one.name}` {one.unit_id}")
     for name, form in FORMATS.items():
-        lines.setdefault((form.baudrate, _serial(form)), []).append(f"`{name}` alone")
+        lines.setdefault((form.baudrate, _serial(form)), []).append(f"`{name}` {'独占' if zh else 'alone'}")
     for (_, serial), names in sorted(lines.items()):
-        yield f"| {serial} | {', '.join(names)} |"
+        yield f"| {serial} | {('、' if zh else ', ').join(names)} |"
 
 
 def _serial(profile: Profile | Format) -> str:
@@ -410,8 +411,8 @@ def _commands(group: click.Group, path: str) -> Iterator[str]:
 
 def blocks(file: str) -> dict[str, str]:
     """Every generated block of *file* by its name."""
-    if file == "hardware/README.md":
-        return {"line-settings": "\n".join(line_settings())}
+    if file.startswith("hardware/"):
+        return {"line-settings": "\n".join(line_settings("zh" if ".zh." in file else "en"))}
     if file == "station/README.md":
         return {f"{table}-keys": "\n".join(table_keys(table, resolve(target))) for table, target in WATCHED.items()}
     if file == "drivers/README.md":

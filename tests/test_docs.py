@@ -36,6 +36,19 @@ def test_both_readmes_have_the_same_headings_and_blocks() -> None:
     assert codes[0] == codes[1]
 
 
+@pytest.mark.parametrize("page", ["hardware/README.md", "station/handbook.md"])
+def test_a_page_for_technicians_says_the_same_in_both_languages(page: str) -> None:
+    """The same headings, tables and code, word for word; what is between them is the translator's."""
+    texts = [(ROOT / name).read_text(encoding="utf-8") for name in (page, page.replace(".md", ".zh.md"))]
+    plain = [re.sub(r"<!-- (\S+) -->.*?<!-- /\1 -->|```console.*?```", "", text, flags=re.S) for text in texts]
+    for pattern in (r"^(#+) ", r"^(\|)", r"^(\d+\.|-) ", r"```sh\n(.*?)```", r"```toml\n(.*?)```", r"!\[.*?\]\((.*?)\)"):
+        found = [re.findall(pattern, text, flags=re.M | re.S) for text in plain]
+        assert found[0] == found[1], pattern
+    prose = [re.sub(r"```.*?```", "", text, flags=re.S) for text in plain]
+    spans = [sorted(re.findall(r"`([^`\n]+)`", text)) for text in prose]
+    assert spans[0] == spans[1]
+
+
 def test_every_exit_code_is_documented() -> None:
     """Every StationError's code stands in the table."""
     for name in ("drivers.base", "uplink.base", "station.status", "station.control", "station.demo"):
