@@ -56,7 +56,14 @@ LINKS = {
     "README.zh.md": "`[[bus.device]]` 的键见 [drivers/README.md](drivers/README.md),"
     "`[[uplink]]` 的键见 [uplink/hj212/README.md](uplink/hj212/README.md)。",
 }
-FILES = (*LINKS, "drivers/README.md", "hardware/README.md", "hardware/README.zh.md", "station/README.md")
+FILES = (
+    *LINKS,
+    "drivers/README.md",
+    "drivers/README.zh.md",
+    "hardware/README.md",
+    "hardware/README.zh.md",
+    "station/README.md",
+)
 WATCHED = {
     "alarm": ALARM,
     "city": CITY,
@@ -369,6 +376,13 @@ def advice() -> Iterator[str]:
         yield f"| `{key}` | {text} |"
 
 
+def advice_in_chinese() -> Iterator[str]:
+    """What the doctor may advise, in its own Chinese words, as a Markdown table."""
+    yield "| 代号 | 建议 |"
+    yield "| --- | --- |"
+    yield from (f"| `{key}` | {i18n.texts('zh')[f'advice.{key}']} |" for key in ADVICE)
+
+
 def _shown(value: Any) -> str:
     if value in (None, "", ()) or value is MISSING:
         return ""
@@ -415,6 +429,8 @@ def blocks(file: str) -> dict[str, str]:
         return {"line-settings": "\n".join(line_settings("zh" if ".zh." in file else "en"))}
     if file == "station/README.md":
         return {f"{table}-keys": "\n".join(table_keys(table, resolve(target))) for table, target in WATCHED.items()}
+    if file == "drivers/README.zh.md":
+        return {"advice": "\n".join(advice_in_chinese())}
     if file == "drivers/README.md":
         made = {
             "device-keys": device_keys(),

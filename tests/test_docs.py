@@ -41,12 +41,33 @@ def test_a_page_for_technicians_says_the_same_in_both_languages(page: str) -> No
     """The same headings, tables and code, word for word; what is between them is the translator's."""
     texts = [(ROOT / name).read_text(encoding="utf-8") for name in (page, page.replace(".md", ".zh.md"))]
     plain = [re.sub(r"<!-- (\S+) -->.*?<!-- /\1 -->|```console.*?```", "", text, flags=re.S) for text in texts]
-    for pattern in (r"^(#+) ", r"^(\|)", r"^(\d+\.|-) ", r"```sh\n(.*?)```", r"```toml\n(.*?)```", r"!\[.*?\]\((.*?)\)"):
+    for pattern in (
+        r"^(#+) ",
+        r"^(\|)",
+        r"^(\d+\.|-) ",
+        r"```sh\n(.*?)```",
+        r"```toml\n(.*?)```",
+        r"!\[.*?\]\((.*?)\)",
+    ):
         found = [re.findall(pattern, text, flags=re.M | re.S) for text in plain]
         assert found[0] == found[1], pattern
     prose = [re.sub(r"```.*?```", "", text, flags=re.S) for text in plain]
     spans = [sorted(re.findall(r"`([^`\n]+)`", text)) for text in prose]
     assert spans[0] == spans[1]
+
+
+def test_what_the_chinese_page_of_instruments_shows_is_in_the_english_one() -> None:
+    """Its samples are the same but for comments and what is left out; its tools and keys are those of the other."""
+    english, chinese = ((ROOT / "drivers" / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh.md"))
+    blocks = [re.findall(r"```toml\n(.*?)```", text, flags=re.S) for text in (english, chinese)]
+    ours, theirs = ([{line.partition("#")[0].strip() for line in one.splitlines()} for one in each] for each in blocks)
+    assert len(theirs) == 2
+    assert [one for one in theirs if not any(one <= other for other in ours)] == []
+    prose = re.sub(r"```.*?```|<!-- advice.*", "", chinese, flags=re.S)
+    for command in re.findall(r"`(?:station )?(bus \w+|profile \w+)", prose):
+        assert command in english, command
+    for key in re.findall(r"`(\w+)(?: = [^`]*)?`", prose):
+        assert key in english, key
 
 
 def test_every_exit_code_is_documented() -> None:
