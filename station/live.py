@@ -83,6 +83,11 @@ def head(found: Mapping[str, Any] | None, name: str, trouble: str, place: Place)
     return lines
 
 
+def under_maintenance(found: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """Every maintenance that is under way."""
+    return (found.get("field") or {}).get("maintenance") or ()
+
+
 def _summary(found: Mapping[str, Any]) -> list[Piece]:
     devices, platforms = found["devices"], found["platforms"]
     answering = sum(device["answers"] for device in devices)
@@ -93,6 +98,8 @@ def _summary(found: Mapping[str, Any]) -> list[Piece]:
     if (alarms := found.get("alarms")) is not None:
         on = sum(row["state"] == "alarm" for row in alarms)
         pieces.append((t("live.alarms_on", n=on), LOUD if on else PLAIN))
+    if spans := under_maintenance(found):
+        pieces.append((t("live.maintained", names=", ".join(one["name"] for one in spans)), BOLD))
     away = found["running"] and any(not platform["connected"] for platform in platforms)
     owed = sum(platform["owed"] for platform in platforms)
     pieces.append((t("live.owed", n=owed), LOUD if away else PLAIN))

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from station import i18n
 from station.cells import BLANK, BOLD, LOUD, PLAIN, Cell, Line, Piece
 from station.i18n import t
-from station.live import SECTIONS, Place, aged, flowing, head, pages, sections
+from station.live import SECTIONS, Place, aged, flowing, head, pages, sections, under_maintenance
 from station.live_source import Desk, Done, Looked, Source
 from station.model import dataclass, field
 from station.screen import _name, _unit, number
 from station.terminal import ENTER, ESCAPE, INTERRUPT, LOOK, NEXT, PREVIOUS, RUBOUT, STOP, Terminal
-from station.texts import in_zone
+from station.texts import in_zone, wall
 
 if TYPE_CHECKING:
     from station.config import Loaded
 
 FORGET_SECONDS = 600.0  # a name is not kept for whoever comes to the console next
 LONGEST_ANSWER = 120  # characters
-MOST_MINUTES = 24 * 60  # of maintenance by one key; station marks knows longer spells
+MOST_MINUTES = 72 * 60  # of maintenance at once
 LEAST_ROWS, LEAST_COLUMNS = 6, 20
 KEYS = {" ": NEXT, "n": NEXT, "p": PREVIOUS, "b": PREVIOUS}
 
@@ -199,22 +198,36 @@ class Session:
     def _maintain(self, found: Mapping[str, Any]) -> Dialog | None:
         choices = [(code, name if name == code else f"{name} ({code})") for code, name in self._points.items()]
         steps = [
-            Step("point", t("live.ask_point"), choices),
+            Step("point", t("live.ask_point"), [*choices, ("", t("maintenance.station"))]),
             self._who(),
             Step("reason", t("live.ask_reason")),
             Step("minutes", t("live.ask_minutes"), default="60"),
         ]
 
         def then(answers: dict[str, str]) -> Callable[[], Done]:
-            now = self._found() or found  # the station's time, whatever the console's is
-            until = datetime.fromisoformat(now["time"]) + timedelta(minutes=int(answers["minutes"]))
-            fields = {"do": "mark", "mark": "M", "parameter": "", "to": until.isoformat(timespec="seconds"), **answers}
+            fields = {"do": "on", "seconds": 60 * int(answers["minutes"])}
+            fields |= {key: answers[key] for key in ("point", "user", "reason") if answers[key]}
 
             def say(body: Mapping[str, Any]) -> Done:
-                local = f"{until.astimezone(self._loaded.zone):%H:%M}"
-                return Done(t("live.maintained", name=body["name"], point=answers["point"], until=local))
+                what = body["what"] or t("maintenance.station")
+                last = wall(body["last"], self._loaded.zone)
+                return Done(t("maintained.on", name=body["name"], what=what, last=last))
 
-            return lambda: self._source.ask("marks", say, fields=fields)
+            return lambda: self._source.ask("field", say, what="maintenance", fields=fields)
+
+        return Dialog(steps, then)
+
+    def _end(self, found: Mapping[str, Any]) -> Dialog | None:
+        choices = [
+            (one["name"], f"{one['name']} {one['what'] or t('maintenance.station')}: {one['reason']}")
+            for one in under_maintenance(found)
+        ]
+        steps = [Step("name", t("live.ask_maintenance"), choices), self._who()]
+
+        def then(answers: dict[str, str]) -> Callable[[], Done]:
+            fields = {"do": "off", **answers}
+            said = t("maintained.off", name=answers["name"], user=answers["user"])
+            return lambda: self._source.ask("field", lambda _: Done(said), what="maintenance", fields=fields)
 
         return Dialog(steps, then) if choices else None
 
@@ -317,7 +330,10 @@ class Session:
         if found is not None and found["running"]:
             if any(row["episode"] and not row["acknowledged"] for row in found.get("alarms") or ()):
                 keys.append((f"a {t('live.acknowledge')}", BOLD))
-            keys += [(f"m {t('live.maintain')}", PLAIN), (f"r {t('live.read')}", PLAIN)]
+            keys.append((f"m {t('live.maintain')}", PLAIN))
+            if under_maintenance(found):
+                keys.append((f"e {t('live.end')}", BOLD))
+            keys += [(f"r {t('live.read')}", PLAIN)]
             if (found.get("pins") or {}).get("outputs"):
                 keys.append((f"o {t('live.order')}", PLAIN))
         other = i18n.texts("en" if i18n.language() == "zh" else "zh")["live.me"]
@@ -328,6 +344,7 @@ class Session:
 
 _ACTIONS: Mapping[str, Callable[[Session, Mapping[str, Any]], Dialog | None]] = {
     "a": Session._acknowledge,
+    "e": Session._end,
     "m": Session._maintain,
     "o": Session._order,
     "r": Session._read,

@@ -53,4 +53,54 @@ def dusty_hour(folder: Path) -> None:
     engine.shut_down()
 
 
-PREPARATIONS: Mapping[str, Callable[[Path], None]] = {"dusty_hour": dusty_hour}
+OUTLET = """
+[station]
+name = "outlet"
+data_folder = "data"
+
+[[point]]
+code = "outlet"
+name = "Outlet 3"
+st = "32"
+
+[[bus]]
+name = "probes"
+port = "ports/probes"
+baudrate = 9600
+
+[[bus.device]]
+name = "ph"
+profile = "yosemitech-y532"
+unit_id = 1
+point = "outlet"
+parameters = ["ph"]
+"""
+
+
+def outlet_probe(folder: Path) -> None:
+    """The configuration of an outlet with a pH probe that is calibrated in itself."""
+    (folder / "outlet").mkdir()
+    (folder / "outlet" / "station.toml").write_text(OUTLET, encoding="utf-8")
+
+
+def checked_analyser(folder: Path) -> None:
+    """A stack's analyser that passed a span check and failed the next one, at a station that stands still."""
+    from tests.station.checked import Bench
+    from tests.station.test_checking import over, tomorrow
+
+    (folder / "stack").mkdir()
+    bench = Bench(folder / "stack")
+    bench.unit.standards[("span", "so2")] = 404.0
+    over(bench)
+    tomorrow(bench)
+    bench.unit.standards[("span", "so2")] = 460.0
+    over(bench, 2)
+    bench.run(200)
+    bench.engine.shut_down()
+
+
+PREPARATIONS: Mapping[str, Callable[[Path], None]] = {
+    "dusty_hour": dusty_hour,
+    "checked_analyser": checked_analyser,
+    "outlet_probe": outlet_probe,
+}

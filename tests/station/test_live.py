@@ -154,9 +154,9 @@ def test_a_gbk_terminal_gets_gbk_and_every_column_stands(running: Rig) -> None:
         wanted = SCREENS["zh", 40].replace("µg/m³", "ug/m3")
         terminal.until(lambda: seen(terminal.screen.text) == wanted, 20, "the screen")
         terminal.type("m1王工\r校零\r30\r")
-        terminal.shows("M1:site 的数值标记 M,至 08:31")
+        terminal.shows("W1:site", "08:31:03", "维护中 W1")
     (mark,) = running.engine.periods.marks
-    assert (mark.user, mark.reason, mark.mark, mark.point) == ("王工", "校零", Mark.M, "site")
+    assert (mark.user, mark.reason, mark.mark, mark.point) == ("王工", "maintenance W1: 校零", Mark.M, "site")
     assert (mark.last - mark.first).total_seconds() == 1800
 
 
@@ -411,7 +411,7 @@ def test_a_dialog_can_be_given_up_at_every_question(running: Rig) -> None:
                 terminal.type(out)
                 terminal.shows("given up; nothing was changed", gone="Esc gives up")
         terminal.type("m1\r\rlens\r0\r")
-        terminal.shows("whole minutes, 1 to 1440")
+        terminal.shows("whole minutes, 1 to 4320")
         terminal.type("\x1b")
         terminal.shows("given up")
     assert list(running.engine.periods.marks) == []
@@ -422,11 +422,27 @@ def test_what_the_station_refuses_is_shown_in_its_words(running: Rig) -> None:
     with live(running) as terminal:
         terminal.shows("q quit")
         terminal.type("m1Wang\rlens\r\r")
-        terminal.shows("values of site are marked M until 09:01")
+        terminal.shows("W1: site under maintenance, values are marked M until 2026-03-01 09:01:03")
         terminal.type("m1")
         terminal.shows("Your name (Enter: Wang)")
         terminal.type("\rclean\x1bq")
         assert terminal.ended() == 0
+
+
+def test_maintenance_of_the_whole_station_is_begun_and_ended_by_keys(running: Rig) -> None:
+    """The screen says that it is on; the key to end it comes with it and goes with it."""
+    with live(running, "--every", "0.5", size=(40, 20)) as terminal:
+        assert "e end maintenance" not in terminal.shows("q quit")
+        terminal.type("m2Wang\rservice\r90\r")
+        terminal.shows("maintenance W1", "e end maintenance")
+        terminal.type("e")
+        terminal.shows("Which maintenance is over?", "1 W1 whole station: service")
+        terminal.type("1\r")
+        terminal.shows("W1: over", gone="e end maintenance")
+        terminal.type("e")
+        terminal.shows("no maintenance is under way")
+    (mark,) = running.engine.periods.marks
+    assert (mark.user, mark.mark, mark.last is not None) == ("Wang", Mark.M, True)
 
 
 def test_leaving_waits_for_what_was_asked_for(running: Rig) -> None:
