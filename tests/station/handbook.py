@@ -127,12 +127,12 @@ class Player:
         if block.prepare:
             self._preparations[block.prepare](self.folder)
         for command in block.commands:
-            with self._there_and_then():
-                if block.terminal == "live":
-                    shown, good = self._on_screen(command)
-                elif block.terminal:
-                    shown, good = self._in_terminal(block.terminal, command)
-                else:
+            if block.terminal == "live":
+                shown, good = self._on_screen(command)
+            elif block.terminal:
+                shown, good = self._in_terminal(block.terminal, command)
+            else:
+                with self._there_and_then():
                     shown, good = self._here(command)
             yield command, shown, good
 
@@ -141,7 +141,7 @@ class Player:
         """In the person's folder and language, with what was exported; as it was before afterwards."""
         before = Path.cwd()
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("LC_", "STATION_"))}
-        with mock.patch.dict(os.environ, kept | self.environment | self._exported, clear=True):
+        with mock.patch.dict(os.environ, kept | self.environment, clear=True):
             os.chdir(self.folder)
             try:
                 yield
@@ -184,7 +184,7 @@ class Player:
             Path(word).mkdir()
         else:
             name, _, value = word.partition("=")
-            os.environ[name] = self._exported[name] = value
+            self._exported[name] = value
         return True
 
     def _other_port(self, path: Path) -> None:
@@ -257,7 +257,8 @@ class Player:
     @property
     def environment(self) -> dict[str, str]:
         """What makes the station speak the handbook's language."""
-        return {"LANG": "zh_CN.UTF-8" if self.language == "zh" else "C.UTF-8", "GPIOZERO_PIN_FACTORY": "mock"}
+        language = "zh_CN.UTF-8" if self.language == "zh" else "C.UTF-8"
+        return {"LANG": language, "GPIOZERO_PIN_FACTORY": "mock", **self._exported}
 
     def close(self) -> None:
         """End what still runs."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from itertools import zip_longest
 from pathlib import Path
@@ -22,21 +23,34 @@ def played(language: str) -> list[Block]:
     return list(blocks(TEXTS[language]))
 
 
+def differing(player: Player, block: Block) -> list[str]:
+    """What *block* shows instead of what the handbook says."""
+    return [
+        f"{BOOKS[player.language].name}:{block.line}: {command.words}\n--- the handbook\n"
+        + "\n".join(command.shown)
+        + f"\n--- shown\n{shown}"
+        for command, shown, good in player.play(block)
+        if not good
+    ]
+
+
 def test_every_command_of_the_handbook_shows_what_it_says() -> None:
-    """Both books at once, block by block, each at a station of its own, in a folder whose name is short as a home's."""
-    wrong = []
+    """Both books at once, block by block, each at a station of its own, in a folder whose name is short as a home's.
+
+    What runs in a terminal of its own does so for both at the same time.
+    """
+    wrong: list[str] = []
     with ExitStack() as stack:
-        players = {}
-        for language in BOOKS:
-            folder = Path(stack.enter_context(TemporaryDirectory(dir="/tmp")))
-            players[language] = stack.enter_context(closing(Player(folder, language, PREPARATIONS)))
-        for pair in zip_longest(*(played(language) for language in BOOKS)):
-            for language, block in zip(BOOKS, pair, strict=True):
-                for command, shown, good in players[language].play(block):
-                    if not good:
-                        said = "\n".join(command.shown)
-                        where = f"{BOOKS[language].name}:{block.line}: {command.words}"
-                        wrong.append(f"{where}\n--- the handbook\n{said}\n--- shown\n{shown}")
+        folders = [Path(stack.enter_context(TemporaryDirectory(dir="/tmp"))) for _ in BOOKS]
+        players = [
+            stack.enter_context(closing(Player(folder, language, PREPARATIONS)))
+            for folder, language in zip(folders, BOOKS, strict=True)
+        ]
+        pool = stack.enter_context(ThreadPoolExecutor(len(players)))
+        for pair in zip_longest(*map(played, BOOKS)):
+            each = pool.map if all(block and block.terminal for block in pair) else map
+            for found in each(differing, players, pair):
+                wrong += found
     if wrong:
         pytest.fail("\n\n".join(wrong), pytrace=False)
 
