@@ -40,7 +40,7 @@ SEQUENCES = {
     **dict.fromkeys(("[A", "[D", "[5~", "OA", "OD"), PREVIOUS),
 }
 CONTROLS = {"\r": ENTER, "\n": ENTER, "\x7f": RUBOUT, "\b": RUBOUT, "\x03": INTERRUPT, "\x04": STOP}
-SIGNALS = ("SIGWINCH", "SIGTERM", "SIGHUP", "SIGINT", "SIGQUIT", "SIGTSTP")
+SIGNALS = ("SIGWINCH", "SIGTERM", "SIGHUP", "SIGINT", "SIGQUIT", "SIGTSTP", "SIGCONT")
 
 
 def screens(term: str) -> bool:
@@ -113,6 +113,7 @@ class Terminal:
         mode[6][termios.VMIN], mode[6][termios.VTIME] = 1, 0
         mode[6][termios.VQUIT] = b"\x00"  # Ctrl-\ would dump core over the screen
         termios.tcsetattr(self._keys, termios.TCSANOW, mode)
+        self._ours = termios.tcgetattr(self._keys)
         speed = _speed(self._before[5])
         slow = speed is not None and speed < FAST
         rate = speed / BITS * SHARE if slow and speed else FAST_RATE
@@ -216,6 +217,11 @@ class Terminal:
                 self._suspend()
                 events.append(LOOK)
             elif number == signal.SIGWINCH:
+                self.look()
+                events.append(LOOK)
+            elif number == signal.SIGCONT:  # stopped by a signal that cannot be met, or by ours
+                if termios.tcgetattr(self._keys) != self._ours:
+                    self._set_up()
                 self.look()
                 events.append(LOOK)
             elif number:

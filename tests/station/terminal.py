@@ -217,6 +217,10 @@ class OnTerminal:
         """The terminal's settings as they are now."""
         return list(termios.tcgetattr(self.slave))
 
+    def set_mode(self, mode: list[object]) -> None:
+        """Have other settings in force, as a shell does."""
+        termios.tcsetattr(self.slave, termios.TCSANOW, mode)  # type: ignore[arg-type]
+
     def close(self) -> None:
         """Whatever it does."""
         if self.process.poll() is None:

@@ -317,6 +317,23 @@ def test_the_shell_has_its_terminal_while_it_is_stopped_and_fg_brings_the_screen
         assert terminal.ended() == 0
 
 
+def test_stopped_by_a_signal_that_cannot_be_met_it_comes_back_with_its_screen(running: Rig) -> None:
+    """SIGSTOP: a shell puts its own settings in force meanwhile."""
+    with live(running) as terminal:
+        terminal.shows("q quit")
+        ours = terminal.mode
+        terminal.process.send_signal(signal.SIGSTOP)
+        until(lambda: Path(f"/proc/{terminal.process.pid}/stat").read_text().split()[2] == "T")
+        terminal.set_mode(terminal.before)
+        terminal.screen.feed(b"\x1b[1;1H\x1b[Jshell>")
+        terminal.process.send_signal(signal.SIGCONT)
+        terminal.shows("q quit", "PM2.5", gone="shell>")
+        terminal.until(lambda: terminal.mode == ours, 10, "the screen's settings")
+        terminal.type("q")
+        assert terminal.ended() == 0
+        assert terminal.mode == terminal.before
+
+
 # -- a station that goes and comes
 
 
