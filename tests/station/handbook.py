@@ -190,7 +190,7 @@ class Player:
     def _other_port(self, path: Path) -> None:
         """What `station init` wrote, with the platform on a port that is free here, and told without pauses."""
         text = path.read_text(encoding="utf-8")
-        text = text.replace(f"port = {PORT}", f"port = {self.port}\nspacing_seconds = 0")
+        text = text.replace(f"port = {PORT}", f"port = {self.port}\nspacing_seconds = 0\nreconnect_seconds = 1")
         path.write_text(text, encoding="utf-8")
 
     def _quicken(self, path: Path) -> None:
