@@ -420,7 +420,7 @@ NAMES = {
         "input",
     ),
     "none",  # typed to an emulator
-    *("timedatectl", "dev", "serial", "path"),
+    *("timedatectl", "dev", "serial", "path", "YYYY", "MM", "DD", "HH"),
     *("bit", "cm", "dB", "kWh", "kg", "km", "mg", "mm", "ms"),
 }
 
