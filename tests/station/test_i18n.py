@@ -26,11 +26,10 @@ from station import cli, entry, i18n, report, screen
 from station.alarm import Cause, State
 from station.aqi import LEVELS
 from station.average import USES
-from station.calibration import PROCEDURES
-from station.cells import Script
 from station.calibration_entry import _ENTRIES
 from station.calibration_limits import LIMITS
 from station.calibration_run import PROCEDURES, WHERE
+from station.cells import Script
 from station.checks import OUTCOMES as QC_OUTCOMES
 from station.cli_calibrate_record import FIGURES
 from station.cli_calibrated import COMPARED
@@ -348,9 +347,10 @@ FROM_A_TABLE = {
     *("screen.py: t(key)", "live.py: t(key)", "texts.py: t(key)"),
     *("cli_maintenance.py: t(key, name=body['name'], user=body['user'])", "cli_visit.py: t(key, name=body['name'])"),
     "report_page.py: t(key, humid=f'{HUMID_PERCENT:g}')",
+    "cli_calibrated.py: t(f'{section}.{value}')",
 }
 # Listed in MADE though no t(f"…") begins so: they come from tables, as whole keys, or are click's own.
-BY_NAME = {"silence.", "click.", "report_method.", "maintained.", "visited.", "parted."}
+BY_NAME = {"silence.", "click.", "report_method.", "maintained.", "visited.", "parted.", "calibration_into."}
 
 
 def test_every_key_that_is_put_together_is_listed_with_what_it_is_put_together_from() -> None:
@@ -419,9 +419,10 @@ NAMES = {
         "holding",
         "input",
     ),
+    *("DEVICE", "PARAMETER"),
     "none",  # typed to an emulator
     *("timedatectl", "dev", "serial", "path", "YYYY", "MM", "DD", "HH"),
-    *("bit", "cm", "dB", "kWh", "kg", "km", "mg", "mm", "ms"),
+    *("bit", "cm", "dB", "kWh", "kg", "km", "mg", "mm", "ms", "pH"),
 }
 
 
