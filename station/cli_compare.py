@@ -10,13 +10,22 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from station.cli_field import enter, photo, reader
-from station.command_line import ask_station, moment_in, pair, parameter_key, point_code, print_json, read_config
+from station.command_line import (
+    Spoken,
+    ask_station,
+    moment_in,
+    pair,
+    parameter_key,
+    point_code,
+    print_json,
+    read_config,
+)
 from station.i18n import language, t
 from station.model import StoreError, WrongArgument
-from station.texts import Command, Group, config_option, json_option, lang_option, option
+from station.texts import Command, Group, config_option, json_option, lang_option, option, wall
 
 if TYPE_CHECKING:
-    from station.comparison import Book, Check
+    from station.comparison import Book, Check, Row
     from station.config import Loaded
 
 STOP, PHOTO = "q", "p "
@@ -315,6 +324,16 @@ def factor(parameter: str) -> str:
     return f"{known.name(language())} ({known.unit})" if known.unit else known.name(language())
 
 
+def _of_then(row: Row) -> str:
+    """The platform's number; of another moment, with what the station had then, which it is held against."""
+    from station.screen import number
+
+    then = number(row.then, row.parameter)
+    if row.then is None or then == number(row.station, row.parameter):
+        return row.platform or "-"
+    return t("compare.of_then", platform=row.platform, at=wall(row.platform_at, Spoken.zone), then=then)
+
+
 def sentence(one: Check, key: str) -> str:
     """How the three stand of one factor, in one line."""
     row = one.rows[key]
@@ -329,7 +348,7 @@ def sentence(one: Check, key: str) -> str:
         factor=factor(row.parameter),
         display=row.display or ("-" if not row.photo else row.photo["name"]),
         station=station,
-        platform=row.platform or "-",
+        platform=_of_then(row),
         verdict=t(f"compare_verdict.{found['verdict']}"),
     )
 

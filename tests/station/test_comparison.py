@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,9 @@ from typing import Any
 import pytest
 
 from drivers.emulator import EmulatedBus, emulated_bus
-from station.comparison import Row, typed
+from station.cli_compare import sentence
+from station.command_line import Spoken
+from station.comparison import Check, Row, typed
 from station.config import load
 from station.model import WrongArgument
 from tests.station.commands import Here, answer, configure, daemon, served, station, until
@@ -266,3 +269,25 @@ def test_the_sheet_carries_a_code_of_its_hash_where_the_library_is_there(
     assert '<div class="qr"><svg></svg></div>' in page
     (hashed,) = re.findall(r'<p class="hash">SHA-256 ([0-9a-f]{64})</p>', page)
     assert made == [f"T1 SHA-256 {hashed}"]
+
+
+@pytest.mark.parametrize(
+    ("then", "said"),
+    [
+        (41.2, "platform 41.2: the three agree"),
+        (105.0, "platform 105.0 (of 2026-03-01 00:00:30, when the station had 105.0): the three agree"),
+        (None, "platform 105.0: they differ"),
+    ],
+)
+def test_a_platform_value_of_another_moment_says_what_the_station_had_then(then: float | None, said: str) -> None:
+    """Else three numbers that are not alike would be called alike."""
+    platform = "41.2" if then == 41.2 else "105.0"
+    at = "2026-03-01T00:00:30+00:00"
+    shown = {"display": "41.2", "station": 41.2, "platform": platform, "platform_at": at, "then": then}
+    row = Row(parameter="pm25", point="site", **shown)
+    check = Check(
+        name="T1", scope="device", what="dust", places=(("site", "pm25"),), user="Wang Fang", per_mille=1.0,
+        platform="district", begun=datetime(2026, 3, 1, tzinfo=UTC), rows={"site/pm25": row},
+    )  # fmt: skip
+    Spoken.zone = UTC
+    assert sentence(check, "site/pm25") == f"PM2.5 (µg/m³): display 41.2, station 41.2, {said}"
