@@ -58,9 +58,9 @@ def take(database: Path, folder: Path, now: datetime, *, keep: int = 2) -> tuple
             if found.last_ids != ids:
                 raise StoreError(f"{part}: does not end where the database did; nothing was kept, try again")
             _with_sum(target, found.sha256)
-            _synced(part)
+            synced(part)
             part.rename(target)
-            _synced(folder)
+            synced(folder)
     except (OSError, sqlite3.Error) as error:
         raise StoreError(f"{folder}: the copy failed ({error}); older copies are untouched") from error
     removed = []
@@ -115,13 +115,13 @@ def restore(copy: Copy, database: Path, now: datetime) -> Path | None:
             shutil.copyfile(copy.path, new)
             if _digest(new) != copy.sha256:
                 raise StoreError(f"{new}: is not what was read from {copy.path}; the database is as it was")
-            _synced(new)
+            synced(new)
             if database.exists():
                 former = database.with_name(f"{database.name}.replaced-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}")
                 _folded_in(database, former)
                 os.link(database, former)
             new.replace(database)
-            _synced(database.parent)
+            synced(database.parent)
     except OSError as error:
         raise StoreError(
             f"{database}: the copy cannot be put in its place ({error}); the database is as it was"
@@ -183,7 +183,7 @@ def _written(part: Path) -> Iterator[None]:
 def _with_sum(path: Path, digest: str) -> None:
     beside = _sum_of(path)
     beside.write_text(f"{digest}  {path.name}\n", encoding="ascii")
-    _synced(beside)
+    synced(beside)
 
 
 def _sum_of(path: Path) -> Path:
@@ -198,7 +198,8 @@ def _digest(path: Path) -> str:
     return found.hexdigest()
 
 
-def _synced(path: Path) -> None:
+def synced(path: Path) -> None:
+    """Have *path*, a file or a folder, on the disk."""
     number = os.open(path, os.O_RDONLY)
     try:
         os.fsync(number)

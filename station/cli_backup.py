@@ -156,7 +156,7 @@ def _newest(copy: Copy, loaded: Loaded) -> str:
 @lang_option
 def salvage(file: Path, config: Path, as_json: bool) -> None:
     """What a damaged database FILE still holds and the station's lacks."""
-    from station.salvage import plain
+    from station.salvage import parted, plain
     from station.salvage import salvage as bring
     from station.store import Event, Store
 
@@ -167,6 +167,11 @@ def salvage(file: Path, config: Path, as_json: bool) -> None:
         raise WrongArgument(f"{file} is the station's own database; a start puts it aside when it is damaged")
     now = datetime.now(UTC)
     with _owned(loaded), closing(Store.open(loaded.database)) as store:
+        if parted(file, loaded.database):
+            raise StoreError(
+                f"{file}: has other rows under the numbers of {loaded.database}, which went on from an older copy; "
+                "nothing was brought over, keep the file"
+            )
         found = bring(file, store, now)
         with store.transaction():
             store.add_events([Event(now, "salvaged", {"file": file.name, "login": _login(), **plain(found)})])

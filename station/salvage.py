@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from station.clock import to_ms
 from station.model import StoreError, asdict, dataclass, field
-from station.store import PAGE_SIZE, SEQUENCE_BITS, Event, Store, connect
+from station.store import PAGE_SIZE, SEQUENCE_BITS, Event, Store, connect, suspect
 
 if TYPE_CHECKING:
     from station.config import Loaded
@@ -63,18 +63,28 @@ def is_sound(database: Path) -> bool:
 def recover(loaded: Loaded, now: datetime, monotonic: Callable[[], float] = time.monotonic) -> Path:
     """Replace the damaged database of *loaded*; where it lies now.  Whoever calls this owns the data folder.
 
-    The newest copy in `[backup] folder` that reads back takes its place, or an empty database; rows of the damaged
-    one follow for SECONDS.  What came of it is an event.  Raise StoreError when the disk refuses.
+    The newest copy in `[backup] folder` that reads back and has the same past takes its place, or an empty database;
+    rows of the damaged one follow for SECONDS.  What came of it is an event.  What it is about to do stands in the
+    file `suspect` first, so that a cut at any step is gone on with.  Raise StoreError when the disk refuses.
     """
     database = loaded.database
-    damaged = put_aside(database, now)
-    log.error("%s: is damaged; kept as %s", database, damaged.name)
-    copy = _newest_copy(loaded, now)
+    damaged, copy = begun(database)
+    if damaged is None:
+        damaged = _bad_name(database, now)
+        _note(database, damaged.name)
+    if not damaged.exists():
+        put_aside(database, damaged)
+        log.error("%s: is damaged; kept as %s", database, damaged.name)
+    elif database.exists() and not is_sound(database):
+        put_aside(database, _bad_name(database, now))  # what the cut left of the new one
+    if not database.exists():
+        copy = _newest_copy(loaded, damaged, now)
     with closing(Store.open(database)) as store:
         found = salvage(damaged, store, now, deadline=monotonic() + SECONDS, monotonic=monotonic)
         said: dict[str, Any] = {"file": damaged.name, "copy": copy, **plain(found)}
         with store.transaction():
             store.add_events([Event(now, "database_damaged", said)])
+    suspect(database).unlink()
     log.error(
         "%s: goes on with %s; %d rows came over, %d could not be read%s",
         database, f"the copy {copy}" if copy else "an empty database", sum(found.rows.values()),
@@ -84,9 +94,39 @@ def recover(loaded: Loaded, now: datetime, monotonic: Callable[[], float] = time
     return damaged
 
 
-def put_aside(database: Path, now: datetime) -> Path:
-    """Rename *database* and its log to `station.db.bad-…`; the new name of the file."""
-    bad = database.with_name(f"{database.name}.bad-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}")
+def begun(database: Path) -> tuple[Path | None, str | None]:
+    """Where a recovery of *database* that was cut short puts the damaged file, and the copy it took."""
+    try:
+        name, _, copy = suspect(database).read_text(encoding="utf-8").partition("\n")
+    except FileNotFoundError:
+        name = copy = ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreError(f"{suspect(database)}: cannot be read ({error}); remove it and start again") from error
+    ours = name.startswith(f"{database.name}.bad-") and "/" not in name
+    return (database.with_name(name) if ours else None), copy or None
+
+
+def _note(database: Path, damaged: str, copy: str = "") -> None:
+    """Have it on the disk what is about to be done."""
+    from station.backup import synced
+
+    note = suspect(database)
+    new = note.with_name(f"{note.name}.new")
+    try:
+        new.write_text(f"{damaged}\n{copy}", encoding="utf-8")
+        synced(new)
+        new.replace(note)
+        synced(note.parent)
+    except OSError as error:
+        raise StoreError(f"{note}: cannot be written ({error.strerror}); the damaged database is as it was") from error
+
+
+def _bad_name(database: Path, now: datetime) -> Path:
+    return database.with_name(f"{database.name}.bad-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}")
+
+
+def put_aside(database: Path, bad: Path) -> None:
+    """Rename *database* and its log to *bad*."""
     try:
         for suffix in ("-wal", "-shm", ""):  # the log first: it must not meet a new database
             part = database.with_name(database.name + suffix)
@@ -94,23 +134,61 @@ def put_aside(database: Path, now: datetime) -> Path:
                 part.rename(bad.with_name(bad.name + suffix))
     except OSError as error:
         raise StoreError(f"{database}: is damaged and cannot be put aside ({error.strerror})") from error
-    return bad
 
 
-def _newest_copy(loaded: Loaded, now: datetime) -> str | None:
-    """Put the newest copy that reads back in the place of the database; its name, None where there is none."""
+def _newest_copy(loaded: Loaded, damaged: Path, now: datetime) -> str | None:
+    """Put the newest copy that fits in the place of the database; its name, None where there is none."""
     from station.backup import check, copies, restore
 
     if not loaded.config.backup.folder:
         return None
     for path in reversed(copies(loaded.folder / loaded.config.backup.folder)):
         try:
-            restore(check(path), loaded.database, now)
+            copy = check(path)
+            if parted(damaged, path):
+                log.warning("%s: went another way than %s; not used", path, damaged.name)
+                continue
+            _note(loaded.database, damaged.name, path.name)
+            restore(copy, loaded.database, now)
         except (StoreError, OSError) as error:
             log.warning("%s", error)
         else:
             return path.name
+    _note(loaded.database, damaged.name)
     return None
+
+
+def parted(damaged: Path, other: Path) -> bool:
+    """Whether the two files went different ways: rows of one number that are different ones.
+
+    Looked at are all series, and the newest reading and average that both can have, as far as they can be read: where
+    a station went on from an older copy, they are others.
+    """
+    try:
+        old = connect(damaged, read_only=True, damaged=True)
+    except StoreError:
+        return False  # of a file without a schema nothing comes over
+    with closing(old), closing(connect(other, read_only=True)) as new:
+        return _series_differ(old, new) or any(_newest_differ(old, new, one) for one in ("reading", "average"))
+
+
+def _series_differ(old: sqlite3.Connection, new: sqlite3.Connection) -> bool:
+    known = {row[0]: tuple(row) for row in new.execute("SELECT * FROM series")}
+    rows: list[Any] = []
+    for number in known:
+        with suppress(sqlite3.Error, UnicodeDecodeError):
+            rows += old.execute("SELECT * FROM series WHERE id = ?", (number,)).fetchall()
+    return any(known[row[0]] != tuple(row) for row in rows)
+
+
+def _newest_differ(old: sqlite3.Connection, new: sqlite3.Connection, table: str) -> bool:
+    (last,) = new.execute(f"SELECT max(id) FROM {table}").fetchone()
+    ask = f"SELECT * FROM {table} WHERE id <= ? ORDER BY id DESC LIMIT 1"
+    with suppress(sqlite3.Error, UnicodeDecodeError):
+        row = old.execute(ask, (last or 0,)).fetchone()
+        here = row and new.execute(f"SELECT * FROM {table} WHERE id = ?", (row[0],)).fetchone()
+        return bool(here) and tuple(here) != tuple(row)
+    return False
 
 
 def salvage(
@@ -148,6 +226,8 @@ def salvage(
 
 def _whole_pages(damaged: Path) -> None:
     """Half a page at the end would be read as one of zeros: it goes into a file of its own."""
+    if not damaged.exists():
+        return  # somebody took it away; that nothing can be read of it is said below
     size = damaged.stat().st_size
     if rest := size % PAGE_SIZE:
         with damaged.open("r+b") as file:

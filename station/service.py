@@ -87,11 +87,11 @@ def _store(loaded: Loaded) -> Store:
             return Store.open(loaded.database)
     from station import salvage  # only who needs it pays for it
 
-    if salvage.is_sound(loaded.database):
-        log.warning("%s: was said to be damaged, and all of it can be read", loaded.database)
-    else:
+    if salvage.begun(loaded.database)[0] is not None or not salvage.is_sound(loaded.database):
         salvage.recover(loaded, datetime.now(UTC))
-    suspect(loaded.database).unlink(missing_ok=True)
+    else:
+        log.warning("%s: was said to be damaged, and all of it can be read", loaded.database)
+        suspect(loaded.database).unlink(missing_ok=True)
     return Store.open(loaded.database)
 
 

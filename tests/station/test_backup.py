@@ -223,7 +223,7 @@ def test_a_restore_that_fails_at_any_step_leaves_a_whole_database(
         return sync
 
     target, name = {"copyfile": (backup.shutil, "copyfile"), "link": (os, "link"), "replace": (Path, "replace")}.get(
-        step, (backup, "_synced")
+        step, (backup, "synced")
     )
     monkeypatch.setattr(target, name, fail_at(int(step[5:])) if step.startswith("sync") else fail)
     with pytest.raises(StoreError, match="cannot be put in its place"):

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from station import salvage as module
-from station.backup import take
+from station.backup import restore, take
 from station.model import StoreDamaged
-from station.salvage import APPENDED, Salvaged, is_sound, put_aside, recover, salvage
+from station.salvage import APPENDED, Salvaged, begun, is_sound, parted, put_aside, recover, salvage
 from station.store import PAGE_SIZE, SCHEMA_VERSION, Store, connect, suspect
 from tests.station.commands import Here, configure, daemon, served, until
 from tests.station.conftest import CONFIG, Rig
@@ -220,6 +220,98 @@ def test_salvage_says_what_came_in_both_languages(whole: Path, tmp_path: Path, h
     assert own.code == 2
 
 
+# -- cut short, and other ways
+
+
+class Cut(BaseException):
+    """The power goes."""
+
+
+@pytest.mark.parametrize("copied", [True, False])
+@pytest.mark.parametrize("at", ["log alone renamed", "put_aside", "_newest_copy", "salvage", "_plausible", "plain"])
+def test_a_recovery_that_is_cut_at_any_step_is_gone_on_with(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, at: str, copied: bool
+) -> None:
+    """The next start neither begins an empty record nor loses what stood in the log or the damaged file alone."""
+    rig.run(1800)
+    if copied:
+        take(rig.loaded.database, shelf(rig), NOW)
+    rig.run(600)
+    database = rig.loaded.database
+    shutil.copy(database, rig.folder / "kept.db")
+    shutil.copy(f"{database}-wal", rig.folder / "kept.db-wal")  # as after a cut: the log is not folded in
+    rig.engine.store.close()
+    shutil.copy(rig.folder / "kept.db", database)
+    shutil.copy(rig.folder / "kept.db-wal", f"{database}-wal")
+    true = contents(rig.folder / "kept.db")
+
+    def cut(*_: object, **__: object) -> None:
+        raise Cut
+
+    calls = iter(range(10**6))
+    if at == "log alone renamed":
+        rename = Path.rename
+        monkeypatch.setattr(Path, "rename", lambda one, to: rename(one, to) if next(calls) < 1 else cut())
+    elif at == "_plausible":
+        monkeypatch.setattr(module, "_plausible", lambda *_: next(calls) < 300 or cut())
+    else:
+        monkeypatch.setattr(module, at, cut)
+    with pytest.raises(Cut):
+        recover(rig.loaded, NOW)
+    monkeypatch.undo()
+    damaged, _ = begun(database)
+    assert suspect(database).exists()
+    assert damaged is not None
+    bad = recover(rig.loaded, NOW + timedelta(minutes=1))
+    assert bad == damaged
+    rows = contents(database)
+    for table in ("reading", "average", "message"):
+        assert rows[table] == true[table], table
+    (event,) = [row for row in rows["event"].values() if row[2] == "database_damaged"]
+    assert json.loads(str(event[3]))["copy"] == ("station-20261130T120000Z.db" if copied else None)
+    assert not suspect(database).exists()
+    assert [path.name for path in database.parent.glob("*.bad-*Z")] == [bad.name]
+
+
+def test_a_database_that_somebody_took_away_is_begun_anew(rig: Rig) -> None:
+    rig.run(60)
+    rig.engine.store.close()
+    for path in rig.loaded.data_folder.glob("station.db*"):
+        path.unlink()
+    suspect(rig.loaded.database).touch()
+    recover(rig.loaded, NOW)
+    (event,) = [row for row in contents(rig.loaded.database)["event"].values() if row[2] == "database_damaged"]
+    assert json.loads(str(event[3]))["lost"] == {"database": 1}
+
+
+def test_a_file_that_went_another_way_is_not_mixed_in(rig: Rig, here: Here) -> None:
+    """A station that ran on from an older copy gave the same numbers to other rows."""
+    rig.run(1800)
+    copy, _ = take(rig.loaded.database, shelf(rig), NOW)
+    rig.run(900)
+    take(rig.loaded.database, rig.folder / "usb", NOW + timedelta(hours=1))
+    rig.engine.store.close()
+    former = restore(copy, rig.loaded.database, NOW)
+    assert former is not None
+    assert not parted(former, rig.loaded.database)  # nothing ran on it yet: what it lacks can follow
+    rig.clock.step(5)
+    rig.engine = rig.start()
+    rig.run(600)
+    rig.engine.store.close()
+    before = contents(rig.loaded.database)
+    done = here("salvage", former, "--config", rig.folder / "station.toml")
+    assert done.code == 74
+    assert "went on from an older copy; nothing was brought over" in done.err
+    assert contents(rig.loaded.database) == before
+    with_pages_overwritten(rig.loaded.database, [leaf_of_readings(rig.loaded.database)], random.Random(3))
+    recover(rig.loaded, NOW + timedelta(hours=2))  # the newest copy is of the other way
+    rows = contents(rig.loaded.database)
+    assert {n: row for n, row in rows["reading"].items() if before["reading"].get(n) != row} == {}
+    assert set(rows["reading"]) == set(before["reading"])  # the older copy fits
+    (event,) = [row for row in rows["event"].values() if row[2] == "database_damaged"]
+    assert json.loads(str(event[3]))["copy"] == copy.path.name
+
+
 # -- a start
 
 
@@ -243,7 +335,8 @@ def test_only_damage_is_taken_for_damage(whole: Path, tmp_path: Path) -> None:
 def test_putting_aside_takes_the_log_along(tmp_path: Path) -> None:
     for name in ("station.db", "station.db-wal", "station.db-shm"):
         (tmp_path / name).write_text(name)
-    bad = put_aside(tmp_path / "station.db", NOW)
+    bad = tmp_path / "station.db.bad-1"
+    put_aside(tmp_path / "station.db", bad)
     assert sorted(path.name for path in tmp_path.iterdir()) == [bad.name, f"{bad.name}-shm", f"{bad.name}-wal"]
 
 
