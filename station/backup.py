@@ -108,6 +108,8 @@ def restore(copy: Copy, database: Path, now: datetime) -> Path | None:
 
     Whoever calls this owns the data folder.  A power cut leaves the former database or the copy, never neither.
     """
+    from station.sealing import forget_key  # only a restore needs it
+
     former = None
     new = database.with_suffix(".restoring")
     try:
@@ -122,6 +124,8 @@ def restore(copy: Copy, database: Path, now: datetime) -> Path | None:
                 os.link(database, former)
             new.replace(database)
             synced(database.parent)
+            if former is not None:
+                forget_key(former)
     except OSError as error:
         raise StoreError(
             f"{database}: the copy cannot be put in its place ({error}); the database is as it was"

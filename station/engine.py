@@ -725,7 +725,11 @@ class Engine:
         self._next_minutes |= turn.minutes
         self._equipment_told |= turn.again
         self._stepped = False
-        self._next_seal = turn.sealed
+        if turn.sealed != self._next_seal:
+            self._next_seal = turn.sealed
+            from station.sealing import forget_past
+
+            forget_past(self.store)
         if turn.changed:
             self._put_in_force(turn.changed, max(turn.ready, self.started))
         self._next_commit = self.clock.monotonic() + self.commit_seconds

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from station.clock import to_ms
 from station.model import StoreError, asdict, dataclass, field
+from station.sealing import forget_key
 from station.store import PAGE_SIZE, SEQUENCE_BITS, Event, Store, connect, suspect
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ def recover(loaded: Loaded, now: datetime, monotonic: Callable[[], float] = time
         said: dict[str, Any] = {"file": damaged.name, "copy": copy, **plain(found)}
         with store.transaction():
             store.add_events([Event(now, "database_damaged", said)])
+    forget_key(damaged)
     suspect(database).unlink()
     log.error(
         "%s: goes on with %s; %d rows came over, %d could not be read%s",

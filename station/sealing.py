@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
+import sqlite3
+from contextlib import closing, suppress
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from station.clock import to_ms
-from station.model import WrongArgument
+from station.model import StoreError, WrongArgument
 from station.seal import EPOCH_SECONDS, NOTHING, Block, blocks_of, caught_up, growth, heads, next_key, seal
-from station.store import Store
+from station.store import Store, connect
+
+log = logging.getLogger(__name__)
 
 
 def seal_due(store: Store, now: datetime) -> float:
@@ -28,6 +35,43 @@ def seal_due(store: Store, now: datetime) -> float:
         keep = (block.epoch, json.dumps(dict(block.upto)), block.head(head), None if key is None else next_key(key))
         db.execute("INSERT OR REPLACE INTO sealing(id, epoch, upto, head, key) VALUES (1, ?, ?, ?, ?)", keep)
     return EPOCH_SECONDS if caught_up(store.query, block) else 0.0
+
+
+def forget_past(store: Store) -> None:
+    """After the commit of a block: no page of the log may hold a key that was used."""
+    with suppress(StoreError):  # the next commit says what is wrong with the disk
+        if store.query("SELECT 1 FROM sealing WHERE key IS NOT NULL"):
+            store.fold_log()
+
+
+def forget_key(database: Path) -> None:
+    """Overwrite the key in a file that was put aside: who finds it could seal again what came after it.
+
+    Where its page cannot be read any more nothing is done.
+    """
+    try:
+        with closing(connect(database, read_only=True, damaged=True)) as db:
+            size = int(db.execute("PRAGMA page_size").fetchone()[0])
+            page = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'sealing'").fetchone()
+            row = db.execute("SELECT key FROM sealing WHERE key IS NOT NULL").fetchone()
+        if page and row:
+            _overwrite(database, bytes(row[0]), (page[0] - 1) * size, size)
+            _overwrite(database.with_name(f"{database.name}-wal"), bytes(row[0]), 0, -1)
+    except (StoreError, sqlite3.Error, OSError, TypeError) as error:
+        log.warning("%s: the key of its seals may still stand in it (%s); keep the file from others", database, error)
+
+
+def _overwrite(path: Path, key: bytes, start: int, size: int) -> None:
+    with suppress(FileNotFoundError), path.open("r+b") as file:
+        file.seek(start)
+        held = file.read(size)
+        at = held.find(key)
+        while at >= 0:
+            file.seek(start + at)
+            file.write(bytes(len(key)))
+            at = held.find(key, at + 1)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def state(store: Store) -> tuple[Block | None, bytes, bytes | None]:

@@ -35,6 +35,7 @@ from station.model import (
     dataclass,
 )
 
+BUSY_MS = 5000  # how long one connection waits for another
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 SHARED_MEMORY = 65536  # bytes; a reader of a write-ahead log makes its index of blocks of 32 KiB
 SCHEMA_VERSION = 4
@@ -140,7 +141,9 @@ def connect(path: Path, *, read_only: bool = False, damaged: bool = False) -> sq
     """
     uri = f"file:{_quoted(path)}?mode={'ro' if read_only else 'rwc'}"
     try:
-        connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5)
+        connection = sqlite3.connect(
+            uri, uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000
+        )
         if damaged:
             connection.execute("PRAGMA writable_schema=ON")  # else SQLite reads no page of such a file
         connection.execute("PRAGMA cache_size=-256")
@@ -309,6 +312,15 @@ class Store:
         """Rows of a SELECT, read under this process's lock."""
         with self._lock:
             return rows_of(self._connection, self.where, sql, parameters)
+
+    def fold_log(self) -> None:
+        """Put the write-ahead log into the file and cut it off; another time where somebody reads from it just now."""
+        with self._lock, suppress(sqlite3.Error):
+            self._connection.execute("PRAGMA busy_timeout=0").fetchall()  # nobody waits for it
+            try:
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            finally:
+                self._connection.execute(f"PRAGMA busy_timeout={BUSY_MS}").fetchall()
 
     def close(self) -> None:
         """Check the log in and let go of the file."""

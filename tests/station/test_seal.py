@@ -19,6 +19,7 @@ import pytest
 from station import seal as module
 from station.backup import restore, take
 from station.model import StoreError, WrongArgument
+from station.salvage import recover
 from station.seal import (
     NOTHING,
     Block,
@@ -319,6 +320,54 @@ def test_the_key_of_the_past_is_in_no_page_of_the_file(rig: Rig) -> None:
     raw = rig.loaded.database.read_bytes()
     epoch = rig.engine.store.query("SELECT max(epoch) FROM seal")[0][0]
     assert [n for n in range(1, epoch + 3) if key_at(n) in raw] == [epoch + 1]
+
+
+def test_the_key_of_the_past_is_not_in_the_log_of_a_running_station_either(rig: Rig) -> None:
+    """Who pulls the card of a running station has its log too: nothing but the key of the next block is there."""
+    with rig.engine.store.transaction():
+        give_key(rig.engine.store, KEY)
+    rig.run(1300)
+    epoch = rig.engine.store.query("SELECT max(epoch) FROM seal")[0][0]
+    raw = b"".join(path.read_bytes() for path in rig.loaded.data_folder.glob("station.db*"))
+    assert [n for n in range(1, epoch + 3) if key_at(n) in raw] == [epoch + 1]
+
+
+@pytest.mark.parametrize("how", ["restored", "recovered", "recovered with its log"])
+def test_a_file_that_was_put_aside_holds_no_key(rig: Rig, tmp_path: Path, how: str) -> None:
+    """With the key in it, all that was sealed since could be sealed again."""
+    with rig.engine.store.transaction():
+        give_key(rig.engine.store, KEY)
+    rig.run(700)
+    (epoch,) = rig.engine.store.query("SELECT max(epoch) FROM seal")[0]
+    database = rig.loaded.database
+    (tmp_path / "usb").mkdir()
+    copy, _ = take(database, tmp_path / "usb", rig.clock.now())
+    if how == "recovered with its log":  # as a cut leaves it, with a key that was just given
+        for value in (None, key_at(epoch + 1)):
+            with rig.engine.store.transaction() as db:
+                db.execute("UPDATE sealing SET key = ?", (value,))
+        kept = {path: path.read_bytes() for path in (database, Path(f"{database}-wal"))}
+        rig.engine.store.close()
+        for path, content in kept.items():
+            path.write_bytes(content)
+        assert key_at(epoch + 1) in kept[Path(f"{database}-wal")]
+    else:
+        rig.engine.store.close()
+    assert key_at(epoch + 1) in database.read_bytes()
+    before = rows_in(database)
+    aside = restore(copy, database, rig.clock.now()) if how == "restored" else recover(rig.loaded, rig.clock.now())
+    assert aside is not None
+    for path in aside.parent.glob(f"{aside.name}*"):
+        assert key_at(epoch + 1) not in path.read_bytes(), path.name
+    assert rows_in(aside) == before
+    if how != "restored":  # the record that goes on has it
+        with closing(Store.open(database)) as store:
+            assert store.query("SELECT key FROM sealing") == [(key_at(epoch + 1),)]
+
+
+def rows_in(path: Path) -> list[Any]:
+    with closing(connect(path, read_only=True)) as db:
+        return db.execute("SELECT * FROM reading").fetchall() + db.execute("SELECT * FROM seal").fetchall()
 
 
 def test_there_is_one_key(rig: Rig) -> None:
