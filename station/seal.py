@@ -30,6 +30,7 @@ except ImportError:
 
 EPOCH_SECONDS = 300.0  # of monotonic time between two blocks
 TABLES = ("series", "clock", "setting", "event", "record", "average", "reading")  # then every platform's messages
+DATED = {"event": 1, "record": 2, "reading": 2, "average": 3, "message": 3}  # where retention looks; others stay
 MOST = 20_000  # rows of a table in one block; what is more follows in the next ones
 TAG_BYTES = 16
 NOTHING = bytes(32)  # in the place of the hash before the first block
@@ -55,6 +56,17 @@ class Block:
         """What the tag is made over."""
         reach = json.dumps(sorted(self.upto.items()), separators=(",", ":")).encode("ascii")
         return struct.pack(">QqI", self.epoch, self.at_ms, len(reach)) + reach + self.digest + before
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one table has of a block now: its hash, rows that are there and that there were, the oldest one's time."""
+
+    table: str
+    digest: bytes
+    count: int
+    sealed: int
+    oldest_ms: int | None
 
 
 def next_key(key: bytes) -> bytes:
@@ -83,17 +95,25 @@ def reach(query: Query, before: Mapping[str, int]) -> dict[str, int]:
 
 
 def digest(query: Query, before: Mapping[str, int], upto: Mapping[str, int]) -> tuple[bytes, int]:
-    """SHA-256 of all rows behind *before* up to *upto*, and how many they are."""
-    made, count = sha256(), 0
+    """SHA-256 of the rows behind *before* up to *upto*, 32 bytes a table that grew, by name; and how many they are."""
+    found = list(parts(query, before, upto))
+    return b"".join(one.digest for one in found), sum(one.count for one in found)
+
+
+def parts(query: Query, before: Mapping[str, int], upto: Mapping[str, int]) -> Iterator[Part]:
+    """What a block says of each table that grew."""
     for table in sorted(upto):
         first, last = before.get(table, 0), upto[table]
+        if last <= first:
+            continue
         name, _, platform = table.partition(" ")
         low = int(platform or 0) << SEQUENCE_BITS
         rows = query(f"SELECT * FROM {name} WHERE id > ? AND id <= ? ORDER BY id", (low + first, low + last))
-        made.update(f"{table} {len(rows)}\n".encode())
+        made = sha256(f"{table} {len(rows)}\n".encode())
         made.update("\n".join(map(_ROW, rows)).encode())
-        count += len(rows)
-    return made.digest(), count
+        column = DATED.get(name)
+        oldest = None if column is None else min((row[column] for row in rows), default=None)
+        yield Part(table, bytes(made.digest()), len(rows), last - first, oldest)
 
 
 _ROW = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode  # the same text from any Python
@@ -188,8 +208,8 @@ def verify(
 ) -> Verdict:
     """Check every block; *head* (8 bytes or more of one) was noted elsewhere, *key* left the station once.
 
-    Blocks sealed before *kept_from_ms* may have lost their rows to retention; the chain over them is checked
-    all the same.
+    Blocks sealed before *kept_from_ms* may have lost their rows to retention, of each table the oldest first; the
+    chain over them is checked all the same, and so is every table of theirs that has all its rows.
     """
     state = _Walk(query, head, key, kept_from_ms)
     for block in blocks_of(query):
@@ -210,6 +230,7 @@ class _Walk:
         self._head, self._reached, self._epoch = NOTHING, dict[str, int](), 0
         self._at_ms: int | None = None
         self._rows = self._gone = self._keyed = 0
+        self._left: dict[str, int] = {}  # the time of the oldest row that is there, by table
         self._anchored: int | None = None
 
     def wrong(self, block: Block) -> str:
@@ -221,23 +242,32 @@ class _Walk:
                 return "tag"
             self._current = next_key(self._current)
             self._keyed += 1
-        made, count = digest(self._query, self._reached, block.upto)
-        if made != block.digest:
-            if block.at_ms >= self._kept_from_ms or self._whole(block):
-                return "rows"
-            self._gone += 1
-        else:
-            self._rows += count
+        found = list(parts(self._query, self._reached, block.upto))
+        if len(block.digest) != sum(len(one.digest) for one in found):
+            return "rows"
+        wrong = [one for n, one in enumerate(found) if one.digest != block.digest[32 * n : 32 * n + 32]]
+        if not all(self._may_be_gone(one, block) for one in wrong):
+            return "rows"
+        self._gone += bool(wrong)
+        self._rows += sum(one.count for one in found if one not in wrong)
+        for one in found:
+            if one.oldest_ms is not None:
+                self._left[one.table] = min(one.oldest_ms, self._left.get(one.table, one.oldest_ms))
         self._head = block.head(self._head)
         self._epoch, self._reached, self._at_ms = block.epoch, dict(block.upto), block.at_ms
         if self._wanted and self._head.startswith(self._wanted):
             self._anchored = block.epoch
         return ""
 
-    def _whole(self, block: Block) -> bool:
-        """Whether as many rows are there as there were: then nothing was deleted, and something was changed."""
-        _, count = digest(self._query, self._reached, block.upto)
-        return count >= sum(block.upto.values()) - sum(self._reached.values())
+    def _may_be_gone(self, part: Part, block: Block) -> bool:
+        """Whether retention may have deleted what *part* lacks: it takes the oldest rows of a table first.
+
+        So nothing older of that table may be left before *block*; rows of a clock that was ahead are younger.
+        """
+        if part.table.partition(" ")[0] not in DATED or block.at_ms >= self._kept_from_ms or part.count >= part.sealed:
+            return False
+        before = block.at_ms if self._at_ms is None else min(self._at_ms, block.at_ms)
+        return self._left.get(part.table, before) >= before
 
     def verdict(self, block: Block | None, why: str) -> Verdict:
         """The end of the walk at a wrong *block*, or behind the last one."""

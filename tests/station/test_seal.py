@@ -264,6 +264,47 @@ def test_old_blocks_may_have_lost_their_rows_to_retention_and_young_ones_may_not
     assert changed.check(kept_from_ms=block.at_ms + 1).bad == 1  # changed, not deleted
 
 
+@pytest.mark.parametrize("cover", ["event", "reading", "average", "message"])
+def test_a_deleted_row_covers_no_change_in_an_old_block(written: tuple[Path, bytes], cover: str) -> None:
+    """station.toml on the card may say that next to nothing is kept: what is left must be what was sealed."""
+    path, head = written
+    blocks = list(blocks_of(Copy(path).query))
+    low, high = blocks[9].upto["reading"], blocks[10].upto["reading"]
+    copy = Copy(path)
+    copy.query("UPDATE reading SET value = 1 WHERE id = ?", (low + 1,))
+    if cover == "reading":
+        copy.query("DELETE FROM reading WHERE id = ?", (high,))
+    else:
+        copy.query(f"DELETE FROM {cover} WHERE id IN (SELECT id FROM {cover} ORDER BY id LIMIT 500)")
+    found = copy.check(head=head, key=Key(1, KEY), kept_from_ms=1 << 60)
+    assert (found.sound, found.bad, found.why) == (False, 11, "rows")
+
+
+@pytest.mark.parametrize("table", ["series", "clock"])
+def test_what_no_retention_deletes_is_missed_however_old(written: tuple[Path, bytes], table: str) -> None:
+    copy = Copy(written[0])
+    copy.query(f"DELETE FROM {table}")
+    assert copy.check(kept_from_ms=1 << 60).why == "rows"
+
+
+def test_the_station_s_own_retention_leaves_a_sound_chain(rig: Rig) -> None:
+    """Chunk by chunk, of each table for itself, with rows that a clock which was ahead has dated."""
+    rig.run(1200)
+    rig.clock.step(86400 * 30)
+    rig.run(600)
+    rig.clock.step(-86400 * 30)
+    rig.run(3600)
+    store, now = rig.engine.store, rig.clock.now()
+    gone = 0
+    for minutes in range(70, 0, -7):
+        for table in ("reading", "average", "event"):
+            gone += store.purge(table, now - timedelta(minutes=minutes), now)
+            found = verify(store.query, kept_from_ms=1 << 60)
+            assert found.sound, (table, minutes, found)
+    assert gone > 1000
+    assert found.gone > 5
+
+
 # -- a station that seals
 
 
