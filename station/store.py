@@ -191,6 +191,16 @@ def _is_full(folder: Path) -> bool:
         return False
 
 
+def _json(said: Mapping[str, Any]) -> str:
+    """*said* as it is stored; bytes that were no text as escapes, for SQLite refuses them."""
+    text = json.dumps(dict(said), ensure_ascii=False, default=str)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(dict(said), default=str)
+    return text
+
+
 def rows_of(connection: Any, where: str, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
     """Rows of a SELECT by any connection to the database at *where*; StoreError where they cannot be had."""
     try:
@@ -407,14 +417,14 @@ class Store:
         """Inside a transaction: append *events*."""
         self._connection.executemany(
             "INSERT INTO event(at_ms, code, arguments) VALUES (?, ?, ?)",
-            [(to_ms(e.at), e.code, json.dumps(dict(e.arguments), ensure_ascii=False, default=str)) for e in events],
+            [(to_ms(e.at), e.code, _json(e.arguments)) for e in events],
         )
 
     def add_records(self, records: Iterable[Record]) -> None:
         """Inside a transaction: append *records*."""
         self._connection.executemany(
             "INSERT INTO record(kind, at_ms, point, device, body) VALUES (?, ?, ?, ?, ?)",
-            [(r.kind, to_ms(r.at), r.point, r.device, json.dumps(dict(r.body), ensure_ascii=False)) for r in records],
+            [(r.kind, to_ms(r.at), r.point, r.device, _json(r.body)) for r in records],
         )
 
     def noted(self, code: str) -> bool:

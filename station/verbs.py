@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -41,7 +42,18 @@ class NotBegun(StationError):
 
 def verbs(engine: Engine) -> dict[str, Verb]:
     """What tools may ask of the running *engine*, by the names they ask with."""
-    return Verbs(engine).table()
+    return {name: partial(_carry_out, verb) for name, verb in Verbs(engine).table().items()}
+
+
+def _carry_out(verb: Verb, request: Mapping[str, Any]) -> Any:
+    """Do what is asked, unless a text in it is none: a terminal set to GBK sends such, and no database takes them."""
+    try:
+        json.dumps(request, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError as error:
+        raise WrongArgument(
+            "what was typed is no text in UTF-8, so nothing was done; set the terminal to UTF-8 and type it again"
+        ) from error
+    return verb(request)
 
 
 class Verbs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +16,7 @@ from station.config import load
 from station.control import ControlRefused, ControlServer, ask
 from station.maintenance import Book
 from station.marks import enter as mark_by_hand
-from station.model import Command, ConfigError, Kind, Mark, Outcome, Result, StoreError
+from station.model import Command, ConfigError, Kind, Mark, Outcome, Result, StoreError, WrongArgument
 from station.resumption import FOREVER
 from station.verbs import verbs
 from tests.station.commands import answer, configure, daemon, station, until
@@ -466,3 +467,15 @@ def test_a_key_turned_at_a_daemon_is_seen_by_whoever_looks(tmp_path: Path) -> No
         listed = station("maintenance", "list", *words, "--lang", "en")
         assert "switch key" in listed.out
         assert station("maintenance", "off", "--user", "Wang", *words).err == "no maintenance is under way\n"
+
+
+def test_half_a_character_is_no_reason(rig: Rig) -> None:
+    """A terminal set to GBK makes them of every Chinese word; a commit with one in it would end the station."""
+    rig.run(10)
+    typed = os.fsdecode("清洗".encode("gbk"))
+    ask = verbs(rig.engine)
+    with pytest.raises(WrongArgument, match="set the terminal to UTF-8"):
+        ask["field"]({"what": "commissioning", "fields": {"do": "begin", "user": typed}})
+    with pytest.raises(WrongArgument, match="set the terminal to UTF-8"):
+        ask["backup_taken"]({"at": "2026-03-01T00:00:00+00:00", "body": {"path": typed}})
+    rig.run(10)

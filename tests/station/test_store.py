@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import sqlite3
 from datetime import UTC, datetime, timedelta
@@ -326,3 +327,13 @@ def test_no_question_about_averages_walks_through_all_of_them(store: Store) -> N
     plans = [row[3] for sql in asked for row in store.query(f"EXPLAIN QUERY PLAN {sql}")]
     assert [plan for plan in plans if plan.startswith("SCAN average")] == []
     assert any(plan.startswith("SEARCH average") for plan in plans)
+
+
+def test_bytes_that_were_no_text_stop_no_commit(store: Store) -> None:
+    """A commit that cannot be made ends the station, with every reading that was to be stored with it."""
+    half, now = "\udcc7 清", datetime(2026, 3, 1, tzinfo=UTC)
+    with store.transaction():
+        store.add_events([Event(now, "noted", {"said": half})])
+        store.add_records([Record("log", now, {"said": half})])
+    assert store.records("log", now, now + timedelta(seconds=1))[0].body == {"said": half}
+    assert [json.loads(row[0]) for row in store.query("SELECT arguments FROM event")] == [{"said": half}]
