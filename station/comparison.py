@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 KIND = "comparison"
 PER_MILLE = 1.0  # of the value: HJ 477-2009 as recalled
 MOST_PER_MILLE = 200.0
+MOST_SHIFT = 12  # powers of ten between two units
 TROUBLES = ("no_station", "no_value", "silent")
 _NUMBER = re.compile(r"[+-]?[0-9]{1,12}(\.[0-9]{1,9})?")
 
@@ -234,7 +235,7 @@ def _per_mille(given: Any) -> float:
 def _row(desk: Desk, fields: Mapping[str, Any]) -> list[Record]:
     one = _open(desk, fields)
     given = dict(fields["row"])
-    row = Row(**given)
+    row = _row_of(given)
     if (row.point, row.parameter) not in one.places:
         known = [parameter for _, parameter in one.places]
         raise WrongArgument(f"{row.parameter} is not measured there{did_you_mean(row.parameter, known)}")
@@ -247,6 +248,22 @@ def _row(desk: Desk, fields: Mapping[str, Any]) -> list[Record]:
     for text in filter(None, (row.display, row.platform)):
         typed(text)
     return [_of(one, desk, "row", row=given)]
+
+
+def _row_of(given: Mapping[str, Any]) -> Row:
+    """*given* as a row; raise WrongArgument: what is on record can be read as long as the record is kept."""
+    row = Row(**given)
+    for key in ("parameter", "point", "display", "station_at", "mark", "platform", "platform_at", "how", "trouble"):
+        if not isinstance(getattr(row, key), str):
+            raise WrongArgument(f"{key} is a text")
+    for key in ("station", "then"):
+        value = getattr(row, key)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value is not None and not (number and abs(value) < 1e15):
+            raise WrongArgument(f"{key} is a number, or nothing")
+    if isinstance(row.unit_shift, bool) or not isinstance(row.unit_shift, int) or abs(row.unit_shift) > MOST_SHIFT:
+        raise WrongArgument(f"unit_shift is a whole number up to {MOST_SHIFT}")
+    return row
 
 
 def _done(desk: Desk, fields: Mapping[str, Any]) -> list[Record]:

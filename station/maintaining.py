@@ -223,16 +223,20 @@ class Maintaining:
         settings = next(one for one in self._engine.loaded.config.uplink if one.name == platform)
         person = settings.maintenance_person
         with self._engine.one_entry:
-            span = self.spans.last_of(maintenance.PLATFORM, platform)
+            where = {"device": device} if device else {"point": point} if point else {}
             try:
+                scope, what, _ = maintenance.scope_of(self._engine.loaded, where)
+                span = next(
+                    (one for one in self.spans.running() if (one.by, one.source, one.scope, one.what) ==
+                     (maintenance.PLATFORM, platform, scope, what)), None,
+                )  # fmt: skip
                 if on:
                     reason = f"asked for by platform {platform}"
-                    where = {"device": device} if device else {"point": point} if point else {}
                     self.enter(
                         "maintenance", do="on", by=maintenance.PLATFORM, source=platform, user=person,
                         reason=reason if person else "", **where,
                     )  # fmt: skip
-                elif span is None or span.over is not None:
+                elif span is None:
                     return f"no maintenance that {platform} began is under way"
                 else:
                     self.enter("maintenance", do="off", name=span.name, by=maintenance.PLATFORM, source=platform)

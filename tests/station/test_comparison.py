@@ -112,6 +112,10 @@ def test_entries_that_are_wrong_are_one_sentence_and_nothing_is_kept(rig: Rig, e
         (row(parameter="ph"), "ph is not measured there"),
         (row(photo={"name": "x", "bytes": 3, "sha256": "?"}), "a photo is its name, its size and the SHA-256"),
         ({"what": 1}, "not an entry of comparison"),
+        *((row(**{key: 5}), f"{key} is a text") for key in ("display", "platform", "mark", "trouble", "how")),
+        (row(station="60"), "station is a number, or nothing"),
+        (row(then=float("nan")), "then is a number, or nothing"),
+        (row(platform="60", unit_shift=400), "unit_shift is a whole number up to 12"),
     ):
         with pytest.raises(WrongArgument) as caught:
             entered.of("comparison", "row", name="T1", row=given)

@@ -399,6 +399,20 @@ def test_a_platform_without_a_person_begins_what_waits_for_a_signature(tmp_path:
     rig.engine.shut_down()
 
 
+def test_what_a_platform_ends_is_what_it_names(tmp_path: Path) -> None:
+    """That of the instrument goes on while that of the point is ended."""
+    rig = allowed(tmp_path)
+    for item, value in (("instrument_state", "maintenance"), ("logger_state", "maintenance")):
+        assert told(rig, item=item, value=value, parameter="pm10").outcome is Outcome.DONE
+    entered = Asked(rig)
+    assert told(rig, item="instrument_state", value="running", parameter="pm10").outcome is Outcome.DONE
+    assert [(one.scope, one.over is None) for one in entered.spans] == [("device", False), ("point", True)]
+    assert told(rig, item="instrument_state", value="running", parameter="pm10").outcome is Outcome.CONDITIONS
+    assert told(rig, item="logger_state", value="running").outcome is Outcome.DONE
+    assert not entered.spans.running()
+    rig.engine.shut_down()
+
+
 def test_a_platform_that_may_not_is_refused(rig: Rig) -> None:
     assert told(rig, item="logger_state", value="maintenance").reason == "maintain is not allowed for district"
     assert len(Asked(rig).spans) == 0
