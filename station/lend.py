@@ -6,7 +6,7 @@ import logging
 import pwd
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from threading import Event
+from threading import Event, Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from drivers.asking import HARMLESS, WRITES, Answer, Ask, ask_of, perform
@@ -259,10 +259,14 @@ def _asked(poller: Poller, bus: Bus, question: Ask) -> Answer:
 
 def _lent(poller: Poller, errand: Callable[[], T], seconds: float) -> T:
     """What *errand* returns, done by the bus's thread where no poll has to wait *seconds* for it."""
-    done, given_up, found = Event(), Event(), list[Any]()
+    done, found, turn = Event(), list[Any](), Lock()
+    begun = given_up = False
 
     def carry_out() -> None:
-        if given_up.is_set():
+        nonlocal begun
+        with turn:
+            begun = not given_up
+        if not begun:
             return  # nobody waits for it any more, and a write comes at its time or not at all
         try:
             found.append(errand())
@@ -273,8 +277,11 @@ def _lent(poller: Poller, errand: Callable[[], T], seconds: float) -> T:
 
     poller.lend(carry_out, seconds)
     if not done.wait(PATIENCE):
-        given_up.set()
-        raise NotLent(f"{poller.bus_name}: the line was busy for {PATIENCE:g} s")
+        with turn:
+            given_up = not begun
+        if given_up:
+            raise NotLent(f"{poller.bus_name}: the line was busy for {PATIENCE:g} s")
+        done.wait()  # it is under way: whoever asked is told what came of it, and so is the record
     if isinstance(found[0], StationError):
         raise found[0]
     result: T = found[0]

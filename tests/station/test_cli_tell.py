@@ -5,9 +5,10 @@ from __future__ import annotations
 import getpass
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -183,3 +184,47 @@ def test_no_platform_and_no_poll_can_clear_a_total(tmp_path: Path) -> None:
         with pytest.raises(WrongArgument, match='there is no device "x"'):
             lend.tell(engine, {"device": "x", "action": "clear_total", "user": 0})
         assert meter.acted == []
+
+
+class OneErrand:
+    """A bus's thread that begins what it is asked when it is told to."""
+
+    bus_name = "bus"
+
+    def __init__(self) -> None:
+        self.errand: Callable[[], None] = lambda: None
+
+    def lend(self, errand: Callable[[], None], seconds: float) -> None:
+        self.errand = errand
+
+
+def test_what_has_begun_in_time_is_waited_for_and_what_has_not_never_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An instrument that was told something is told of, and nobody tells it again because "the line was busy"."""
+    begun, go_on, poller = Event(), Event(), OneErrand()
+
+    def slow() -> str:
+        begun.set()
+        assert go_on.wait(10)
+        return "done"
+
+    class Impatient(Event):  # type: ignore[misc, valid-type]
+        """Whoever waits with an end to it finds that the time is over once the errand has begun."""
+
+        def wait(self, timeout: float | None = None) -> bool:
+            if timeout is None:
+                go_on.set()
+                return super().wait(10)
+            poller_thread.start()
+            return not begun.wait(10)
+
+    poller_thread = Thread(target=lambda: poller.errand())
+    monkeypatch.setattr(lend, "Event", Impatient)
+    assert lend._lent(poller, slow, 1.0) == "done"  # type: ignore[arg-type]
+    poller_thread.join()
+    monkeypatch.undo()
+    monkeypatch.setattr(lend, "PATIENCE", 0.0)
+    done: list[str] = []
+    with pytest.raises(lend.NotLent, match="the line was busy"):
+        lend._lent(poller, lambda: done.append("late"), 1.0)  # type: ignore[arg-type]
+    poller.errand()
+    assert done == []
