@@ -63,11 +63,12 @@ def take(database: Path, folder: Path, now: datetime, *, keep: int = 2) -> tuple
             synced(folder)
     except (OSError, sqlite3.Error) as error:
         raise StoreError(f"{folder}: the copy failed ({error}); older copies are untouched") from error
-    removed = []
-    for old in copies(folder)[:-keep]:
-        old.unlink()
-        _sum_of(old).unlink(missing_ok=True)
-        removed.append(old)
+    removed, others = [], [one for one in copies(folder) if one != target]  # whatever the clock says: never this one
+    for old in others[: max(0, len(others) + 1 - keep)]:
+        with suppress(OSError):  # one that cannot go is tried again with the next copy
+            old.unlink()
+            removed.append(old)
+            _sum_of(old).unlink(missing_ok=True)
     return Copy(target, found.size, found.sha256, found.newest, ids), removed
 
 
@@ -80,9 +81,13 @@ def check(path: Path) -> Copy:
     """Read the copy at *path* whole; raise StoreError for one that cannot be restored as it is."""
     if not path.is_file():
         raise StoreError(f"{path}: is not there")
-    digest = _digest(path)
     beside = _sum_of(path)
-    if beside.exists() and beside.read_text(encoding="ascii", errors="replace").split()[:1] != [digest]:
+    try:
+        digest = _digest(path)
+        noted = beside.read_text(encoding="ascii", errors="replace").split()[:1] if beside.exists() else [digest]
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read ({error.strerror}); take another copy") from error
+    if noted != [digest]:
         raise StoreError(
             f"{path}: is not as it was written (its SHA-256 differs from {beside.name}); take another copy"
         )

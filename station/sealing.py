@@ -49,14 +49,19 @@ def forget_key(database: Path) -> None:
 
     Where its page cannot be read any more nothing is done.
     """
+    log_file, index = (database.with_name(f"{database.name}{suffix}") for suffix in ("-wal", "-shm"))
+    alone = not log_file.exists()
     try:
         with closing(connect(database, read_only=True, damaged=True)) as db:
             size = int(db.execute("PRAGMA page_size").fetchone()[0])
             page = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'sealing'").fetchone()
             row = db.execute("SELECT key FROM sealing WHERE key IS NOT NULL").fetchone()
+        if alone:  # who only reads leaves its own behind
+            log_file.unlink(missing_ok=True)
+            index.unlink(missing_ok=True)
         if page and row:
             _overwrite(database, bytes(row[0]), (page[0] - 1) * size, size)
-            _overwrite(database.with_name(f"{database.name}-wal"), bytes(row[0]), 0, -1)
+            _overwrite(log_file, bytes(row[0]), 0, -1)
     except (StoreError, sqlite3.Error, OSError, TypeError) as error:
         log.warning("%s: the key of its seals may still stand in it (%s); keep the file from others", database, error)
 

@@ -105,6 +105,27 @@ def test_the_oldest_copies_go_and_nothing_else(rig: Rig, shelf: Path) -> None:
     assert sorted(shelf.iterdir()) == sorted([*kept, *copies(shelf), *(backup._sum_of(one) for one in copies(shelf))])
 
 
+def test_a_clock_that_is_years_behind_costs_no_new_copy(rig: Rig, shelf: Path) -> None:
+    """Copies go by their names: one of a station that does not know the time yet is not the oldest to be removed."""
+    for day in range(2):
+        take(rig.loaded.database, shelf, NOW + timedelta(days=day))
+    copy, removed = take(rig.loaded.database, shelf, datetime(1970, 1, 1, tzinfo=UTC), keep=2)
+    assert copy.path.exists()
+    assert [path.name for path in removed] == ["station-20261130T120000Z.db"]
+    assert len(copies(shelf)) == 2
+
+
+def test_a_copy_that_cannot_be_read_is_one_sentence(rig: Rig, shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy, _ = take(rig.loaded.database, shelf, NOW)
+
+    def broken(*_: object) -> str:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(backup, "_digest", broken)
+    with pytest.raises(StoreError, match=r"cannot be read \(Input/output error\); take another copy"):
+        check(copy.path)
+
+
 def test_a_second_copy_of_the_same_second_is_refused(rig: Rig, shelf: Path) -> None:
     rig.run(60)
     take(rig.loaded.database, shelf, NOW)
