@@ -13,8 +13,9 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from station.command_line import EX_FAULTS, ask_station, print_json, read_config
+from station.control import EX_UNAVAILABLE, ControlRefused
 from station.i18n import t
-from station.model import StoreError, WrongArgument
+from station.model import StationError, StoreError, WrongArgument
 from station.texts import Command, Group, config_option, json_option, lang_option, option, wall
 
 if TYPE_CHECKING:
@@ -149,8 +150,11 @@ def key(file: Path, user: str, config: Path) -> None:
         _put(out, loaded.config.station.name, None, made)  # it is outside before the station seals with it
         try:
             epoch = _given(loaded, made, user.strip())
-        except BaseException:
-            file.unlink(missing_ok=True)
+        except StationError as error:
+            if isinstance(error, ControlRefused) and error.exit_code == EX_UNAVAILABLE:  # it may have taken the key
+                click.echo(t("seal.key_kept", path=file), err=True)
+            else:
+                file.unlink(missing_ok=True)
             raise
         _put(out, loaded.config.station.name, epoch, made)
     print(t("seal.key", path=file, block=epoch))

@@ -101,7 +101,8 @@ def _damage_remembered(database: Path) -> Iterator[None]:
     try:
         yield
     except StoreDamaged:
-        suspect(database).touch()
+        with suppress(OSError):  # a disk that takes nothing any more: the damage is what is to be said
+            suspect(database).touch()
         raise
 
 

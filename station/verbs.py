@@ -152,6 +152,7 @@ class Verbs:
     def seal_key(self, request: Mapping[str, Any]) -> Any:
         """Seal with the key that was made for it from the next block on: key (64 hexadecimal digits), person."""
         from station.sealing import give_key
+        from station.store import Event
 
         try:
             key, user = bytes.fromhex(str(request.get("key"))), str(request.get("person") or "").strip()
@@ -159,10 +160,10 @@ class Verbs:
             raise WrongArgument("a key has 64 hexadecimal digits") from error
         if len(key) != 32 or not user:
             raise WrongArgument("a key has 64 hexadecimal digits, and a person takes it along")
-        with self._one_entry, self.engine.store.transaction():
+        with self._one_entry, self.engine.store.transaction():  # both or none: with a refusal the file of the key goes
             epoch = give_key(self.engine.store, key)
-        self.engine.note("seal_key", urgent=True, epoch=epoch, user=user)
-        self._commit("status")
+            said = {"epoch": epoch, "user": user}
+            self.engine.store.add_events([Event(self.engine.clock.now(), "seal_key", said)])
         return {"epoch": epoch}
 
     def _commit(self, see: str) -> None:

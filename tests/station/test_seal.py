@@ -16,8 +16,10 @@ from typing import Any
 
 import pytest
 
+from station import cli_seal
 from station import seal as module
 from station.backup import restore, take
+from station.control import ControlRefused
 from station.model import StoreError, WrongArgument
 from station.salvage import recover
 from station.seal import (
@@ -37,6 +39,7 @@ from station.seal import (
 )
 from station.sealing import give_key, shown
 from station.store import Store, connect
+from station.verbs import verbs
 from tests.station.commands import Here, configure, daemon, until
 from tests.station.conftest import Rig
 
@@ -535,6 +538,38 @@ def test_a_running_station_takes_the_key_and_seals_when_it_stops(tmp_path: Path,
     verified = here("verify", "--config", config, "--key-file", file)
     assert verified.code == 0, verified
     assert "the tags of 1 blocks from block 1 on" in verified.out
+
+
+def test_a_key_is_given_with_its_event_or_not_at_all(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its file goes when the station refuses: a key that was taken all the same could never be had again."""
+    monkeypatch.setattr(rig.engine, "committed", lambda: False)  # the next commit is late, which is another matter
+    ask = verbs(rig.engine)["seal_key"]
+    assert ask({"key": KEY.hex(), "person": "Wang Fang"}) == {"epoch": 1}
+    assert rig.events().count("seal_key") == 1
+    with rig.engine.store.transaction() as db:
+        db.execute("DELETE FROM sealing")
+
+    def full(*_: object) -> None:
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(rig.engine.store, "add_events", full)
+    with pytest.raises(StoreError, match="the disk is full"):
+        ask({"key": KEY.hex(), "person": "Wang Fang"})
+    assert rig.engine.store.query("SELECT key FROM sealing") == []
+
+
+@pytest.mark.parametrize(("code", "stays"), [(69, True), (74, False), (2, False)])
+def test_the_file_of_a_key_that_may_be_in_use_stays(
+    rig: Rig, tmp_path: Path, here: Here, monkeypatch: pytest.MonkeyPatch, code: int, stays: bool
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise ControlRefused("the station did not answer within 30 s", code)
+
+    monkeypatch.setattr(cli_seal, "ask_station", refuse)
+    file = tmp_path / "key.json"
+    done = here("seal", "key", "--out", file, "--user", "Wang Fang", "--config", rig.folder / "station.toml")
+    assert (done.code, file.exists()) == (code, stays)
+    assert ("before you make another" in done.err) is stays
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"epoch": null, "key": ""}', '{"epoch": 1, "key": "zz"}', "[1]"])
