@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from queue import Empty, SimpleQueue
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,7 @@ from station.checks import (
     scale_of,
     wants_adjusting,
 )
+from station.clock import EPOCH
 from station.model import (
     Mark,
     Outcome,
@@ -55,6 +56,7 @@ from station.rules import Level, Why
 if TYPE_CHECKING:
     from station.engine import Engine
     from station.poller import Poller, Task
+    from station.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -129,8 +131,7 @@ class Checking:
         self._since = engine.clock.monotonic()
         self._stepped = 0.0
         self._fresh = True  # the first look after a start
-        found = engine.store.newest_records(KIND, "device", "$.check", "$.do", "$.verdict")
-        self.book: Book = read_book(found)
+        self.book: Book = _book_of(engine.store)
         self._number = self.book.next_number
         self._find_interrupted()
         new = [one for one in self._settings.values() if one.name not in self.book.seen_to]
@@ -355,8 +356,10 @@ class Checking:
             name=f"Q{self._number}", check=one.name, device=one.device, parameter=one.parameter, point=point,
             type=one.check, standard=one.value, begun=now, by=by, mark=f"M{engine.next_mark()}", slot=slot,
         )  # fmt: skip
+        seen_to = slot or self.book.seen_to[one.name]  # one by hand leaves the schedule where it is
         more = {"certificate": one.certificate, "trust": engine.trust(), "override": override}
-        made = record_of(check, "begin", now, **{key: value for key, value in more.items() if value})
+        said = {key: value for key, value in more.items() if value}
+        made = record_of(check, "begin", now, seen_to=seen_to.isoformat(), **said)
         entries = [made, self._mark(check, now)]
         engine.keep(*entries, urgent=True)
         if not engine.commit() and engine.withdraw(entries):
@@ -709,6 +712,13 @@ class Checking:
         return due_rows(list(self._settings.values()), self.book, now, self._engine.loaded.zone, {
             work.check.check: (work.check.name, work.phase) for work in list(self._works.values())
         }, {name: why for name, (_, why) in list(self._waiting.items())})  # fmt: skip
+
+
+def _book_of(store: Store) -> Book:
+    """The newest of everything is enough to go on; since when a trend is locked, all of them say."""
+    book = read_book(store.newest_records(KIND, "device", "$.check", "$.do", "$.verdict"))
+    locked = any(book.locked_by(one.check) for one in book.checks.values())
+    return read_book(store.records(KIND, EPOCH, datetime.max.replace(tzinfo=UTC))) if locked else book
 
 
 def _reason(check: Check) -> str:

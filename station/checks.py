@@ -324,8 +324,8 @@ class Book:
                 self.missed.append(record)
             return
         known = self.checks.get(body["name"]) or _begun(record)
-        if slot := body.get("slot"):
-            self.seen_to[body["check"]] = datetime.fromisoformat(slot)
+        if seen_to := body.get("seen_to") or body.get("slot"):
+            self.seen_to[body["check"]] = datetime.fromisoformat(seen_to)
         self.checks[known.name] = _after(known, record)
 
 

@@ -487,6 +487,35 @@ def test_a_check_due_while_the_station_was_off_is_made_up_for_or_said_to_be_miss
     assert over(bench, 2).slot == NINE + timedelta(days=4)
 
 
+def test_one_begun_by_hand_does_not_make_a_restart_repeat_the_scheduled_one(bench: Bench) -> None:
+    over(bench)
+    bench.run(300)
+    assert asked(bench, "start", "span", "Wang Fang").outcome is Outcome.DONE
+    over(bench, 2)
+    bench.run(300)
+    bench.stop()
+    bench.run(60)
+    assert [check.slot for check in bench.checks] == [NINE, None]
+    assert not bench.events("qc_missed")
+
+
+def test_a_restart_knows_since_which_failed_check_the_trend_is_locked(bench: Bench) -> None:
+    bench.unit.standards[("span", "so2")] = 460.0
+    over(bench)
+    bench.run(300)
+    assert asked(bench, "start", "span", "Wang Fang").outcome is Outcome.DONE
+    over(bench, 2)
+    assert bench.engine.checking is not None
+    locked = bench.engine.checking.book.locked_by("span")
+    bench.stop()
+    assert bench.engine.checking is not None
+    again = bench.engine.checking.book.locked_by("span")
+    assert locked is not None
+    assert again is not None
+    assert (locked.name, again.name) == ("Q1", "Q1")
+    assert bench.engine.checking.alarms()[0]["episode"] == "Q1"
+
+
 def test_a_clock_set_back_repeats_nothing_and_says_so(bench: Bench) -> None:
     over(bench)
     bench.clock.step(-600)
