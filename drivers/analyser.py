@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 
-from drivers.base import BadReply, DeviceBusy, ProfileError, closing_delay
+from drivers.base import BadReply, DeviceBusy, NotReady, ProfileError, closing_delay
 from drivers.bus import Bus
 from drivers.modbus import LAST_MODBUS_ID, ModbusDevice, UnitSettings
 from drivers.profile import TYPED, VERBS, WRITE_COIL, Action, Profile, Step
@@ -47,7 +47,7 @@ STATES: Mapping[str, Mark] = {
     "stopped": Mark.F,
 }
 FREE = ("idle",)  # the states in which it takes a command
-READ_CHECK, END_CHECK = "read_check", "end_check"
+START_CHECK, READ_CHECK, END_CHECK = "start_check", "read_check", "end_check"
 HALVES = ("zero", "span")
 COMMANDS = (
     *(f"{verb}_{half}" for verb in TYPED for half in HALVES),
@@ -137,6 +137,7 @@ class Analyser(ModbusDevice):
         self.every_seconds = 60 * settings.every_minutes
         self.closing_seconds = closing_delay(self.every_seconds)
         self.poll_minimum_seconds = 5.0
+        self._at_work = False  # since it was told to begin a check
         self.state = ""  # the word of STATES, or the number nobody explained
         self._keys, self._zone = settings, zone(settings.timezone)
         places = {name: _place(getattr(settings, name)) for name in PLACES if getattr(settings, name) is not None}
@@ -188,12 +189,16 @@ class Analyser(ModbusDevice):
         if verb == READ_CHECK:
             return self._checked(arguments.get("parameter", ""))
         done = super().act(verb, arguments)
+        if verb == START_CHECK:
+            self._at_work = False
         if verb == "sample_now":
             self._began = self._now()
         return done
 
     def _checked(self, parameter: str) -> Mapping[str, str]:
-        """The result of its own standard check, once it is idle again."""
+        """The result of its own standard check, once it is idle again; before it was at it, that is the last one's."""
+        if not self._at_work:
+            raise NotReady(f"{self.name}: was told to begin a check and has not been at it")
         register = self._checks[parameter]
         request = Request(register.table, register.address, register.width, (register,))
         samples, _ = judged([register], raws_in(request, self._asked(request)), self._now())
@@ -224,6 +229,7 @@ class Analyser(ModbusDevice):
         if "state" in raw:
             named = (name for name, numbers in self._keys.states.items() if raw["state"] in numbers)
             self.state = next(named, f"state {raw['state']}")
+            self._at_work = self._at_work or self.state not in FREE
         alarms = [text for text, bit in self._keys.alarms.items() if raw.get("alarm", 0) & bit]
         odd = [self.state] if self.state and STATES.get(self.state, Mark.D) is not Mark.N else []
         texts = tuple([*odd, *alarms])

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from drivers.analyser import CommandSettings, PlaceSettings
-from drivers.base import BadReply, DeviceBusy, DeviceError
+from drivers.base import BadReply, DeviceBusy, DeviceError, NotReady
 from drivers.emulated import EmulatedUnit
 from drivers.profile import parse
 from tests.drivers.fakes import THERMOMETER
@@ -93,8 +93,26 @@ def test_a_result_that_cannot_be_is_none() -> None:
     made = checks_itself()
     made.unit.standards[("", "ammonia_nitrogen")] = float("nan")
     made.device.act("start_check", ASKED)
+    made.device.read()
     made.time.now += 16 * MINUTE
     with pytest.raises(BadReply, match="nh3n: its check brought no value of ammonia_nitrogen"):
+        made.device.act("read_check", ASKED)
+
+
+def test_the_result_of_a_check_before_is_not_taken_for_one_that_was_never_begun(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It takes the command and does nothing, as one in local mode: its register still has the last check's result."""
+    made = checks_itself()
+    made.unit.standards[("", "ammonia_nitrogen")] = 1.53
+    for ignored in (False, True):
+        monkeypatch.setattr(made.unit, "_begin", (lambda verb: None) if ignored else made.unit._begin)
+        made.device.act("start_check", ASKED)
+        made.device.read()
+        made.time.now += 16 * MINUTE
+        if not ignored:
+            assert float(made.device.act("read_check", ASKED)["value"]) == pytest.approx(1.53)
+    with pytest.raises(NotReady, match="nh3n: was told to begin a check and has not been at it"):
         made.device.act("read_check", ASKED)
 
 
