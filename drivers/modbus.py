@@ -207,6 +207,13 @@ class ModbusDevice:
         """Whether it has an action of *verb* for *parameter*, of a zero or a span where *half* says so."""
         return bool(self._fitting(verb, {"parameter": parameter, "type": half}))
 
+    def concerned(self, verb: str, parameter: str, half: str = "") -> tuple[str, ...]:
+        """All of its parameters that are under way with *parameter* when it does *verb*; *parameter* itself first."""
+        found = [parameter]
+        for action in self._fitting(verb, {"parameter": parameter, "type": half}):
+            found += [one for one in self.parameters if not action.parameters or one in action.parameters]
+        return tuple(dict.fromkeys(found))
+
     def _fitting(self, verb: str, arguments: Mapping[str, str]) -> list[Action]:
         parameter, half, number = (arguments.get(key, "") for key in ("parameter", "type", "number"))
         return [

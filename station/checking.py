@@ -8,7 +8,8 @@ begun is durable, and the values of a check carry C until the instrument is back
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from queue import Empty, SimpleQueue
 from threading import Event
@@ -51,6 +52,7 @@ from station.model import (
     field,
     replace,
 )
+from station.parameters import catalogue
 from station.rules import Level, Why
 
 if TYPE_CHECKING:
@@ -360,7 +362,7 @@ class Checking:
         more = {"certificate": one.certificate, "trust": engine.trust(), "override": override}
         said = {key: value for key, value in more.items() if value}
         made = record_of(check, "begin", now, seen_to=seen_to.isoformat(), **said)
-        entries = [made, self._mark(check, now)]
+        entries = [made, *self._marks(check, task, now)]
         engine.keep(*entries, urgent=True)
         if not engine.commit() and engine.withdraw(entries):
             return None
@@ -373,18 +375,25 @@ class Checking:
         self._tell(work, START)
         return work
 
-    def _mark(self, check: Check, now: datetime) -> Record:
-        entry = {
-            "do": "mark", "point": check.point, "parameter": check.parameter, "mark": "C", "user": check.by,
-            "reason": _reason(check),
-        }  # fmt: skip
+    def _marks(self, check: Check, task: Task, now: datetime) -> Iterator[Record]:
+        """C for all that the standard reaches: a gas that one cell is given flows through the others, too."""
+        concerned = getattr(task.device, "concerned", None)
+        half = half_of(check.type)
+        reached = concerned(START, check.parameter, half) if concerned is not None else (check.parameter,)
         points = {point.code: point for point in self._engine.config.point}
-        return marks.enter(self._engine.periods.marks, entry, points, now, int(check.mark[1:]))
+        number = int(check.mark[1:])
+        for parameter in (one for one in reached if one in catalogue()):
+            entry = {
+                "do": "mark", "point": task.point(parameter), "parameter": parameter, "mark": "C", "user": check.by,
+                "reason": _reason(check),
+            }  # fmt: skip
+            yield marks.enter(self._engine.periods.marks, entry, points, now, number or self._engine.next_mark())
+            number = 0  # of the first alone: it is the one that the check names
 
     def _mark_again(self, work: Work) -> None:
-        """The clock was set back under way: from here on its values lie before the mark it began with."""
-        now = self._engine.clock.now()
-        self._keep(self._mark(replace(work.check, mark=f"M{self._engine.next_mark()}"), now))
+        """The clock was set back under way: from here on its values lie before the marks it began with."""
+        now, check = self._engine.clock.now(), replace(work.check, mark=f"M{self._engine.next_mark()}")
+        self._keep(*self._marks(check, work.task, now))
 
     def _tell(self, work: Work, verb: str) -> None:
         """Have the bus's thread tell the instrument, where it comes to it in time."""
@@ -514,6 +523,8 @@ class Checking:
         try:
             shown = float(value)
         except ValueError:
+            shown = math.nan
+        if not math.isfinite(shown):
             self._stop(work, "refused", f'{check.device} brought "{value}", which is no number')
             return
         system = self._engine.loaded.systems[check.point]

@@ -76,6 +76,49 @@ def test_its_values_carry_c_with_a_tail_and_are_stored_as_they_came(bench: Bench
     assert any("a21026-Rtd=404.000,a21026-Flag=C" in text for text in bench.told())
 
 
+TWO_CELLS = ANALYSER.replace("[[action]]", """[[register]]
+parameter = "nox"
+table = "input"
+address = 2
+type = "f32"
+order = "ABCD"
+unit = "mg/m³"
+range = [-50, 1000]
+example = 90.0
+
+[[action]]""", 1)  # fmt: skip
+
+
+@pytest.mark.parametrize(("concerned", "nox"), [("", Mark.C), ('parameters = ["so2"]\n', Mark.N)])
+def test_all_that_the_gas_of_a_check_flows_through_is_marked(tmp_path: Path, concerned: str, nox: Mark) -> None:
+    """Unless the profile says that an action is of one parameter alone."""
+    bench = Bench(tmp_path, profile=TWO_CELLS.replace("[[action]]\n", f"[[action]]\n{concerned}"))
+    bench.unit.standards |= {("span", "so2"): 404.0, ("span", "nox"): 0.0}
+    bench.run_until(lambda: bench.unit.checking is not None)
+    bench.run(20)
+    begun = bench.checks[0].begun
+    bench.cut()  # its end is known for all of them after a restart, too
+    check = over(bench)
+    for at, so2, beside in (
+        (begun - timedelta(seconds=1), Mark.N, Mark.N), (begun, Mark.C, nox),
+        (check.back + timedelta(seconds=119), Mark.C, nox), (check.back + timedelta(seconds=121), Mark.N, Mark.N),
+    ):  # fmt: skip
+        assert (bench.effective(at, "so2"), bench.effective(at, "nox")) == (so2, beside)
+    bench.engine.shut_down()
+
+
+@pytest.mark.parametrize("brought", ["nan", "inf", "1e999", "50 mg/L", ""])
+def test_what_is_no_number_makes_no_verdict(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, brought: str
+) -> None:
+    device = bench.engine.tasks["cems"].device
+    monkeypatch.setattr(device, "act", lambda verb, arguments: {"value": brought} if verb == "start_check" else {})
+    check = over(bench)
+    assert (check.state, check.outcome) == ("stopped", "refused")
+    assert check.result["reason"] == f'cems brought "{brought}", which is no number'
+    assert bench.records("check") == []
+
+
 def test_polling_goes_on_all_the_while(bench: Bench) -> None:
     check = over(bench)
     times = [r.time for r in bench.engine.store.readings(START, check.back)]
