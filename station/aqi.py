@@ -38,6 +38,7 @@ _KNOTS_2012 = {
 }
 DAILY = {"so2": "24h", "no2": "24h", "co": "24h", "o3": "8h", "pm10": "24h", "pm25": "24h"}
 HOURLY = {"so2": "1h", "no2": "1h", "co": "1h", "o3": "1h", "pm10": "24h", "pm25": "24h"}  # PM hours use day columns
+BEYOND = 1e6  # far above the last knot of each: a decimal of more has no room for its digits
 LEVELS = ("excellent", "good", "light", "moderate", "heavy", "severe")  # keys of texts; 0-50, -100, -150, -200, -300
 
 
@@ -81,7 +82,7 @@ def iaqi(parameter: str, period: str, concentration: float, on: date) -> int:
         raise ValueError(f"{parameter}: {concentration} is no concentration")
     knots = (_KNOTS if on >= EDITION_2026 else _KNOTS_2012)[parameter, period]
     places = Decimal("0.1") if parameter == "co" else Decimal(1)
-    value = Decimal(repr(float(concentration))).quantize(places, ROUND_HALF_EVEN)
+    value = Decimal(repr(min(float(concentration), BEYOND))).quantize(places, ROUND_HALF_EVEN)
     for number, (low, high) in enumerate(pairwise(knots)):
         if value <= high:
             below, above = INDEX[number], INDEX[number + 1]

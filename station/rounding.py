@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+
+WIDE = Context(prec=400)  # digits of the largest float, and its decimals
 
 
 def rounded(value: float, decimals: int) -> str:
@@ -11,5 +13,5 @@ def rounded(value: float, decimals: int) -> str:
     >>> rounded(0.25, 1), rounded(2.675, 2), rounded(1e-9, 1)
     ('0.2', '2.68', '0.0')
     """
-    made = Decimal(repr(float(f"{value:.12g}"))).quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_EVEN)
+    made = Decimal(repr(float(f"{value:.12g}"))).quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_EVEN, WIDE)
     return f"{made if made else abs(made):f}"

@@ -31,6 +31,8 @@ def test_the_digests_worked_example_comes_out_in_both_editions() -> None:
         ("so2", "1h", 801, 200),  # above 800 the hour gives 200, the day decides beyond
         ("o3", "8h", 801, 300),
         ("pm25", "24h", 900, 500),
+        ("pm25", "24h", 3.4e38, 500),  # a float read in the wrong order
+        ("co", "24h", 1e27, 500),
         ("co", "24h", 4.04, 100),  # one decimal first
         ("co", "24h", 4.05, 100),  # half to even
         ("co", "24h", 4.06, 101),  # the index always goes up

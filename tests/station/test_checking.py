@@ -108,9 +108,7 @@ def test_all_that_the_gas_of_a_check_flows_through_is_marked(tmp_path: Path, con
 
 
 @pytest.mark.parametrize("brought", ["nan", "inf", "1e999", "50 mg/L", ""])
-def test_what_is_no_number_makes_no_verdict(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, brought: str
-) -> None:
+def test_what_is_no_number_makes_no_verdict(bench: Bench, monkeypatch: pytest.MonkeyPatch, brought: str) -> None:
     device = bench.engine.tasks["cems"].device
     monkeypatch.setattr(device, "act", lambda verb, arguments: {"value": brought} if verb == "start_check" else {})
     check = over(bench)

@@ -38,6 +38,13 @@ def test_screens_and_frames_show_one_number(mantissa: int, places: int, decimals
     assert rounded(value, decimals) == digits(value, decimals)
 
 
+@pytest.mark.parametrize("value", [1e26, -3.4e38, 1.7e308])
+def test_a_float_read_in_the_wrong_order_stops_no_screen_and_no_report(value: float) -> None:
+    """Of two swapped words a huge number is made as easily as a small one."""
+    assert float(rounded(value, 3)) == pytest.approx(value)
+    assert rounded(value, 3).endswith(".000")
+
+
 def test_two_equal_times_of_60_and_70_db_are_67_4() -> None:
     """P5; the plain mean of 65 is wrong."""
     assert round(leq([60.0, 70.0]), 1) == 67.4
