@@ -28,6 +28,7 @@ START, READ, STOP = "start_check", "read_check", "end_check"  # what the instrum
 RULE_READINGS = 6  # ours, as of a calibration: so many steady ones are its value
 MONDAY = datetime(1970, 1, 5)  # noqa: DTZ001 - of the station's own time: from here every n hours are counted
 DAY = timedelta(days=1)
+PROMPTLY = timedelta(minutes=1)  # nobody comes to it in the very moment it is due
 MOST_SLOTS = 10_000  # that are counted one by one; more were missed by a clock that was years wrong
 WATER_HOURS = 24  # HJ 355-2019 ch. 8, recalled (medium): a standard check at least so often
 OUTCOMES = (  # how a check ends that has no verdict
@@ -127,7 +128,7 @@ def plan(one: CheckSettings, seen_to: datetime, now: datetime, zone: tzinfo, *, 
     found = list(islice(takewhile(lambda slot: slot <= now, slots(one, seen_to, zone)), MOST_SLOTS))
     if not found:
         return Plan()
-    late = now - found[-1] > one.longest
+    late = now - found[-1] > max(one.longest, PROMPTLY)
     missed = found if late else found[:-1]
     return Plan(
         due=None if late else found[-1], missed=(missed[0], missed[-1], len(missed)) if missed else None

@@ -195,15 +195,22 @@ def chart(check: str, last: int, base: int, svg: Path | None, config: Path, as_j
 
 
 def points_of(book: Book, check: str, loaded: Loaded) -> list[Any]:
-    """The checks with a verdict as points; from a failed one on, none makes limits until one passes."""
+    """The checks with a verdict in the standard of the newest as points; a failed one makes no limits."""
     from station.shewhart import Point
 
-    found, locked = [], False
-    for one in book.judged(check):
+    found, judged = [], book.judged(check)
+    for one in judged:
+        if _in(one) != _in(judged[-1]):
+            continue
         locked = one.state == "failed"
         at = one.begun.astimezone(loaded.zone).isoformat(timespec="minutes")
         found.append(Point(name=one.name, at=at, value=one.result["value"], passed=not locked, counts=not locked))
     return found
+
+
+def _in(one: Check) -> tuple[Any, ...]:
+    """What a check is of; values of another standard or instrument say nothing of the scatter of these."""
+    return one.device, one.parameter, one.type, one.standard
 
 
 def _notes(made: Any, base: int, check: str, book: Book, loaded: Loaded) -> list[str]:
@@ -216,6 +223,8 @@ def _notes(made: Any, base: int, check: str, book: Book, loaded: Loaded) -> list
     else:
         figures = {"centre": f"{made.limits.centre:.5g}", "s": f"{made.limits.s:.3g}", "count": made.limits.count}
         notes.append(t("qc.limits_of", **figures))
+    if others := len(book.judged(check)) - len(made.points):
+        notes.append(t("qc.other_standard", count=others))
     notes.append(t("qc.legend"))
     for one, broken in zip(made.points, made.broken, strict=True):
         notes += [

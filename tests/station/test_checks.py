@@ -69,6 +69,14 @@ def test_a_moment_is_due_once_and_those_before_it_are_counted() -> None:
     assert soon == Plan(due=three + 3 * day, missed=(three + day, three + 2 * day, 2))
 
 
+def test_one_that_waits_for_nothing_is_begun_all_the_same() -> None:
+    """The main thread comes by a moment after it is due, and never at it."""
+    one, three = check(wait_minutes=0.0), datetime(2026, 3, 1, 3, tzinfo=BEIJING)
+    day, seconds = timedelta(days=1), timedelta(seconds=3)
+    assert plan(one, three - day, three + seconds, BEIJING) == Plan(due=three)
+    assert plan(one, three - day, three + timedelta(minutes=2), BEIJING) == Plan(missed=(three, three, 1))
+
+
 def test_a_clock_that_stands_before_what_was_done_repeats_nothing() -> None:
     one, three = check(), datetime(2026, 3, 1, 3, tzinfo=BEIJING)
     hour, year = timedelta(hours=1), timedelta(days=365)

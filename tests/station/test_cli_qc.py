@@ -190,6 +190,23 @@ def test_the_chart_names_its_limits_their_source_and_what_breaks_them(charted: B
     assert "质控图" in command("qc", "chart", "span", "--lang", "zh", *config(charted)).out
 
 
+def test_checks_of_another_standard_are_on_another_chart(charted: Bench, command: Here) -> None:
+    """A new bottle of half the value would else be nothing but points beyond 3 s."""
+    with opened(charted) as store:
+        (old,) = [
+            r for r in store.records("qc", BEGINNING, END) if r.body.get("name") == "Q20" and r.body["do"] == "done"
+        ]
+        new = {**old.body, "name": "Q23", "standard": 200.0, "value": 201.0}
+        with store.transaction():
+            store.add_records([Record("qc", charted.clock.now(), new, "stack", "cems")])
+    made = json.loads(command("qc", "chart", "span", "--json", *config(charted)).out)
+    assert [(one["name"], one["broken"]) for one in made["points"]] == [("Q23", [])]
+    assert made["limits"] is None
+    said = command("qc", "chart", "span", *config(charted)).out
+    assert "22 checks in another standard are not on this chart" in said
+    assert "另有 22 次" in command("qc", "chart", "span", "--lang", "zh", *config(charted)).out
+
+
 def test_the_chart_as_a_picture_and_as_json(charted: Bench, command: Here) -> None:
     picture = charted.folder / "span.svg"
     done = command("qc", "chart", "span", "--svg", picture, *config(charted))
