@@ -107,6 +107,7 @@ class Band:
     last: datetime
     figures: Figures
     user: str
+    of: tuple[str, str]  # the point and the parameter it was learned from
     confirmed: datetime | None = None
     confirmed_by: str = ""
     ended: datetime | None = None
@@ -139,7 +140,7 @@ class Bands:
                 Band(
                     name=body["name"], pair=record.device, role=body["role"], figures=Figures(**body["figures"]),
                     first=datetime.fromisoformat(body["from"]), last=datetime.fromisoformat(body["to"]),
-                    user=body["user"],
+                    user=body["user"], of=(record.point, body["parameter"]),
                 ),
             )  # fmt: skip
         elif (before := self._by_name.get(body["name"])) is not None:
@@ -163,9 +164,13 @@ class Bands:
             raise WrongArgument(f'there is no band "{name}"{did_you_mean(name, self._by_name)}; see station band list')
         return self._by_name[name]
 
-    def level(self, pair: str, role: str, at: datetime) -> float | None:
-        """The level that decides about a pair's *role* at *at*, by the band confirmed last; None without one."""
-        held = [one for one in self if (one.pair, one.role) == (pair, role) and one.in_force(at)]
+    def level(self, pair: str, role: str, at: datetime, of: tuple[str, str] | None = None) -> float | None:
+        """The level that decides about a pair's *role* at *at*, by the band confirmed last; None without one.
+
+        Where *of* says at which point and parameter the pair looks now, a band of something else decides nothing.
+        """
+        held = [one for one in self if (one.pair, one.role) == (pair, role) and of in (None, one.of)]
+        held = [one for one in held if one.in_force(at)]
         return max(held, key=lambda one: one.confirmed or EPOCH).level if held else None
 
 
@@ -197,6 +202,12 @@ def enter(
         raise WrongArgument(f"{one.name} was withdrawn: {one.reason}")
     if do == "confirm" and one.confirmed is not None:
         raise WrongArgument(f"{one.name} was confirmed by {one.confirmed_by} at {one.confirmed.isoformat()}")
+    if do == "confirm" and one.pair in pairs and (looks := looks_at(pairs[one.pair], one.role)) != one.of:
+        (point, parameter), (there, now_is) = one.of, looks
+        raise WrongArgument(
+            f"{one.name} was learned from {parameter} at {point}, and {one.pair} looks at {now_is} at {there} now: "
+            "learn it anew"
+        )
     return Record(KIND, now, {"do": do, "name": one.name, "reason": reason, **who}, device=one.pair)
 
 
@@ -216,15 +227,20 @@ def _learned(
         raise WrongArgument(f"more than {LONGEST.days} days at once")
     if last > now:
         raise WrongArgument(f"{last.isoformat()} is not over yet")
-    pair = pairs[name]
-    point = pair.point if role == "production" else pair.treatment_point or pair.point
-    parameter = pair.production if role == "production" else pair.treatment
+    point, parameter = looks_at(pairs[name], role)
     figures = learned(minutes_of(store, point, parameter, first, last))
     body = {
         "do": "learn", "name": f"B{number}", "role": role, "from": first.isoformat(), "to": last.isoformat(),
         "parameter": parameter, "figures": {key: getattr(figures, key) for key in FIGURES}, **who,
     }  # fmt: skip
     return Record(KIND, now, body, point, name)
+
+
+def looks_at(pair: PairSettings, role: str) -> tuple[str, str]:
+    """The point and the parameter by which *pair* knows whether its *role* runs."""
+    if role == "production":
+        return pair.point, pair.production
+    return pair.treatment_point or pair.point, pair.treatment
 
 
 FIGURES = ("minutes", "running", "still_high", "low", "median", "high", "above")

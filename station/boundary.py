@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from station.loader import Fault
-from station.model import Kind, dataclass, did_you_mean, field, setting
+from station.model import Averaging, Kind, dataclass, did_you_mean, field, setting
 from station.parameters import catalogue
 from station.wind import CALM
 
@@ -181,6 +181,9 @@ def faults(config: Config, owners: Mapping[tuple[str, str], str]) -> Iterator[Fa
             hint = did_you_mean(one.parameter, catalogue())
             yield Fault(f"{place}.parameter", f'there is no parameter "{one.parameter}"{hint}')
             continue
+        if catalogue()[one.parameter].averaging is not Averaging.MEAN:
+            said = "has no plain mean: there is no difference of two to be had"
+            yield Fault(f"{place}.parameter", f"{one.parameter} {said}")
         if not one.bearings:
             yield Fault(f"{place}.bearings", "names no point")
         for point, bearing in one.bearings.items():

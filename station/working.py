@@ -150,7 +150,8 @@ class PairRule:
         """The settings with the levels of bands that a person had confirmed by *at*."""
         if self.bands is None:
             return self.settings
-        production, treatment = (self.bands.level(self.name, role, at) for role in ("production", "treatment"))
+        sees = {"production": (self.point, self.parameter), "treatment": (self.beside_point, self.settings.treatment)}
+        production, treatment = (self.bands.level(self.name, role, at, of) for role, of in sees.items())
         return replace(
             self.settings,
             production_above=self.settings.production_above if production is None else production,

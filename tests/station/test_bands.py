@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from station.bands import KIND, Bands, enter, in_store, learned
-from station.model import Average, Kind, Mark, Record, Report, WrongArgument
+from station.model import Average, Kind, Mark, Record, Report, WrongArgument, replace
 from station.store import Store
-from station.working import PairSettings
+from station.working import PairRule, PairSettings
 from tests.station.commands import answering, configure, station
 from tests.station.conftest import CONFIG
 from tests.station.test_working import NOON, PAIR, PairRig
@@ -137,6 +137,23 @@ def test_a_band_decides_from_its_confirmation_to_its_withdrawal(store: Store) ->
     assert book.level("hood", "treatment", now + DAY) is None
     assert book.next_number == 2
     book.take(Record(KIND, now, {"do": "confirm", "name": "B9", "user": "Li", "reason": "r"}))  # one that is gone
+
+
+@pytest.mark.parametrize("change", [{"production": "current_total"}, {"point": "fan"}])
+def test_a_band_decides_nothing_once_its_pair_looks_at_something_else(store: Store, change: dict[str, str]) -> None:
+    """A level in kW is none in A, nor one of another line: the configured one holds."""
+    filled(store)
+    book, now = Bands(), START + 3 * DAY
+    book.take(enter(book, store, LEARN, {"hood": HOOD}, now))
+    said = {"do": "confirm", "name": "B1", "user": "Li", "reason": "looked at the line"}
+    other = replace(HOOD, **change)
+    with pytest.raises(WrongArgument, match=r"^B1 was learned from power_total at site, and hood looks at .* now"):
+        enter(book, store, said, {"hood": other}, now)
+    book.take(enter(book, store, said, {"hood": HOOD}, now))
+    for settings, above in ((HOOD, pytest.approx(4.15)), (other, 2.0)):
+        rule = PairRule(settings)
+        rule.bands = book
+        assert rule.in_force(now).production_above == above
 
 
 def test_in_the_station_a_confirmed_band_decides_and_a_proposal_does_not(tmp_path: Path) -> None:

@@ -136,6 +136,8 @@ def test_the_report_of_the_stockyard_recipe_tells_it(loaded: Loaded, language: s
          'boundary[0].wind_point: there is no point "norht"; did you mean north?'),
         ('parameter = "pm10"\nbearings', 'parameter = "tsp"\nbearings',
          'boundary[0].bearings: nothing measures tsp at point "north"'),
+        ('parameter = "pm10"\nbearings', 'parameter = "wind_direction"\nbearings',
+         "boundary[0].parameter: wind_direction has no plain mean: there is no difference of two to be had"),
         ('wind_point = "north"', 'wind_point = "north"\nhalf_width = 91', "boundary[0].half_width: "),
     ],
 )  # fmt: skip
