@@ -554,18 +554,24 @@ class Checking:
         self._go_back(work)
 
     def _reference(self, one: CheckSettings) -> float:
-        """What the last calibration left at this standard; the standard itself where none used it."""
-        if self._engine.store.kept(CALIBRATION):
-            for record in self._engine.store.newest_records(CALIBRATION, "device", "$.parameter", "$.do"):
-                if (record.device, record.body.get("parameter"), record.body["do"]) != (
-                    one.device,
-                    one.parameter,
-                    "done",
-                ):
-                    continue
-                for row in record.body.get("rows", ()):
-                    if row["standard"] == one.value:
-                        return float(row["as_left"])
+        """What the last calibration that changed anything left at this standard; else the standard itself.
+
+        That is so where it did not use the standard, where nobody knows what it left, and where it was taken back.
+        """
+        if not self._engine.store.kept(CALIBRATION):
+            return one.value
+        from station.calibration_run import PROCEDURES
+
+        found = self._engine.store.newest_records(CALIBRATION, "device", "$.do", "$.name")
+        back = {record.body["name"] for record in found if record.body["do"] == "revert"}
+        for record in reversed(found):
+            body = record.body
+            mine = (record.device, body.get("parameter"), body["do"]) == (one.device, one.parameter, "done")
+            procedure = PROCEDURES.get(str(body.get("procedure")))
+            adjusts = procedure is None or procedure.sets or procedure.acts
+            if mine and adjusts and body["name"] not in back:
+                left = [row["as_left"] for row in body.get("rows", ()) if row["standard"] == one.value]
+                return one.value if not left or left[0] is None else float(left[0])
         return one.value
 
     def _stop(self, work: Work, outcome: str, reason: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from station import marks
 from station.checking import BACK_SECONDS, TELL_SECONDS
-from station.model import Command, Mark, Outcome, Result
+from station.model import Command, Mark, Outcome, Record, Result
 from tests.station.checked import ANALYSER, START, STATION, Bench
 
 NINE = datetime.fromisoformat("2026-03-01T09:00:00+08:00")
@@ -195,13 +195,31 @@ def test_a_zero_check_is_held_against_zero_drift(tmp_path: Path) -> None:
 
 def test_drift_is_reckoned_from_what_the_last_calibration_left(bench: Bench) -> None:
     """Left at 396 in 400: 404 has drifted by 1.6 % and not by 0.8 %."""
-    from station.model import Record
-
     rows = [{"standard": 400.0, "raw": 390.0, "as_found": 390.0, "as_left": 396.0}]
     body = {"do": "done", "name": "K1", "parameter": "so2", "rows": rows}
     bench.engine.keep(Record("calibration", START - timedelta(days=1), body, "stack", "cems"))
     bench.engine.commit()
     assert over(bench).result["span_drift"] == 1.6
+
+
+@pytest.mark.parametrize("between", ["check", "reverted", "unknown"])
+def test_what_a_mere_check_found_is_no_reference_for_drift(bench: Bench, between: str) -> None:
+    """404 has drifted by 1.6 % from the 396 that the calibration left, whatever a later check showed."""
+
+    def kept(number: int, procedure: str, left: float | None) -> Record:
+        rows = [{"standard": 400.0, "raw": 390.0, "as_found": 390.0, "as_left": left}]
+        body = {"do": "done", "name": f"K{number}", "parameter": "so2", "procedure": procedure, "rows": rows}
+        return Record("calibration", START - timedelta(days=3 - number), body, "stack", "cems")
+
+    bench.engine.keep(kept(1, "span", 396.0))
+    if between == "check":
+        bench.engine.keep(kept(2, "check", 404.0))
+    elif between == "reverted":
+        back = {"do": "revert", "name": "K2", "parameter": "so2", "coefficients": [1.0, 0.0]}
+        bench.engine.keep(kept(2, "span", 404.0), Record("calibration", START, back, "stack", "cems"))
+    else:  # the instrument alone knows what it left: held against the standard itself
+        bench.engine.keep(kept(2, "instrument-points", None))
+    assert over(bench).result["span_drift"] == (0.8 if between == "unknown" else 1.6)
 
 
 # -- when it is not begun
