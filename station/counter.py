@@ -132,6 +132,15 @@ def _is_of_new(value: float, last: float | None, exchange: Exchange) -> bool:
     return value >= exchange.new >= last  # it fits both: the new one's when that lies nearer
 
 
+def first_of_new(stands: Sequence[Stand], last: float | None, exchange: Exchange) -> datetime | None:
+    """When the new meter is seen first in *stands* behind an *exchange*, before which the register stood at *last*."""
+    for at, value in stands:
+        if at >= exchange.at and _is_of_new(value, last, exchange):
+            return at
+        last = value
+    return None
+
+
 def rise(stands: Sequence[Stand], exchanges: Sequence[Exchange] = (), rollover: float | None = None) -> float | None:
     """What a register rose over *stands*; one that fell and neither was exchanged nor full began at 0.
 

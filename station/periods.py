@@ -141,14 +141,18 @@ class Periods:
             self._exchanged(one)
 
     def _exchanged(self, one: Exchange) -> None:
-        """A counter's first minute behind exchange *one* is to be closed again, where it is closed."""
-        from station.counter import NEAR
+        """The minute in which the new meter of *one* was read first is to be closed again, where it is closed."""
+        from station.counter import NEAR, first_of_new
 
         end = min(one.at + NEAR, self.next[Kind.MINUTE])
         if catalogue()[one.parameter].averaging is Averaging.SUM and one.at < end:
-            found = self._store.normal_values(one.point, one.parameter, one.at, end, self._floor(one.at))
+            since = one.at - NEAR
+            before = self._store.normal_values(one.point, one.parameter, since, one.at, self._floor(since))
+            found = sorted(self._store.normal_values(one.point, one.parameter, one.at, end, self._floor(one.at)))
+            last = max(before)[1] if before else None
             if found:
-                self._late.add(period_start(Kind.MINUTE, min(found)[0], self._zone))
+                seen = first_of_new(found, last, one) or found[0][0]
+                self._late.add(period_start(Kind.MINUTE, seen, self._zone))
 
     @property
     def behind(self) -> bool:
@@ -510,7 +514,12 @@ class Periods:
             since = start - NEAR
             found = self._store.normal_values(point, parameter, since, start, self._floor(since))
             before = max(found, default=None)
-        return rise([*([] if before is None else [before]), *stands], exchanges, rollover) or 0.0
+        known = [] if before is None else [before]
+        recent = [one.at for one in exchanges if before is not None and one.at <= before[0] < one.at + NEAR]
+        if recent and (old := self._store.last_stand(device, parameter, min(recent))) is not None:
+            known = [old, *known]  # it tells whether what was read behind an exchange is the new meter's yet
+        counted = rise(known, exchanges, rollover) or 0.0
+        return round((rise([*known, *stands], exchanges, rollover) or 0.0) - counted, 9)
 
     def _mark(self, reading: Reading) -> Mark:
         """The effective mark of *reading*."""

@@ -227,6 +227,26 @@ def test_rain_over_an_exchanged_gauge_is_neither_lost_nor_invented(tmp_path: Pat
     rig.engine.shut_down()
 
 
+def test_an_exchange_declared_for_some_minutes_too_early_counts_all_the_same(tmp_path: Path) -> None:
+    """By a technician's watch: the gauge that stood at 12.4 came off a minute later, at 13.0, and the new one began."""
+    rig = with_instrument(tmp_path, rain="mm")
+    store = rig.engine.store
+    for value, seconds in ((12.0, 50), (12.4, 70), (0.6, 30), (0.8, 100)):
+        rig.instrument.show(rain=value)
+        rig.run(seconds)
+
+    def rain() -> list[float | None]:
+        reports = store.averages(Kind.MINUTE, START, START + 3 * MINUTE, "site")
+        return [a.mean for r in reports for a in r.averages if a.parameter == "rain"]
+
+    assert rain() == [0.4, 0.0, 0.8]
+    fields = {**FIELDS, "parameter": "rain", "old": 13.0, "new": 0.0, "at": (START + 0.5 * MINUTE).isoformat()}
+    rig.engine.keep(enter(in_store(store), store, fields, ["site"], rig.clock.now()), urgent=True)
+    rig.run(10)
+    assert rain() == [0.4, 0.0, 1.4]
+    rig.engine.shut_down()
+
+
 def test_an_exchange_declared_while_no_station_runs_counts_from_the_next_start(tmp_path: Path) -> None:
     """As typed: declared, listed, withdrawn."""
     config = configure(tmp_path / "s", ('parameters = ["pm25", "pm10"]', 'parameters = ["pm25"]'))
