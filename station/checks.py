@@ -426,7 +426,12 @@ def _marks(
     """The doubted span as marks by hand, in portions where it is long."""
     first, last = doubted(book, one)
     if text := fields.get("from"):
-        first = datetime.fromisoformat(str(text))
+        try:
+            first = datetime.fromisoformat(str(text))
+        except ValueError as error:
+            raise WrongArgument(f'"{text}" is not a time') from error
+        if first.tzinfo is None:
+            raise WrongArgument(f"{text} needs its offset from UTC")
     if first is None:
         raise WrongArgument(f"no check before {one.name} passed; say from when on the values are in doubt (--from)")
     if not first < last:

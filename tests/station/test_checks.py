@@ -243,6 +243,8 @@ def test_a_long_span_is_marked_in_portions() -> None:
         ({"name": "Q3"}, "Q3 is stopped; only a check that failed"),
         ({"mark": "N"}, '"N" is not a mark that people set'),
         ({"from": "2027-01-01T00:00:00+00:00"}, "is not before Q2, which began at"),
+        ({"from": "yesterday"}, '"yesterday" is not a time'),
+        ({"from": "2026-03-02T00:00:00"}, "2026-03-02T00:00:00 needs its offset from UTC"),
         ({"do": "erase"}, "'erase' is no word about a check"),
     ],
 )
