@@ -101,6 +101,23 @@ def test_the_index_of_a_day_is_made_of_day_means_and_ozones_largest_eight_hours(
     assert found.windows_8h == 17
 
 
+def test_ozone_above_its_limit_counts_with_fewer_than_fourteen_means(kept: Kept) -> None:
+    """10 of 17 windows: up to 160 µg/m³ they tell no day, above it they do (HJ 663, medium)."""
+    kept.day(CLEAN)
+    kept.hours({"o3": 0.160}, 15)
+    kept.hours({"o3": None}, 9, first=15)
+    low = kept.air()
+    assert (low.windows_8h, low.concentrations["o3"], low.found.index) == (10, None, None)
+    kept.store.close()
+    (kept.loaded.database).unlink()
+    kept.store = Store.open(kept.loaded.database)
+    kept.day(CLEAN)
+    kept.hours({"o3": 0.200}, 15)
+    high = kept.air()
+    assert (high.windows_8h, high.concentrations["o3"]) == (10, 200.0)
+    assert (high.found.index, high.found.primary) == (137, ("o3",))
+
+
 def test_the_edition_is_that_of_the_day(kept: Kept) -> None:
     """P4: PM2.5 75 is 114 by HJ 633-2026 and 100 by HJ 633-2012."""
     kept.day(CLEAN | {"pm25": 75.0})
