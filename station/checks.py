@@ -284,21 +284,25 @@ class Book:
     seen_to: dict[str, datetime] = field(default_factory=dict)
     missed: list[Record] = field(default_factory=list)
 
+    def every(self) -> list[Check]:
+        """All of them at one moment: a client's thread may enter one meanwhile."""
+        return list(self.checks.values())
+
     @property
     def next_number(self) -> int:
         """The number of the next check."""
-        return 1 + max((one.number for one in self.checks.values()), default=0)
+        return 1 + max((one.number for one in self.every()), default=0)
 
     def named(self, name: str) -> Check:
         """The check called *name*; raise WrongArgument."""
         if name not in self.checks:
-            hint = did_you_mean(name, self.checks)
+            hint = did_you_mean(name, list(self.checks))
             raise WrongArgument(f'there is no check "{name}" on record{hint}; see station qc list')
         return self.checks[name]
 
     def of(self, check: str) -> list[Check]:
         """Those of the [[qc]] called *check*, the oldest first."""
-        return sorted((one for one in self.checks.values() if one.check == check), key=lambda one: one.number)
+        return sorted((one for one in self.every() if one.check == check), key=lambda one: one.number)
 
     def judged(self, check: str) -> list[Check]:
         """Those with a verdict."""
@@ -383,7 +387,7 @@ def doubted(book: Book, one: Check) -> tuple[datetime | None, datetime]:
 
 def proposals(book: Book) -> list[Check]:
     """Failed checks of which nobody has said yet what is to become of the values before them."""
-    return [one for one in book.checks.values() if one.state == "failed" and not one.word]
+    return [one for one in book.every() if one.state == "failed" and not one.word]
 
 
 def named_person(user: str, reason: str) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import count, islice, pairwise
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -177,6 +179,29 @@ def test_a_repetition_changes_nothing_and_the_newest_of_each_kind_are_enough() -
     newest: dict[Any, Record] = {(r.body["do"], r.body.get("verdict")): r for r in whole}
     few = read_book(newest.values())
     assert (few.next_number, few.locked_by("c").name, few.last_pass("c").name) == (5, "Q4", "Q3")  # type: ignore[union-attr]
+
+
+def test_a_word_from_another_thread_disturbs_nobody_who_reads_the_book() -> None:
+    """The main thread reads it at each turn, while clients enter their words about checks it may not know yet."""
+    book, written = read_book(history(*["passed"] * 200)), Event()
+    records = [told(f"Q{number}", "begin", 0) for number in range(201, 4000)]
+
+    def enter() -> None:
+        for record in records:
+            book.take(record)
+        written.set()
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        Thread(target=enter).start()
+        while not written.is_set():
+            assert book.next_number > 200
+            assert book.last_pass("c") is not None
+            assert proposals(book) == []
+    finally:
+        sys.setswitchinterval(interval)
+    assert book.next_number == 4000
 
 
 def test_what_is_in_doubt_reaches_back_to_the_last_pass() -> None:
