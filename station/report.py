@@ -225,7 +225,7 @@ def _point(store: Store, loaded: Loaded, point: PointSettings, span: Span, readi
 
     hours = store.averages(Kind.HOUR, span.start, span.end, point.code)
     days = store.averages(Kind.DAY, span.start, span.end, point.code)
-    before = store.averages(Kind.HOUR, span.start - period_length(Kind.HOUR), span.start, point.code)
+    before = store.averages(Kind.HOUR, span.start - counter.NEAR, span.start, point.code)
     reckoner = _Reckoner(point, span, loaded, hours, days, before, counter.in_store(store))
     order = list(catalogue())
     keys = {one.parameter for report in (*hours, *days) for one in report.averages}
@@ -400,12 +400,18 @@ class _Reckoner:
         }
 
     def _rise(self, parameter: str) -> float | None:
-        """What a counter advanced from the hour before the period to its last hour; over exchanges and roll-overs."""
+        """What a counter advanced from its last hour before the period to the last one in it.
+
+        Over exchanges and roll-overs; what it counted while it was silent is of the period it is read in again.
+        """
         known = catalogue()[parameter]
         if known.averaging is not Averaging.LAST or not counter.is_counter(parameter):
             return None
-        hours = [*self._before.get(parameter, ()), *self._hours.get(parameter, ())]
-        stands = [(start + HOUR, one.mean) for start, one, _ in hours if one.mean is not None]
+        before, hours = self._before.get(parameter, ()), self._hours.get(parameter, ())
+        earlier, stands = (
+            [(start + HOUR, one.mean) for start, one, _ in some if one.mean is not None] for some in (before, hours)
+        )
+        stands = [*earlier[-1:], *stands]
         key = (self._point.code, parameter)
         return counter.rise(stands, self._exchanges.of(*key), self._rollovers.get(key))
 

@@ -198,6 +198,18 @@ def test_rain_is_a_sum_and_of_a_meter_the_rise_is_told(store: Store, loaded: Loa
     assert "advanced by 3.50 kWh" in page(found)
 
 
+def test_what_a_meter_counted_while_it_was_silent_over_midnight_is_of_the_next_day(
+    store: Store, loaded: Loaded
+) -> None:
+    """100, 102 by 21:00, silent to 03:00, then 110, 112: 2 kWh and 10 kWh, as the register says in all."""
+    for number, value in ((-4, 100.0), (-3, 102.0), (3, 110.0), (4, 112.0)):
+        put(store, Kind.HOUR, "power", MARCH + timedelta(hours=24 + number), hour("energy_total", value))
+    rises = [
+        row(report(store, loaded, "day", day), "power", "energy_total")["rise"] for day in ("2026-03-01", "2026-03-02")
+    ]
+    assert rises == [2.0, 10.0]
+
+
 def test_a_day_is_as_it_was_closed_and_shows_its_hours(store: Store, loaded: Loaded) -> None:
     for n in range(24):
         put(store, Kind.HOUR, "air", MARCH + n * HOUR, hour("pm25", float(n), parts=60 if n else 44))
