@@ -477,16 +477,11 @@ class Periods:
         if task:  # a wiper takes nothing out of a mean
             expected = max(1, expected - task.spared_between(parameter, start, start + period_length(Kind.MINUTE)))
         vector = rule is Averaging.VECTOR
-        speeds = {r.time: r.value for r in found.get("wind_speed", ()) if self._mark(r) is Mark.N} if vector else {}
+        speed = _speeds([r for r in found.get("wind_speed", ()) if self._mark(r) is Mark.N] if vector else [])
         made = average.close(
             parameter,
             rule,
-            [
-                Input(
-                    r.value, self._mark(r), weight=self._weight(parameter, [speeds[r.time]] if r.time in speeds else [])
-                )
-                for r in readings
-            ],
+            [Input(r.value, self._mark(r), weight=self._weight(parameter, speed(r.time))) for r in readings],
             expected_inputs=expected,  # a reading that was due and is not there is no normal one
             expected=expected,
             strict=self._uses[point].strict,
@@ -529,6 +524,18 @@ class Periods:
         """An id below which no reading is as young as *start*."""
         known = [number for at, number in self._floors if at < start]
         return max(known) if known else self._store.reading_floor(start)
+
+
+def _speeds(readings: Sequence[Reading]) -> Callable[[datetime], Sequence[float | None]]:
+    """The wind's speed of a moment within a minute's *readings*: that of the same read, else the nearest in time."""
+    at = {reading.time: reading.value for reading in readings}
+
+    def speed(moment: datetime) -> Sequence[float | None]:
+        if not at:
+            return ()
+        return (at[moment if moment in at else min(at, key=lambda known: abs(known - moment))],)
+
+    return speed
 
 
 def due(below: Kind, length: timedelta, pace_seconds: float) -> int:

@@ -142,6 +142,15 @@ def test_in_a_calm_the_vane_says_nothing(store: Store) -> None:
     assert round(value(closed[Kind.HOUR][0], "wind_direction").mean or 0, 6) == 90.0
 
 
+def test_a_vane_is_weighed_by_an_anemometer_that_is_read_a_moment_later(store: Store) -> None:
+    """As two instruments on one line are: the calm rule looks at the speed that is nearest in time."""
+    bench = Bench(store)
+    bench.put(MIDNIGHT, 600, 10, wind_direction=lambda n: 90.0 if n % 60 == 0 else 200.0)
+    bench.put(MIDNIGHT + timedelta(seconds=2), 600, 10, wind_speed=lambda n: 2.0 if n % 60 == 0 else 0.2)
+    closed = bench.close(MIDNIGHT + timedelta(minutes=10))
+    assert {round(value(r, "wind_direction").mean or 0, 6) for r in closed[Kind.MINUTE]} == {90.0}
+
+
 def test_an_hour_of_sound_has_its_statistics_marked_as_indicative(store: Store) -> None:
     """54 minutes of 50 dB and 6 of 70 dB: Leq 60.4, L10 70, L50 50."""
     bench = Bench(store)
