@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-from station.checks import START, WATER_HOURS, CheckSettings, accepted, gaps, half_of, interval, scale_of
+from station.checks import START, STOP, WATER_HOURS, CheckSettings, accepted, gaps, half_of, interval, scale_of
 from station.loader import Fault
 from station.model import did_you_mean
 
@@ -85,6 +85,9 @@ def _instrument_faults(place: str, one: CheckSettings, units: Mapping[str, str],
             f'{one.device} has no way to be given a {one.check}: its profile needs an [[action]] with verb = "{START}"'
             f" (type zero or span), a cyclic analyser commands.{START}",
         )
+    elif (ends := instrument.actions.get(STOP)) and one.parameter not in ends:
+        said = f"{one.device} would stay at its standard: {STOP} concerns {', '.join(ends)} and not {one.parameter}"
+        yield Fault(f"{place}.device", said)
 
 
 def _can_check(one: CheckSettings, instrument: Any) -> bool:

@@ -339,6 +339,16 @@ def test_each_fault_of_the_table_is_named(tmp_path: Path, old: str, new: str, sa
     assert any(said in line for line in found), found
 
 
+def test_an_end_that_does_not_concern_what_is_checked_is_a_fault(tmp_path: Path) -> None:
+    """The instrument would be told to take the gas, and never to give it back."""
+    register = ANALYSER[ANALYSER.index("[[register]]") : ANALYSER.index("[[action]]")]
+    other = register.replace('"so2"', '"nox"').replace("address = 0", "address = 2")
+    profile = ANALYSER.replace("[[action]]", f"{other}[[action]]", 1)
+    profile = profile.replace('verb = "end_check"\n', 'verb = "end_check"\nparameters = ["nox"]\n')
+    (said,) = faults(tmp_path, profile=profile)
+    assert said == "qc[0].device: cems would stay at its standard: end_check concerns nox and not so2"
+
+
 def test_two_checks_do_not_share_a_name_nor_one_with_an_alarm(tmp_path: Path) -> None:
     twice = STATION[STATION.index("[[qc]]") : STATION.index("[[uplink]]")]
     alarm = '[[alarm]]\nname = "span"\npoint = "stack"\nparameter = "so2"\nperiod = "1h"\nabove = 35\n\n'
