@@ -33,6 +33,7 @@ TABLES = ("series", "clock", "setting", "event", "record", "average", "reading")
 DATED = {"event": 1, "record": 2, "reading": 2, "average": 3, "message": 3}  # where retention looks; others stay
 MOST = 20_000  # rows of a table in one block; what is more follows in the next ones
 TAG_BYTES = 16
+HASH_BYTES = 16  # of each table in a block: with 32 a year of blocks would take more than 15 MB
 NOTHING = bytes(32)  # in the place of the hash before the first block
 SEQUENCE_BITS = 40  # as in store.py: a message's id is platform << 40 | sequence
 Query = Callable[[str, Sequence[Any]], Sequence[Any]]
@@ -95,7 +96,7 @@ def reach(query: Query, before: Mapping[str, int]) -> dict[str, int]:
 
 
 def digest(query: Query, before: Mapping[str, int], upto: Mapping[str, int]) -> tuple[bytes, int]:
-    """SHA-256 of the rows behind *before* up to *upto*, 32 bytes a table that grew, by name; and how many they are."""
+    """SHA-256 of the rows behind *before* up to *upto*, HASH_BYTES a table that grew, by name; and their number."""
     found = list(parts(query, before, upto))
     return b"".join(one.digest for one in found), sum(one.count for one in found)
 
@@ -113,7 +114,7 @@ def parts(query: Query, before: Mapping[str, int], upto: Mapping[str, int]) -> I
         made.update("\n".join(map(_ROW, rows)).encode())
         column = DATED.get(name)
         oldest = None if column is None else min((row[column] for row in rows), default=None)
-        yield Part(table, bytes(made.digest()), len(rows), last - first, oldest)
+        yield Part(table, bytes(made.digest()[:HASH_BYTES]), len(rows), last - first, oldest)
 
 
 _ROW = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode  # the same text from any Python
@@ -245,7 +246,8 @@ class _Walk:
         found = list(parts(self._query, self._reached, block.upto))
         if len(block.digest) != sum(len(one.digest) for one in found):
             return "rows"
-        wrong = [one for n, one in enumerate(found) if one.digest != block.digest[32 * n : 32 * n + 32]]
+        sealed = [block.digest[at : at + HASH_BYTES] for at in range(0, len(block.digest), HASH_BYTES)]
+        wrong = [one for one, was in zip(found, sealed, strict=True) if one.digest != was]
         if not all(self._may_be_gone(one, block) for one in wrong):
             return "rows"
         self._gone += bool(wrong)
