@@ -18,7 +18,7 @@ from pathlib import Path
 
 from station.clock import from_ms
 from station.model import StoreError, dataclass
-from station.store import SCHEMA_VERSION, connect
+from station.store import SCHEMA_VERSION, connect, unclean
 
 KIND = "backup"  # of the record that says a copy was taken
 NAMED = re.compile(r"station-\d{8}T\d{6}Z\.db")
@@ -127,6 +127,7 @@ def restore(copy: Copy, database: Path, now: datetime) -> Path | None:
                 former = database.with_name(f"{database.name}.replaced-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}")
                 _folded_in(database, former)
                 os.link(database, former)
+            unclean(database).unlink(missing_ok=True)  # a copy is one file and has no log to miss
             new.replace(database)
             synced(database.parent)
             if former is not None:

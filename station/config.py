@@ -87,6 +87,9 @@ class StationSettings:
     closing_delay_seconds: float = setting(
         5.0, low=0, high=60, text="wait after the end of a period for the last replies; later ones make a new version"
     )
+    reserve_mb: int = setting(
+        8, low=0, high=1024, text="room kept on the disk and given up when it is full, in MiB; 0 keeps none"
+    )
     wind_mean: str = setting(
         "weighted", choices=("weighted", "unit"), text="mean direction of winds: each by its speed, or all alike"
     )
@@ -109,6 +112,11 @@ class RetentionSettings:
     events_days: int = setting(LEGAL_DAYS, low=1, high=36500, text="days events are kept")
     records_days: int = setting(
         LEGAL_DAYS, low=1, high=36500, text="days records of checks, exposures and line statistics are kept"
+    )
+    when_full: str = setting(
+        "keep",
+        choices=("keep", "answered"),
+        text="when the disk is full: nothing leaves, or the oldest raw readings that every platform has answered for",
     )
 
 
@@ -659,7 +667,7 @@ def _secret_faults(config: Config, folder: Path) -> Iterator[Fault]:
 
 
 def _warnings(config: Config, folder: Path, units_of: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
-    for name in (one.name for one in fields(RetentionSettings)):
+    for name in (one.name for one in fields(RetentionSettings) if one.name.endswith("_days")):
         days = getattr(config.retention, name)
         if days < LEGAL_DAYS:
             yield Fault(f"retention.{name}", f"{days} days are less than the 5 years Order 820 asks for")

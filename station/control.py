@@ -12,19 +12,21 @@ import logging
 import os
 import socket
 import struct
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from station.model import StationError, StoreError
+from station.model import SHORT, StationError, StoreError
 
 log = logging.getLogger(__name__)
 
 LONGEST_REQUEST = 65536
 LONGEST_REPLY = 16 << 20
 PATIENCE = 5.0  # seconds a client has to say what it wants
+AGAIN = 1.0  # seconds between two looks while the host is short of descriptors
 SO_PEERGROUPS = 59  # linux/socket.h
 EX_UNAVAILABLE = 69
 
@@ -87,8 +89,11 @@ class ControlServer:
         while True:
             try:
                 client, _ = self._listener.accept()
-            except OSError:
-                return  # closed
+            except OSError as error:
+                if error.errno not in SHORT:
+                    return  # closed
+                time.sleep(AGAIN)  # whoever asks waits until there is a descriptor again
+                continue
             Thread(target=self._answer, args=(client,), name="control-client", daemon=True).start()
 
     def _answer(self, client: socket.socket) -> None:

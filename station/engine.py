@@ -31,6 +31,7 @@ from station.model import (
     Report,
     StoreDamaged,
     StoreError,
+    StoreFull,
     replace,
 )
 from station.outbox import Depth, PlatformOutbox, sqlite_reader
@@ -57,12 +58,14 @@ if TYPE_CHECKING:
     from station.furnace import FurnaceMeans
     from station.linkage import Linkage
     from station.maintaining import Maintaining
+    from station.room import Room
     from station.site import Site
 
 log = logging.getLogger(__name__)
 
 TURN = 1.0  # the main thread comes round at least this often
 STEP_SECONDS = 2.0  # a wall clock that moves this far against the monotonic one was stepped
+ROOM_SECONDS = 30.0  # between two looks at the room on the disk
 RETRY_SECONDS = 10.0  # after a commit that failed
 STOP_SECONDS = 7.0  # all threads together; the last commit still has to fit into ten
 RESUMED = timedelta(days=2)  # how far back an instrument's last result is looked for at the start
@@ -122,6 +125,8 @@ class Engine:
         self._store_error = ""
         self._retry_at = 0.0
         self._next_seal = self._started_monotonic + FIRST_SEAL_SECONDS
+        self.room: Room | None = None
+        self._next_room = clock.monotonic() + ROOM_SECONDS
         self._offset, self._stepped = self._wall_offset(), False
         self._host_trust, self._set_by_platform = trusted, False
         self._was_set = Event()
@@ -589,6 +594,9 @@ class Engine:
         if self._calibrating is not None:
             self._calibrating.turn()
         now, monotonic = self.clock.now(), self.clock.monotonic()
+        if monotonic >= self._next_room:
+            self._next_room = monotonic + ROOM_SECONDS
+            self._room().look()
         if monotonic < self._retry_at:
             return
         if (self.recorder.urgent or monotonic >= self._next_commit or self._due(now)) and not self.commit():
@@ -843,10 +851,23 @@ class Engine:
         """Try again later; a damaged file does not mend itself: it ends the process, the next start deals with it."""
         if isinstance(error, StoreDamaged):
             raise error
+        if isinstance(error, StoreFull) and self._room().make_some():
+            self.hurry()  # there is room again: at once
+            return
         self._retry_at = self.clock.monotonic() + RETRY_SECONDS
         if not self._store_error:
             log.error("%s; readings are kept in memory until it works again", error)
         self._store_error = str(error)
+
+    def _room(self) -> Room:
+        """Who looks after the room on the disk; loaded with its first turn."""
+        if self.room is None:
+            from station.room import Room
+
+            size, may_leave = self.config.station.reserve_mb << 20, self.config.retention.when_full == "answered"
+            outboxes, folder = self.outboxes.values(), self.loaded.data_folder
+            self.room = Room(self.store, folder, size, outboxes, self.clock, self.note, may_leave=may_leave)
+        return self.room
 
     def _recovered(self) -> None:
         if self._store_error:

@@ -7,6 +7,8 @@ Our errors:
 * StationError
   * ConfigError            the configuration cannot be used
   * StoreError             the data folder or the database cannot be used
+    * StoreFull            the disk takes nothing any more
+    * StoreDamaged         the database is not what it was
     * StoreVersionError    the database was written by another version
   * AlreadyRunning         another station owns the data folder
   * DriverError            an instrument or its line  (drivers/base.py)
@@ -16,6 +18,7 @@ Our errors:
 from __future__ import annotations
 
 import enum
+import errno
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -31,6 +34,9 @@ if TYPE_CHECKING:  # ours are used as the standard's are
     from dataclasses import replace as replace
 else:
     from station.values import MISSING, Field, asdict, dataclass, field, fields, is_dataclass, replace  # noqa: F401 (handed on: CONTRIBUTING.md says why)
+
+
+SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)  # the host is short of it: tried again later
 
 
 class StationError(Exception):
@@ -57,6 +63,10 @@ class StoreError(StationError, OSError):
     """Error raised when the data folder or the database cannot be used."""
 
     exit_code = 74  # EX_IOERR
+
+
+class StoreFull(StoreError):
+    """Error raised when the disk of the database is full."""
 
 
 class StoreDamaged(StoreError):

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from station.clock import to_ms
 from station.model import StoreError, asdict, dataclass, field
 from station.sealing import forget_key
-from station.store import PAGE_SIZE, SEQUENCE_BITS, Event, Store, connect, suspect
+from station.store import PAGE_SIZE, SEQUENCE_BITS, Event, Store, connect, suspect, unclean
 
 if TYPE_CHECKING:
     from station.config import Loaded
@@ -134,6 +134,7 @@ def put_aside(database: Path, bad: Path) -> None:
             part = database.with_name(database.name + suffix)
             if part.exists():
                 part.rename(bad.with_name(bad.name + suffix))
+        unclean(database).unlink(missing_ok=True)  # what takes its place has no log to miss
     except OSError as error:
         raise StoreError(f"{database}: is damaged and cannot be put aside ({error.strerror})") from error
 

@@ -65,6 +65,8 @@ def show_status(found: Mapping[str, Any], points: Mapping[str, str], zone: tzinf
     out.print(t("status.running", since=since) if since else t("status.stopped"), style=DIM)
     if found["store"]["error"]:
         out.print(t("status.store_error", text=found["store"]["error"]), style=BAD)
+    if found["store"].get("low"):
+        out.print(t("status.disk_low", free=f"{found['store']['free_bytes'] / 1e6:.0f}"), style=BAD)
     now = datetime.fromisoformat(found["time"])
     out.print(_devices(found["devices"], now) if found["devices"] else t("status.no_devices"))
     counted = [device for device in found["devices"] if device.get("line")]

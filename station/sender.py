@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from threading import Event, Thread
 
-from station.model import ConfigError, StoreDamaged, StoreError
+from station.model import SHORT, ConfigError, StationError, StoreDamaged
 from station.outbox import PlatformOutbox
 from uplink.base import Backoff, Commands, Uplink, UplinkError
 
@@ -51,7 +51,9 @@ class Sender(Thread):
             self.uplink.run(self.outbox, self._commands, self._stopping)
         except StoreDamaged:
             raise
-        except (UplinkError, ConfigError, StoreError) as error:  # a credential or a disk may vanish, and come back
+        except (UplinkError, ConfigError, OSError) as error:  # a credential or a disk may vanish, and come back
+            if not isinstance(error, StationError) and error.errno not in SHORT:
+                raise
             if self.outbox.progress > before:
                 self._down = False  # it worked in between; a link that comes up and carries nothing is still down
             if not self._down:

@@ -44,6 +44,7 @@ def live(engine: Engine) -> dict[str, Any]:
             "readings": engine.store.newest("reading"),
             "taken": engine.recorder.taken,
             "error": engine.store_error,
+            **({} if engine.room is None else {"free_bytes": engine.room.free, "low": engine.room.low}),
         },
         "backup": last_backup(engine.store),
         "seal": _seal(engine.store),

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -31,16 +32,23 @@ from station.model import (
     Report,
     StoreDamaged,
     StoreError,
+    StoreFull,
     StoreVersionError,
     dataclass,
 )
 
+log = logging.getLogger(__name__)
+
 BUSY_MS = 5000  # how long one connection waits for another
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+UNSURE = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)  # the file is opened anew after these
+GROWING = ("reading", "average", "event", "record", "message", "missed", "clock", "schedule", "setting", "seen")
+FULL = ": the disk is full; free some space, nothing stored is lost"
 SHARED_MEMORY = 65536  # bytes; a reader of a write-ahead log makes its index of blocks of 32 KiB
 SCHEMA_VERSION = 4
 PAGE_SIZE = 1024  # measured with the whole flow: tests/bench/bench_store.py prints both sizes
 PURGE_CHUNK = 5000
+READ_BACK = 1000  # newest rows of each table that are read after an I/O error, before anything is written
 MOST_SEEN = 1024  # identities of commands kept for each platform
 LONGEST_WALK = 50_000  # messages looked through for one of a kind: more than lie between two days' reports
 LATE_HOURS = 3  # a reading stored so many hours behind its own is listed apart, so that the others have a last id
@@ -159,21 +167,28 @@ def suspect(database: Path) -> Path:
     return database.with_name(f"{database.name}.suspect")
 
 
+def unclean(database: Path) -> Path:
+    """The file that stands beside *database* from its opening until it was closed in order."""
+    return database.with_name(f"{database.name}.open")
+
+
 def _quoted(path: Path) -> str:
     return str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
 
 def refused(path: Path, error: Exception) -> StoreError:
-    """What SQLite's *error* means: StoreDamaged where the file is not what it was."""
-    kind = StoreDamaged if getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGED else StoreError
-    return kind(_advice(path, error))
+    """What SQLite's *error* means: StoreDamaged where the file is not what it was, StoreFull where there is no room."""
+    code, advice = getattr(error, "sqlite_errorcode", 0) & 0xFF, _advice(path, error)
+    if code in DAMAGED:
+        return StoreDamaged(advice)
+    return StoreFull(advice) if code == sqlite3.SQLITE_FULL or advice.endswith(FULL) else StoreError(advice)
 
 
 def _advice(path: Path, error: Exception) -> str:
     """One sentence that says what could not be done, where, and what to do."""
     said = str(error)
     if "full" in said or ("disk I/O" in said and _is_full(path.parent)):
-        return f"{path}: the disk is full; free some space, nothing stored is lost"
+        return f"{path}{FULL}"
     if "readonly" in said or "read-only" in said:
         return f"{path}: is read-only; remount the data folder writable and check who owns it"
     if "unable to open" in said:
@@ -226,11 +241,22 @@ def check_folder(folder: Path) -> None:
 class Store:
     """The database, through one connection and one lock.
 
-    *connection* is injected; *where* names it in messages.
+    *connection* is injected; *where* names it in messages.  *opener* makes another one: after an error of
+    reading, writing or syncing nothing goes on through the connection that met it.
     """
 
-    def __init__(self, connection: Any, where: str = "store", *, page_size: int = PAGE_SIZE) -> None:
-        self._connection = connection
+    def __init__(
+        self,
+        connection: Any,
+        where: str = "store",
+        *,
+        page_size: int = PAGE_SIZE,
+        opener: Callable[[], Any] | None = None,
+    ) -> None:
+        self._connection, self._opener = connection, opener
+        self._unsure = False  # an I/O error came: what the file holds is looked at before the next write
+        self._committed: tuple[int, ...] = ()  # last ids of GROWING that are known to be durable
+        self._marker: Path | None = None
         self._lock = RLock()
         self.where = where
         self._series: dict[Series, int] = {}
@@ -238,6 +264,7 @@ class Store:
         self.boot = 0
         try:
             self._prepare(page_size)
+            self._committed = self._ends()
         except sqlite3.Error as error:
             raise refused(Path(where), error) from error
 
@@ -245,7 +272,26 @@ class Store:
     def open(cls, path: Path) -> Store:
         """The store in the file at *path*, made if it is not there."""
         check_folder(path.parent)
-        return cls(connect(path), str(path))
+        log_missing = unclean(path).exists() and path.exists() and not path.with_name(f"{path.name}-wal").exists()
+        store = cls(connect(path), str(path), opener=lambda: connect(path))
+        if log_missing:
+            store.say_log_is_missing()
+        with suppress(OSError):  # a full disk keeps nobody from opening it
+            unclean(path).touch()
+            store._marker = unclean(path)
+        return store
+
+    def say_log_is_missing(self) -> None:
+        """On record: nobody let go of the file in order, and the log that he left behind is not there."""
+        log.error(
+            "%s: was not closed in order and its log (%s-wal) is missing: what was committed last may be gone; where"
+            " the file was copied from elsewhere, copy the log with it",
+            self.where, Path(self.where).name,
+        )  # fmt: skip
+        newest = self.newest_time()
+        said = {"file": Path(self.where).name, "newest": newest.isoformat() if newest else None}
+        with self.transaction():
+            self.add_events([Event(datetime.now(UTC), "log_missing", said)])
 
     def _prepare(self, page_size: int) -> None:
         """Fix page size, journal and sync on a new file; on any file read them back and refuse others."""
@@ -288,9 +334,12 @@ class Store:
         """The one way to write: this process's lock, then SQLite's, then all or nothing."""
         with self._lock:
             try:
+                if self._unsure and self._opener is not None:
+                    self._open_anew(self._opener())
                 self._connection.execute("BEGIN IMMEDIATE")
                 try:
                     yield self._connection
+                    ends = self._ends()
                 except BaseException:
                     self._rollback()
                     raise
@@ -299,7 +348,9 @@ class Store:
                 except BaseException:
                     self._rollback()
                     raise
+                self._committed = ends
             except sqlite3.Error as error:
+                self._unsure = self._unsure or getattr(error, "sqlite_errorcode", 0) & 0xFF in UNSURE
                 raise refused(Path(self.where), error) from error
 
     @contextmanager
@@ -312,6 +363,42 @@ class Store:
                 yield self._connection
             except sqlite3.Error as error:
                 raise refused(Path(self.where), error) from error
+
+    def _ends(self) -> tuple[int, ...]:
+        """The last ids of the tables that grow, as the transaction leaves them."""
+        return tuple(self._one(f"SELECT max(id) FROM {table}") or 0 for table in GROWING)
+
+    def _open_anew(self, connection: Any) -> None:
+        """Go on through *connection* if the file can be written and holds what was committed; else raise.
+
+        After a sync that failed nobody knows what of the last writes is on the disk: that sync is never
+        asked for again.  A transaction whose end failed may be found whole in the log: it was reported as
+        failed and will be tried again, so it is taken back.  Until the file can be written the former
+        connection stays, for reading.
+        """
+        former, self._connection = self._connection, connection
+        try:
+            self._prepare(PAGE_SIZE)
+            connection.execute("BEGIN IMMEDIATE")
+            ends = dict(zip(GROWING, zip(self._committed, self._ends(), strict=True), strict=True))
+            for table in GROWING:
+                connection.execute(f"SELECT * FROM {table} ORDER BY id DESC LIMIT {READ_BACK}").fetchall()
+            for table, (told, found) in ends.items():
+                if found > told:
+                    connection.execute(f"DELETE FROM {table} WHERE id > ?", (told,))
+            connection.execute("DELETE FROM late WHERE reading > ?", (ends["reading"][0],))
+            connection.execute("COMMIT")
+        except BaseException:
+            self._connection = former
+            with suppress(sqlite3.Error):
+                connection.close()
+            raise
+        with suppress(sqlite3.Error):
+            former.close()
+        self._unsure = False
+        missing = {table: told - found for table, (told, found) in ends.items() if found < told}
+        if missing:
+            raise StoreDamaged(f"{self.where}: after an I/O error rows are gone that were committed: {missing}")
 
     def _rollback(self) -> None:
         # After a full disk or an I/O error SQLite has rolled back by itself; the cause is on its way up.
@@ -336,6 +423,9 @@ class Store:
         """Check the log in and let go of the file."""
         with self._lock:
             self._connection.close()
+            if self._marker is not None:
+                with suppress(OSError):
+                    self._marker.unlink(missing_ok=True)
 
     # -- what a start leaves behind
 

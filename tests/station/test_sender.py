@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -40,6 +41,7 @@ def served(folder: Path, error: Exception) -> tuple[Sender, list[dict[str, Any]]
     [
         LinkDown("10.0.0.1:9: connection refused"),
         StoreError("/s.db: fails, and no number is left that is sure to be new"),
+        OSError(errno.EMFILE, "Too many open files"),
     ],
 )
 def test_a_link_or_a_disk_that_fails_is_waited_for_and_noted(tmp_path: Path, error: Exception) -> None:
@@ -48,7 +50,7 @@ def test_a_link_or_a_disk_that_fails_is_waited_for_and_noted(tmp_path: Path, err
     assert noted == [{"code": "link_down", "platform": "district", "error": str(error)}]
 
 
-def test_what_nobody_foresaw_is_kept_for_the_main_thread(tmp_path: Path) -> None:
-    error = ZeroDivisionError("division by zero")
+@pytest.mark.parametrize("error", [ZeroDivisionError("division by zero"), OSError(errno.EBADF, "Bad file descriptor")])
+def test_what_nobody_foresaw_is_kept_for_the_main_thread(tmp_path: Path, error: Exception) -> None:
     sender, _ = served(tmp_path, error)
     assert sender.failed is error
