@@ -93,8 +93,11 @@ class Disk:
             self.certain.pop(key, None)
             self.pending.pop(key, None)
 
-    def image(self, chance: random.Random | None, *, everything: bool = False) -> dict[str, bytes]:
-        """What a start after the cut could find: nothing pending, *everything*, or a draw by *chance*."""
+    def image(self, chance: random.Random | None, *, everything: bool = False, torn: bool = False) -> dict[str, bytes]:
+        """What a start after the cut could find: nothing pending, *everything*, or a draw by *chance*.
+
+        With *torn* every write that is pending is in pieces.
+        """
         files = {}
         for key, content in self.certain.items():
             if key in self.uncertain_files and not everything and (chance is None or chance.random() < 0.3):
@@ -104,7 +107,7 @@ class Disk:
                 if everything:
                     _apply(found, *operation)
                 elif chance is not None:
-                    _apply_by_chance(found, operation, chance)
+                    _apply_by_chance(found, operation, chance, torn=torn)
             files[key] = bytes(found)
         return files
 
@@ -117,9 +120,11 @@ def _apply(content: bytearray, kind: str, where: int, data: bytes | None) -> Non
     content[where : where + len(data)] = data
 
 
-def _apply_by_chance(content: bytearray, operation: tuple[str, int, bytes | None], chance: random.Random) -> None:
+def _apply_by_chance(
+    content: bytearray, operation: tuple[str, int, bytes | None], chance: random.Random, *, torn: bool
+) -> None:
     kind, where, data = operation
-    luck = chance.random()
+    luck = 1.0 if torn else chance.random()
     if luck < 0.35:
         return
     if kind == "cut" or data is None or luck < 0.7:

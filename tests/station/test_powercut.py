@@ -107,7 +107,9 @@ def verdicts(folder: Path, notes: list[tuple[object, ...]]) -> set[str]:
         store.close()
 
 
-def judge(tmp_path: Path, commits: int, draws: int, synchronous: str = "FULL") -> tuple[int, Counter[str]]:
+def judge(
+    tmp_path: Path, commits: int, draws: int, synchronous: str = "FULL", *, torn: bool = False
+) -> tuple[int, Counter[str]]:
     """Images judged and what was found wrong, over every cut of a run."""
     work, image = tmp_path / "work", tmp_path / "image"
     work.mkdir()
@@ -118,7 +120,11 @@ def judge(tmp_path: Path, commits: int, draws: int, synchronous: str = "FULL") -
     found: Counter[str] = Counter()
     images = 0
     for disk, notes in cuts(vfs.log):
-        states = [disk.image(None), disk.image(None, everything=True), *(disk.image(chance) for _ in range(draws))]
+        states = [
+            disk.image(None),
+            disk.image(None, everything=True),
+            *(disk.image(chance, torn=torn) for _ in range(draws)),
+        ]
         for files in states:
             for old in image.iterdir():
                 old.unlink()
@@ -223,18 +229,19 @@ def restarted_verdicts(folder: Path, sent: list[tuple[object, ...]]) -> set[str]
     return {name for name, true in (("reused", reused), ("doubled", doubled)) if true}
 
 
-def test_a_power_cut_at_any_write_of_the_running_engine_loses_nothing(tmp_path: Path) -> None:
-    """Polls, averages, messages and delivery state in their real transactions; every tenth image is started again."""
+def judge_engine(tmp_path: Path, seconds: int, draws: int = 2) -> tuple[int, int, Counter[str]]:
+    """Images judged, stations started on them, and what was found wrong, over every cut of *seconds* of the engine."""
     work, image = tmp_path / "work", tmp_path / "image"
     (work / "data").mkdir(parents=True)
     (image / "data").mkdir(parents=True)
     vfs = PowerCutVfs("cut-engine")
-    run_engine(work, vfs, 500)
+    run_engine(work, vfs, seconds)
     chance = random.Random(20260302)
     found: Counter[str] = Counter()
     images = restarts = 0
     for disk, notes in cuts(vfs.log):
-        for files in (disk.image(None), disk.image(None, everything=True), disk.image(chance), disk.image(chance)):
+        states = [disk.image(None), disk.image(None, everything=True), *(disk.image(chance) for _ in range(draws))]
+        for files in states:
             for old in (image / "data").iterdir():
                 old.unlink()
             for name, content in files.items():
@@ -244,6 +251,12 @@ def test_a_power_cut_at_any_write_of_the_running_engine_loses_nothing(tmp_path: 
             restart = images % 40 == 0
             restarts += restart
             found.update(engine_verdicts(image, notes, restart=restart))
+    return images, restarts, found
+
+
+def test_a_power_cut_at_any_write_of_the_running_engine_loses_nothing(tmp_path: Path) -> None:
+    """Polls, averages, messages and delivery state in their real transactions; every tenth image is started again."""
+    images, restarts, found = judge_engine(tmp_path, 500)
     assert images > 1500
     assert restarts > 25
     assert found == Counter()
