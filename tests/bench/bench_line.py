@@ -135,8 +135,8 @@ def spoilt(replies: int) -> None:
     )
 
 
-def unplug(cycles: int, retry: float) -> None:
-    """How long after the adapter is back the first reading comes; descriptors before and after."""
+def unplug(cycles: int, retry: float) -> tuple[list[float], int, int, int]:
+    """How long after the adapter is back the first reading comes, under how many names; descriptors before and after."""
     polling.PORT_RETRY = retry
     before = _descriptors()
     chance, took = random.Random(1), []
@@ -168,11 +168,16 @@ def unplug(cycles: int, retry: float) -> None:
             stop.set()
             poller.wake()
             poller.join(5)
+    return took, len(names), before, _descriptors()
+
+
+def _unplug(cycles: int, retry: float) -> None:
+    took, names, before, after = unplug(cycles, retry)
     p99 = statistics.quantiles(took, n=100)[98]
     print(
         f"adapter pulled out and put back {cycles} times, tried every {retry:g} s: a reading after"
         f" {statistics.median(took):.3f} s (median), {p99:.3f} s (p99), {max(took):.3f} s (longest);"
-        f" {len(names)} names; descriptors {before} before, {_descriptors()} after",
+        f" {names} names; descriptors {before} before, {after} after",
         flush=True,
     )
 
@@ -195,8 +200,8 @@ def main() -> None:
     if "dead" in parts:
         dead_unit(given.hours)
     if "unplug" in parts:
-        unplug(given.cycles, 0.1)
-        unplug(given.real, 2.0)
+        _unplug(given.cycles, 0.1)
+        _unplug(given.real, 2.0)
     if "spoilt" in parts:
         spoilt(given.replies)
 

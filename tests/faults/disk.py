@@ -213,7 +213,9 @@ def without_log(folder: Path, runs: int) -> Outcome:
             Store.open(path).close()
             said += events(path) == ["first", "log_missing"]
     right = (said, quiet) == ((runs + 1) // 2, runs // 2)
-    figure = f"log gone: starts and says so {said} of {(runs + 1) // 2}; index gone or rubbish: all there {quiet} of {runs // 2}"
+    figure = (
+        f"log gone: says so at the start, {said} of {(runs + 1) // 2}; index rubbish: all there {quiet} of {runs // 2}"
+    )
     return Outcome(runs, figure, right, 0, 0, 0)
 
 

@@ -1,4 +1,4 @@
-"""Rows 1 and 3: the power goes at every write of the real store and of the real engine; row 4 names what is not seen."""
+"""Rows 1 and 3: the power goes at every write of the real store and of the real engine."""
 
 from __future__ import annotations
 

@@ -1,0 +1,64 @@
+"""Rows 30, 32, 34 and 36: a serial line in trouble, in virtual time and on pseudo-terminals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.bench.bench_line import periods, unplug
+from tests.bench.bench_stale import LATENESS
+from tests.drivers.mutated import run as mutated
+from tests.drivers.stale import MAPS, MODES, run
+from tests.faults.outcome import Outcome, p99
+
+
+def late_replies(folder: Path, reads: int) -> Outcome:
+    """Row 30: a tenth of the replies late by 1 ms to 1.5 s, three maps, slaves that queue or drop; *reads* each."""
+    wrong = good = late = count = 0
+    least = 1.0
+    for name in MAPS:
+        for mode in MODES:
+            if mode == "apart" and name != "neighbours":
+                continue  # replies that overtake each other need lengths to be told apart: drivers/README.md
+            for by in LATENESS.values():
+                found = run(name, mode, reads, 0.1, by)
+                wrong, good, late = wrong + found["wrong"], good + found["good"], late + found["late"]
+                count, least = count + reads, min(least, found["good"] / reads)
+    figure = (
+        f"{count} reads, {late} of them late: wrong {wrong}; good {100 * good / count:.1f} %, least {100 * least:.1f} %"
+    )
+    return Outcome(count, figure, wrong == 0 and good / count >= 0.89, 0, 0, wrong)
+
+
+def noise(folder: Path, replies: int) -> Outcome:
+    """Row 32: replies with changed bits, bytes, lengths and neighbours."""
+    found = mutated(replies)
+    figure = (
+        f"{found['refused']} refused, {found['accepted']} accepted, of these {found['unsound']} without a sound CRC and"
+        f" {found['unmarked']} outside their range and unmarked"
+    )
+    wrong = found["unsound"] + found["unmarked"]
+    return Outcome(replies, figure, wrong == 0, 0, 0, wrong)
+
+
+def dead_unit(folder: Path, hours: int) -> Outcome:
+    """Row 34: one of ten does not answer."""
+    parts, ratios = [], []
+    for seconds in (5.0, 2.0):
+        before, _ = periods(seconds, hours, frozenset(), folder)
+        after, asked = periods(seconds, hours, frozenset({1}), folder)
+        ratios.append(after / before)
+        parts.append(
+            f"polled each {seconds:g} s: p99 {before:.3f} s before, {after:.3f} s after (x {after / before:.3f})"
+        )
+    figure = f"{'; '.join(parts)}; {hours} h each in virtual time, goal x 1.1"
+    return Outcome(2 * hours, figure, max(ratios) <= 1.1)
+
+
+def unplugged(folder: Path, cycles: int) -> Outcome:
+    """Row 36: the adapter is pulled out and comes back under another name; the port is tried each 0.1 s."""
+    took, names, before, after = unplug(cycles, 0.1)
+    figure = (
+        f"a reading {p99(took):.2f} s (p99), {max(took):.2f} s (longest) after it is back, tried each 0.1 s (shipped: 2 s);"
+        f" {names} names; descriptors {before} before, {after} after"
+    )
+    return Outcome(cycles, figure, p99(took) < 5 and after <= before, recover_seconds=max(took))
