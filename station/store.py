@@ -256,6 +256,7 @@ class Store:
         self._connection, self._opener = connection, opener
         self._unsure = False  # an I/O error came: what the file holds is looked at before the next write
         self._committed: tuple[int, ...] = ()  # last ids of GROWING that are known to be durable
+        self._sealing: list[Any] = []  # and the state of the seals
         self._marker: Path | None = None
         self._lock = RLock()
         self.where = where
@@ -264,7 +265,7 @@ class Store:
         self.boot = 0
         try:
             self._prepare(page_size)
-            self._committed = self._ends()
+            self._committed, self._sealing = self._ends(), list(self._connection.execute("SELECT * FROM sealing"))
         except sqlite3.Error as error:
             raise refused(Path(where), error) from error
 
@@ -339,7 +340,7 @@ class Store:
                 self._connection.execute("BEGIN IMMEDIATE")
                 try:
                     yield self._connection
-                    ends = self._ends()
+                    ends, sealing = self._ends(), list(self._connection.execute("SELECT * FROM sealing"))
                 except BaseException:
                     self._rollback()
                     raise
@@ -348,7 +349,7 @@ class Store:
                 except BaseException:
                     self._rollback()
                     raise
-                self._committed = ends
+                self._committed, self._sealing = ends, sealing
             except sqlite3.Error as error:
                 self._unsure = self._unsure or getattr(error, "sqlite_errorcode", 0) & 0xFF in UNSURE
                 raise refused(Path(self.where), error) from error
@@ -387,6 +388,7 @@ class Store:
                 if found > told:
                     connection.execute(f"DELETE FROM {table} WHERE id > ?", (told,))
             connection.execute("DELETE FROM late WHERE reading > ?", (ends["reading"][0],))
+            self._take_back_seals(connection)
             connection.execute("COMMIT")
         except BaseException:
             self._connection = former
@@ -399,6 +401,15 @@ class Store:
         missing = {table: told - found for table, (told, found) in ends.items() if found < told}
         if missing:
             raise StoreDamaged(f"{self.where}: after an I/O error rows are gone that were committed: {missing}")
+
+    def _take_back_seals(self, connection: Any) -> None:
+        """Inside a transaction: no block beyond the last one that is durable, and the key of the one behind it."""
+        if list(connection.execute("SELECT * FROM sealing")) != self._sealing:
+            connection.execute("DELETE FROM seal WHERE epoch > ?", (self._sealing[0][1] if self._sealing else 0,))
+            connection.execute("DELETE FROM sealing")
+            connection.executemany(
+                "INSERT INTO sealing(id, epoch, upto, head, key) VALUES (?, ?, ?, ?, ?)", self._sealing
+            )
 
     def _rollback(self) -> None:
         # After a full disk or an I/O error SQLite has rolled back by itself; the cause is on its way up.

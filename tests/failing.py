@@ -89,6 +89,11 @@ class Translated:
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
 
+    @property
+    def in_transaction(self) -> bool:
+        """As sqlite3 says it."""
+        return bool(self._connection.in_transaction)
+
     def execute(self, sql: str, parameters: Any = ()) -> Any:
         """One statement, and its rows at once: an error shows here and not while they are walked through."""
         try:

@@ -17,12 +17,15 @@ import pytest
 from station import room as module
 from station.model import Kind, StoreDamaged, StoreError, StoreFull
 from station.room import Room
+from station.seal import Key, verify
+from station.sealing import give_key
 from station.store import Event, Store, connect, unclean
 from tests.failing import FailingDisk, FailingVfs
 from tests.station.commands import daemon, until
 from tests.station.conftest import CONFIG, START, Rig
 from tests.station.test_service import QUICK, configure, count, instruments
 
+KEY = bytes(range(32))
 NAMES = (f"failing-{number}" for number in itertools.count())
 
 
@@ -53,8 +56,10 @@ class FailingRig(Rig):
 
 @pytest.fixture
 def rig(tmp_path: Path) -> Iterator[FailingRig]:
-    """A station on such a disk."""
+    """A station on such a disk, whose record is sealed with a key."""
     made = FailingRig(tmp_path)
+    with made.engine.store.transaction():
+        give_key(made.engine.store, KEY)
     made.run(60)
     yield made
     made.vfs.fail("")
@@ -83,6 +88,10 @@ def test_after_an_error_of_the_disk_the_file_is_opened_anew_and_no_reading_is_mi
     assert len(found) >= 120
     assert {(b - a).total_seconds() for a, b in itertools.pairwise(found)} == {5.0}
     assert "store_back" in rig.events()
+    rig.run(300)
+    sealed = verify(rig.engine.store.query, key=Key(1, KEY))
+    assert sealed.sound, sealed
+    assert sealed.keyed >= 2
 
 
 def test_a_sync_that_failed_is_never_asked_for_again(rig: FailingRig) -> None:

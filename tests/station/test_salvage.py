@@ -353,8 +353,8 @@ def test_a_station_on_a_damaged_database_measures_again_by_itself(tmp_path: Path
             database.write_bytes(b"\xa5" * 4096 + database.read_bytes()[4096:])
         else:
             with closing(connect(database, read_only=True)) as db:
-                (root,) = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'reading'").fetchone()
-            with_pages_overwritten(database, [root - 1], random.Random(5))
+                (root,) = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'tick'").fetchone()
+            with_pages_overwritten(database, [root - 1], random.Random(5))  # read by a commit, not by the opening
             with served("run", "--config", config) as process:
                 assert process.ended(20) == 74, process.text
             assert suspect(database).exists()
