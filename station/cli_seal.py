@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from station.clock import to_ms
 from station.command_line import EX_FAULTS, ask_station, print_json, read_config
 from station.control import EX_UNAVAILABLE, ControlRefused
 from station.i18n import t
@@ -21,6 +22,7 @@ from station.texts import Command, Group, config_option, json_option, lang_optio
 if TYPE_CHECKING:
     from station.config import Loaded
     from station.seal import Key, Verdict
+    from station.store import Store
 
 
 @click.command("verify", cls=Command, help="help.verify")
@@ -47,15 +49,21 @@ def verify(head: str | None, key_file: Path | None, database: Path | None, confi
         raise StoreError(f"{path}: is not there")
     keep = loaded.config.retention
     kept = min(keep.readings_days, keep.averages_days, keep.messages_days, keep.events_days, keep.records_days)
-    since = datetime.now(UTC) - timedelta(days=kept)
+    since = to_ms(datetime.now(UTC) - timedelta(days=kept))
     with closing(Store(connect(path, read_only=True), str(path))) as store:
         store.query("BEGIN")  # one state of it, however often the station commits meanwhile
-        found = walk(store.query, head=wanted, key=key, kept_from_ms=round(since.timestamp() * 1000))
+        found = walk(store.query, head=wanted, key=key, kept_from_ms=max(since, _given_up_until(store)))
     if as_json:
         print_json(_plain(found))
     else:
         print("\n".join(_lines(found, loaded)))
     return 0 if found.sound else EX_FAULTS
+
+
+def _given_up_until(store: Store) -> int:
+    """Up to when (ms) readings left because the disk was full, as the sealed events say; 0 where none did."""
+    until = "SELECT max(json_extract(arguments, '$.until_ms')) FROM event WHERE code = 'disk_full'"
+    return int(store.query(until)[0][0] or 0)
 
 
 def _plain(found: Verdict) -> dict[str, Any]:

@@ -106,6 +106,7 @@ class Room:
         if first is None or last < first:
             return False
         last = min(last, first + max(1, round((newest - first) * SHARE)))
+        (until,) = self._store.query("SELECT max(at_ms) FROM reading WHERE id <= ?", (last,))[0]
         try:
             with self._store.transaction() as db:
                 db.execute("DELETE FROM reading WHERE id <= ?", (last,))
@@ -113,7 +114,8 @@ class Room:
             return False  # there is not even room for what a deletion writes
         log.error("%s: the disk is full; readings %d to %d left, every platform has answered for them", self._folder,
                   first, last)  # fmt: skip
-        self._note("disk_full", urgent=True, given_up="readings", rows=last - first + 1, first=first, last=last)
+        said = {"rows": last - first + 1, "first": first, "last": last, "until_ms": until}
+        self._note("disk_full", urgent=True, given_up="readings", **said)
         return True
 
     def answered_until(self) -> int:

@@ -54,6 +54,7 @@ LONGEST_WALK = 50_000  # messages looked through for one of a kind: more than li
 LATE_HOURS = 3  # a reading stored so many hours behind its own is listed apart, so that the others have a last id
 NO_CEILING = 1 << 62
 NEAR = timedelta(hours=2)  # how far back a value that was stored late is looked for
+LATEST_MANY = 10_000  # readings: more than come in the minute that a step of the clock cuts off
 LATEST_FEW = 8  # of a series: the newest by time is among the last few stored, late ones included
 SEQUENCE_BITS = 40  # a message's id is platform << 40 | sequence, so one platform's ids are contiguous
 
@@ -743,12 +744,19 @@ class Store:
         return None if at is None else from_ms(at)
 
     def first_reading_since(self, moment: datetime) -> datetime | None:
-        """When the first reading at or after *moment* was taken, as far as their order tells."""
-        at = self._one(
+        """When the first reading at or after *moment* was taken.
+
+        Their order tells, and of the newest LATEST_MANY their times: a clock that was set back has put young ones
+        behind older ones.
+        """
+        since = to_ms(moment)
+        first = self._one(
             "SELECT at_ms FROM reading WHERE id > ? AND at_ms >= ? ORDER BY id LIMIT 1",
-            (self.reading_floor(moment), to_ms(moment)),
+            (self.reading_floor(moment), since),
         )
-        return None if at is None else from_ms(at)
+        latest = "SELECT at_ms FROM reading ORDER BY id DESC LIMIT ?"
+        young = self._one(f"SELECT min(at_ms) FROM ({latest}) WHERE at_ms >= ?", (LATEST_MANY, since))
+        return min((from_ms(at) for at in (first, young) if at is not None), default=None)
 
     def first_average(self, kind: Kind, since: datetime, points: Iterable[str]) -> datetime | None:
         """Start of the first period of *kind* at any of *points* that starts at *since* or later."""

@@ -136,7 +136,7 @@ def spoilt(replies: int) -> None:
 
 
 def unplug(cycles: int, retry: float) -> tuple[list[float], int, int, int]:
-    """How long after the adapter is back the first reading comes, under how many names; descriptors before and after."""
+    """How long after the adapter is back a reading comes, under how many names; descriptors before and after."""
     polling.PORT_RETRY = retry
     before = _descriptors()
     chance, took = random.Random(1), []

@@ -45,7 +45,7 @@ def dead_unit(folder: Path, hours: int) -> Outcome:
     parts, ratios = [], []
     for seconds in (5.0, 2.0):
         before, _ = periods(seconds, hours, frozenset(), folder)
-        after, asked = periods(seconds, hours, frozenset({1}), folder)
+        after, _ = periods(seconds, hours, frozenset({1}), folder)
         ratios.append(after / before)
         parts.append(
             f"polled each {seconds:g} s: p99 {before:.3f} s before, {after:.3f} s after (x {after / before:.3f})"
@@ -58,7 +58,7 @@ def unplugged(folder: Path, cycles: int) -> Outcome:
     """Row 36: the adapter is pulled out and comes back under another name; the port is tried each 0.1 s."""
     took, names, before, after = unplug(cycles, 0.1)
     figure = (
-        f"a reading {p99(took):.2f} s (p99), {max(took):.2f} s (longest) after it is back, tried each 0.1 s (shipped: 2 s);"
-        f" {names} names; descriptors {before} before, {after} after"
+        f"a reading {p99(took):.2f} s (p99), {max(took):.2f} s (longest) after it is back, tried each 0.1 s (shipped:"
+        f" 2 s); {names} names; descriptors {before} before, {after} after"
     )
     return Outcome(cycles, figure, p99(took) < 5 and after <= before, recover_seconds=max(took))

@@ -36,10 +36,7 @@ ROWS = (
         " cuts the same store and engine at each write, row 5 kills the whole process",
     ),
     _row(3, "Torn write", "power:torn", 8, 150),
-    _not_here(
-        4, "Disk ignores sync", "not survived by the file alone: a tail that was lost whole is not seen without a head"
-        " outside (seals, row 48); what platforms answered for is not asked back from them",
-    ),
+    _row(4, "Disk ignores sync", "damage:lying", 40, 1000),
     _row(5, "kill -9 at random", "killed:at_random", 20, 1000),
     _row(6, "kill -9 between answer and mark", "killed:between", 2, 20),
     _row(7, "SIGTERM, and the next start", "killed:stopped", 5, 100),
@@ -49,7 +46,7 @@ ROWS = (
     _row(11, "Descriptors gone", "killed:without_descriptors", 3, 30),
     _row(12, "Read-only remount", "disk:read_only", 10, 100),
     _row(13, "EIO on read, write and sync", "disk:io_errors", 12, 100),
-    _row(14, "Bit flips in the database", "damage:bits", 200, 10_000),
+    _row(14, "Bit flips in the database", "damage:bits", 300, 10_000),
     _row(15, "Pages lost, file cut off", "damage:pages", 20, 200),
     _row(16, "Log or index gone, copy without its log", "disk:without_log", 10, 100),
     _row(17, "Backup under load", "disk:backup_under_load", 10, 100),
@@ -86,7 +83,7 @@ ROWS = (
     _row(45, "Malformed frames", "frames:malformed", 5000, 1_000_000),
     _not_here(46, "Web page attacked", "there is no web page; nothing listens on the network"),
     _not_here(47, "Brute force on the web login", "there is no web login; nothing listens on the network"),
-    _row(48, "Readings edited on the card", "damage:seals"),
+    _row(48, "Readings edited on the card", "damage:seals", 10, 300),
     _row(49, "Configuration cut off or changed", "clocks:configurations", 500, 100_000),
     _row(50, "Soak", "clocks:soak", 1, 30),
 )  # fmt: skip

@@ -328,6 +328,18 @@ def test_a_period_lived_twice_has_two_versions_and_no_third(rig: Rig) -> None:
     assert len(sent) == len(set(sent))
 
 
+def test_a_minute_cut_off_by_a_step_forward_is_closed_though_the_clock_had_been_set_back(rig: Rig) -> None:
+    """The first reading behind it by its number is one of the later time that was lived before."""
+    rig.run(200)
+    rig.clock.step(-1800)
+    rig.run(205)
+    cut_off = rig.clock.now().replace(second=0)
+    rig.clock.step(3 * 86400)
+    rig.run(130)
+    (average,) = (a for a in rig.engine.store.average(Kind.MINUTE, "site", cut_off).averages if a.parameter == "pm25")
+    assert 0 < average.total < 12
+
+
 def test_a_clock_that_ran_ahead_does_not_stop_the_present(rig: Rig) -> None:
     """A month ahead for three minutes, corrected, restarted: minutes and hours are closed as ever."""
     rig.run(60)
