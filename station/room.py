@@ -107,6 +107,7 @@ class Room:
             return False
         last = min(last, first + max(1, round((newest - first) * SHARE)))
         (until,) = self._store.query("SELECT max(at_ms) FROM reading WHERE id <= ?", (last,))[0]
+        (sealed,) = self._store.query("SELECT min(at_ms) FROM seal WHERE at_ms >= ?", (until,))[0]  # with others
         try:
             with self._store.transaction() as db:
                 db.execute("DELETE FROM reading WHERE id <= ?", (last,))
@@ -114,7 +115,7 @@ class Room:
             return False  # there is not even room for what a deletion writes
         log.error("%s: the disk is full; readings %d to %d left, every platform has answered for them", self._folder,
                   first, last)  # fmt: skip
-        said = {"rows": last - first + 1, "first": first, "last": last, "until_ms": until}
+        said = {"rows": last - first + 1, "first": first, "last": last, "until_ms": 1 + (sealed or until)}
         self._note("disk_full", urgent=True, given_up="readings", **said)
         return True
 

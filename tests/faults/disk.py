@@ -116,7 +116,7 @@ def full_of_unsent(folder: Path, runs: int) -> Outcome:
                 rig = Rig(folder / str(number), CONFIG.replace('name = "test"', 'name = "test"\nreserve_mb = 0', 1))
                 rig.run(120)
                 filler = fill(data)
-                rig.run(3600)
+                rig.run(1500)
                 kept = rig.engine.outboxes["district"].depth().owed
                 filler.unlink()
                 until_well(rig)

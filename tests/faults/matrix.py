@@ -30,12 +30,12 @@ def _not_here(number: int, fault: str, reason: str) -> Row:
 
 
 ROWS = (
-    _row(1, "Power cut at each write", "power:at_each_write", 10, 300),
+    _row(1, "Power cut at each write", "power:at_each_write", 10, 120),
     _not_here(
         2, "Power cut, whole process", "needs LazyFS, a file system in user space that is not a package of ours; row 1"
         " cuts the same store and engine at each write, row 5 kills the whole process",
     ),
-    _row(3, "Torn write", "power:torn", 8, 150),
+    _row(3, "Torn write", "power:torn", 8, 100),
     _row(4, "Disk ignores sync", "damage:lying", 40, 1000),
     _row(5, "kill -9 at random", "killed:at_random", 20, 1000),
     _row(6, "kill -9 between answer and mark", "killed:between", 2, 20),
@@ -63,11 +63,11 @@ ROWS = (
     _row(28, "Name without address; TLS", "links:unresolved", 3, 50),
     _not_here(29, "MQTT broker restart", "there is no MQTT uplink in this version"),
     _row(30, "Late reply of the same shape", "line:late_replies", 1000, 15_000),
-    _row(31, "Reply of another unit or function, echo", "suites:foreign_replies", 1, 20),
+    _row(31, "Reply of another unit or function, echo", "suites:foreign_replies", 1, 10),
     _row(32, "Noise on the line", "line:noise", 50_000, 1_000_000),
-    _row(33, "Exceptions 01 to 0B, busy", "suites:exceptions", 1, 20),
+    _row(33, "Exceptions 01 to 0B, busy", "suites:exceptions", 1, 10),
     _row(34, "One dead unit of ten", "line:dead_unit", 1, 6),
-    _row(35, "Bus stuck", "suites:stuck_line", 1, 20),
+    _row(35, "Bus stuck", "suites:stuck_line", 1, 10),
     _row(36, "Adapter unplugged, back renamed", "line:unplugged", 30, 500),
     _row(37, "NaN, Inf, order, range, frozen value", "suites:values", 1, 10),
     _not_here(
@@ -80,10 +80,10 @@ ROWS = (
     _row(42, "Replays of recorded commands", "suites:replays", 1, 3),
     _row(43, "Wrong passwords, guessing, flood", "suites:guesses", 1, 10),
     _row(44, "Commands beyond the list", "suites:allow_list", 1, 2),
-    _row(45, "Malformed frames", "frames:malformed", 5000, 1_000_000),
+    _row(45, "Malformed frames", "frames:malformed", 5000, 300_000),
     _not_here(46, "Web page attacked", "there is no web page; nothing listens on the network"),
     _not_here(47, "Brute force on the web login", "there is no web login; nothing listens on the network"),
     _row(48, "Readings edited on the card", "damage:seals", 10, 300),
-    _row(49, "Configuration cut off or changed", "clocks:configurations", 500, 100_000),
+    _row(49, "Configuration cut off or changed", "clocks:configurations", 500, 30_000),
     _row(50, "Soak", "clocks:soak", 1, 30),
 )  # fmt: skip
