@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from station import recorder as recording
@@ -38,6 +39,30 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
         yield data
     finally:
         subprocess.run(["umount", "-l", str(data)], check=True)
+
+
+def made_image(path: Path) -> Path:
+    """A file with an empty ext4 of 16 MiB in it."""
+    with path.open("wb") as file:
+        file.truncate(16 << 20)
+    _as_root("mkfs.ext4", "-q", "-F", str(path))
+    return path
+
+
+@contextmanager
+def mounted(image: Path, place: Path, *options: str) -> Iterator[Path]:
+    """The file system in *image* at *place*."""
+    place.mkdir(exist_ok=True)
+    _as_root("mount", "-o", ",".join(("loop", *options)), str(image), str(place))
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def _as_root(*words: str) -> None:
+    if shutil.which(words[0]) is None or subprocess.run(words, capture_output=True, check=False).returncode:
+        raise CannotRun(f"{words[0]} of a file system in a file does not work here; it needs root and loop devices")
 
 
 def polled(rig: Rig) -> int:
@@ -140,8 +165,45 @@ def full_of_unsent(folder: Path, runs: int) -> Outcome:
 
 
 def read_only(folder: Path, runs: int) -> Outcome:
-    """Row 12: every write is refused as on a file system that was remounted read-only."""
-    return _faulty(folder, runs, ("read-only",), 12)
+    """Row 12: every write is refused and later taken again; and a real ext4 that remounts itself read-only."""
+    found = _faulty(folder, runs, ("read-only",), 12)
+    times, said, gone, kept = max(1, runs // 10), 0, 0, 0
+    try:
+        for number in range(times):
+            told, missing, waiting = _emergency(folder / f"ext4-{number}")
+            said, gone, kept = said + told, gone + missing, kept + waiting
+    except CannotRun as why:
+        return replace(found, figure=f"{found.figure}; not on a real ext4: {why}")
+    words = (
+        f"a real ext4 that an error of its own made read-only, {times} times: said {said} times, of what was committed"
+        f" {gone} lost; sampling goes on, but that kernel wants an unmount (a reboot) before it writes again: what is"
+        f" in memory by then is lost ({kept / times:.0f} readings each)"
+    )
+    return replace(found, figure=f"{found.figure}; {words}", held=found.held and said == times and not gone)
+
+
+def _emergency(folder: Path) -> tuple[bool, int, int]:
+    """Whether the station said so, committed readings that were missing afterwards, and readings in memory."""
+    folder.mkdir()
+    with mounted(made_image(folder / "image"), folder / "mounted", "errors=remount-ro") as place:
+        source = subprocess.run(["findmnt", "-no", "SOURCE", str(place)], capture_output=True, text=True, check=True)
+        trigger = Path("/sys/fs/ext4") / Path(source.stdout.strip()).name / "trigger_fs_error"
+        rig = Rig(place, CONFIG.replace('name = "test"', 'name = "test"\nreserve_mb = 1', 1))
+        rig.run(300)
+        rig.engine.commit()
+        committed = rig.engine.store.query("SELECT * FROM reading ORDER BY id")
+        trigger.write_text("1", encoding="ascii")
+        rig.run(300)
+        said, waiting = "is read-only" in rig.engine.store_error, len(rig.engine.recorder.take().readings)
+        rig.engine.store.close()
+        for outbox in rig.engine.outboxes.values():
+            outbox.close()
+    subprocess.run(["e2fsck", "-p", str(folder / "image")], capture_output=True, check=False)
+    with mounted(folder / "image", folder / "mounted") as place:
+        db = connect(place / "data" / "station.db", read_only=True)
+        rows = set(db.execute("SELECT * FROM reading"))
+        db.close()
+    return said, sum(row not in rows for row in committed), waiting
 
 
 def io_errors(folder: Path, runs: int) -> Outcome:

@@ -31,10 +31,7 @@ def _not_here(number: int, fault: str, reason: str) -> Row:
 
 ROWS = (
     _row(1, "Power cut at each write", "power:at_each_write", 10, 120),
-    _not_here(
-        2, "Power cut, whole process", "needs LazyFS, a file system in user space that is not a package of ours; row 1"
-        " cuts the same store and engine at each write, row 5 kills the whole process",
-    ),
+    _row(2, "Power cut, whole process", "pulled:whole_process", 20, 200),
     _row(3, "Torn write", "power:torn", 8, 100),
     _row(4, "Disk ignores sync", "damage:lying", 40, 1000),
     _row(5, "kill -9 at random", "killed:at_random", 20, 1000),
