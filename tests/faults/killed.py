@@ -110,13 +110,13 @@ def site(folder: Path) -> Iterator[Site]:
 
 
 def at_random(folder: Path, cycles: int) -> Outcome:
-    """Row 5: kill -9 at a moment drawn by chance, from the first instruction of a start to its third second."""
+    """Row 5: kill -9 at a moment drawn by chance, from the first instruction of a start to its second second."""
     chance, back = random.Random(5), list[float]()
     with site(folder) as here:
         began = 0.0
         for _ in range(cycles):
             with served("run", "--config", here.path) as process:
-                moment = time.monotonic() + chance.uniform(0.0, 3.0)
+                moment = time.monotonic() + chance.uniform(0.0, 2.0)
                 while time.monotonic() < moment:
                     if began and answer(here.socket) is not None:
                         back.append(time.monotonic() - began)

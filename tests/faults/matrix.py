@@ -30,7 +30,7 @@ def _not_here(number: int, fault: str, reason: str) -> Row:
 
 
 ROWS = (
-    _row(1, "Power cut at each write", "power:at_each_write", 10, 120),
+    _row(1, "Power cut at each write", "power:at_each_write", 10, 300),
     _row(2, "Power cut, whole process", "pulled:whole_process", 20, 200),
     _row(3, "Torn write", "power:torn", 8, 100),
     _row(4, "Disk ignores sync", "damage:lying", 40, 1000),
