@@ -67,7 +67,7 @@ class Room:
         if self._size and free > self._low_bytes + 2 * self._size and not self.reserve.exists():
             self._make()
         if free < self._low_bytes and not self.low:
-            log.error("%s: %.1f MB are free on this disk; make room", self._folder, free / 1e6)
+            log.warning("%s: %.1f MB are free on this disk; make room", self._folder, free / 1e6)
             self._note("disk_low", urgent=True, free_mb=round(free / 1e6, 1))
             self.low = True
         elif free > self._low_bytes + self._size and self.low:

@@ -351,8 +351,11 @@ class Store:
                     self._rollback()
                     raise
                 self._committed, self._sealing = ends, sealing
-            except sqlite3.Error as error:
-                self._unsure = self._unsure or getattr(error, "sqlite_errorcode", 0) & 0xFF in UNSURE
+            except (sqlite3.Error, StoreError) as error:
+                cause = error if isinstance(error, sqlite3.Error) else error.__cause__
+                self._unsure = self._unsure or getattr(cause, "sqlite_errorcode", 0) & 0xFF in UNSURE
+                if isinstance(error, StoreError):
+                    raise
                 raise refused(Path(self.where), error) from error
 
     @contextmanager

@@ -108,6 +108,23 @@ def test_a_sync_that_failed_is_never_asked_for_again(rig: FailingRig) -> None:
     assert rig.events().count("test") == 1
 
 
+def test_an_error_of_reading_within_a_transaction_has_the_file_opened_anew_too(rig: FailingRig) -> None:
+    opened, store = rig.disk.opened, rig.engine.store
+
+    def read() -> None:
+        with store.transaction():
+            store.query("PRAGMA shrink_memory")  # nothing is at hand any more
+            rig.vfs.fail("read")
+            store.query("SELECT * FROM reading")
+
+    with pytest.raises(StoreError):
+        read()
+    rig.vfs.fail("")
+    with store.transaction():
+        store.add_events([Event(START, "test", {})])
+    assert rig.disk.opened == opened + 1
+
+
 def test_rows_that_are_gone_after_an_error_of_the_disk_are_damage(rig: FailingRig) -> None:
     """What was told to be committed and is not there any more: the process ends, and its next start looks closely."""
     store = rig.engine.store
