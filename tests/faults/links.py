@@ -245,7 +245,7 @@ def one_of_three(folder: Path, seconds: int, fault: str, words: str) -> Outcome:
         lost, doubled, altered = station.verdict()
     figure = (
         f"{words}: delay of the two others p99 {p99(before):.3f} s before, {p99(after):.3f} s with it ({len(after)}"
-        f" records); it was owed {held_back} messages in the end, and got them within {back:.0f} s of the station's time"
+        f" records); it was owed {held_back} messages in the end and got them within {back:.0f} s (station's time)"
     )
     return Outcome(seconds // 30, figure, p99(after) < max(1.0, 3 * p99(before)), lost, doubled, altered, back)
 

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def passed(names: tuple[str, ...], folder: Path) -> tuple[int, int, str]:
     """How many of the tests *names* passed and how many did not, and what pytest said at the end."""
+    folder.mkdir(parents=True, exist_ok=True)
     words = [sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", f"--basetemp={folder}/t"]
     done = subprocess.run(
         [*words, *names], cwd=ROOT, capture_output=True, text=True, check=False, errors="replace",
