@@ -84,7 +84,7 @@ def zones(folder: Path, share: int) -> Outcome:
     """Row 41: the host is in every zone there is; what is stored and said stays the same."""
     names = sorted(zoneinfo.available_timezones())[:: 1 if share > 1 else 20]
     wrong, before = 0, os.environ.get("TZ")
-    right = _said(folder / "UTC", "UTC")
+    right = _said(folder / "right", "UTC")
     try:
         for name in names:
             wrong += _said(folder / name.replace("/", "-"), name) != right

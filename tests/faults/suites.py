@@ -22,10 +22,12 @@ def passed(names: tuple[str, ...], folder: Path) -> tuple[int, int, str]:
         [*words, *names], cwd=ROOT, capture_output=True, text=True, check=False, errors="replace",
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )  # fmt: skip
-    last = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr[-300:]
+    lines = done.stdout.strip().splitlines() or [done.stderr[-300:]]
+    last = lines[-1]
     counts = {word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|error|errors|skipped)", last)}
     good = counts.pop("passed", 0)
-    return good, sum(counts.values()) + (done.returncode != 0 and not counts), last
+    named = [line for line in lines if line.startswith(("FAILED ", "ERROR "))]
+    return good, sum(counts.values()) + (done.returncode != 0 and not counts), "; ".join([*named, last])
 
 
 def suite(*names: str, figure: str, each: int = 1) -> Callable[[Path, int], Outcome]:
@@ -84,12 +86,12 @@ values = suite(
     figure="NaN, Inf, sentinels, both ends of a range, four byte orders, a value that stands still: 100 % flagged",
 )
 set_time = suite(
-    "tests/station/test_clockhelper.py::test_valid_absurd_and_replayed_times_move_the_clock_once",
     "tests/station/test_clockhelper.py::test_a_clock_that_is_trusted_moves_ten_minutes_at_most",
     "tests/station/test_clockhelper.py::test_a_time_server_is_not_overruled_and_not_disturbed",
     "tests/station/test_clockhelper.py::test_no_time_from_before_this_station_or_after_this_century",
     f"{COMMANDS}::test_without_a_clock_helper_the_clock_is_not_set",
     f"{COMMANDS}::test_the_clock_is_set_once_an_hour_and_calibrated_twice_a_day",
+    "tests/station/test_clockhelper.py::test_valid_absurd_and_replayed_times_move_the_clock_once",
     figure="from the platform's frame to the helper's clock: moved by a refused one 0 times",
 )
 replays = suite(
