@@ -385,6 +385,7 @@ NAMES = {
     *("AQI", "BOM", "CRC", "CSV", "Ctrl", "Esc", "Excel", "ExecStopPost", "Flag", "GB", "GPIO", "HJ", "HTML", "JSON"),
     *(
         "LANG",
+        "MB",
         "Modbus",
         "README",
         "RS",
