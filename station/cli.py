@@ -28,8 +28,10 @@ from station.cli_collector import collector
 from station.cli_commission import commission
 from station.cli_compare import compare, comparisons
 from station.cli_decode import decode
+from station.cli_doctor import doctor, health
 from station.cli_drift import drift
 from station.cli_dustfall import dustfall
+from station.cli_events import events
 from station.cli_hj212 import frame
 from station.cli_index import index
 from station.cli_init import init
@@ -538,6 +540,9 @@ for command in (
     compare,
     comparisons,
     commission,
+    events,
+    doctor,
+    health,
 ):
     cli.add_command(command)
 emulate.add_command(emulate_pin)

@@ -612,18 +612,32 @@ def doctor(bus: str | None, config: Path, as_json: bool) -> int:
 
 def _health(loaded: Loaded, name: str, as_json: bool) -> tuple[Health, Mapping[str, str]]:
     """The figures of a line: the running station's, else those it kept, else from reading every instrument a while."""
-    from drivers.doctor import Health, Silence
-
-    found = ask_station(loaded, "line", bus=name, timeout=LOAN_PATIENCE) or _kept(loaded, name)
+    found = _known(loaded, name)
     if found is None:
         _tell(t("doctor.alone", bus=name, polls=POLLS), as_json)
         found = _measured(loaded, name)
     elif "since" in found:
         _tell(t("doctor.kept", bus=name, since=found["since"]), as_json)
+    return _judged_by(found), found["devices"]
+
+
+def known_health(loaded: Loaded, name: str) -> Health | None:
+    """The figures of a line that the running station has, or kept; nothing is asked of any instrument."""
+    found = _known(loaded, name)
+    return None if found is None else _judged_by(found)
+
+
+def _known(loaded: Loaded, name: str) -> dict[str, Any] | None:
+    return ask_station(loaded, "line", bus=name, timeout=LOAN_PATIENCE) or _kept(loaded, name)
+
+
+def _judged_by(found: Mapping[str, Any]) -> Health:
+    from drivers.doctor import Health, Silence
+
     units = {int(unit): counts for unit, counts in found["units"].items()}
     patience = {int(unit): ms for unit, ms in found["patience_ms"].items()}
     silent = {int(unit): Silence(**told) for unit, told in found.get("silent", {}).items()}
-    return Health(units, found["foreign"], found["latency_ms"], patience, silent), found["devices"]
+    return Health(units, found["foreign"], found["latency_ms"], patience, silent)
 
 
 def _kept(loaded: Loaded, name: str) -> dict[str, Any] | None:

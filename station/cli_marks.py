@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from station.command_line import ask_station, moment_in, parameter_key, point_code, print_json, read_config
-from station.i18n import t
+from station.i18n import language, t
 from station.model import StoreError
 from station.texts import Group, config_option, json_option, lang_option, option
 
@@ -209,10 +209,10 @@ def _sentences(found: dict[str, Any], loaded: Loaded) -> list[str]:
 
 def _event_sentence(event: dict[str, Any], loaded: Loaded) -> str:
     """An event with what it is about."""
-    about = "; ".join(
-        f"{key} {value}" for key, value in json.loads(event["arguments"]).items() if value not in (None, "")
-    )
-    return t("explain.event", time=_local(event["at"], loaded), code=event["code"], about=about)
+    from station.events import about, title
+
+    said = about(json.loads(event["arguments"]), language(), loaded.zone)
+    return t("explain.event", time=_local(event["at"], loaded), code=title(event["code"], language()), about=said)
 
 
 def _period_sentence(period: dict[str, Any], version: dict[str, Any], parameter: str, loaded: Loaded) -> str:

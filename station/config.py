@@ -100,6 +100,9 @@ class StationSettings:
     control_socket: str = setting(
         "", text="where tools reach the running station; control.sock in the runtime or data folder when empty"
     )
+    health_file: str = setting(
+        "", text="where the running station says that it is well; health.json in the runtime folder when empty"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,6 +263,14 @@ class Loaded:
     def profile_folders(self) -> tuple[Path, ...]:
         """Where an operator's own profiles lie, searched before the shipped ones."""
         return (self.folder / "profiles",)
+
+    @property
+    def health_file(self) -> Path | None:
+        """Where the running station gives its sign of life; None where it has no runtime folder and none is named."""
+        if self.config.station.health_file:
+            return self.folder / self.config.station.health_file
+        runtime = os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
+        return Path(runtime) / "health.json" if runtime else None
 
     @property
     def control_socket(self) -> Path:

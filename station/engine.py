@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from math import lcm
 from threading import Condition, Event, Lock
@@ -70,6 +71,8 @@ RETRY_SECONDS = 10.0  # after a commit that failed
 STOP_SECONDS = 7.0  # all threads together; the last commit still has to fit into ten
 RESUMED = timedelta(days=2)  # how far back an instrument's last result is looked for at the start
 RESUMED_READINGS = 100_000  # and among so many readings of all: a start must not wait for it
+HEALTH_SECONDS = 30.0  # between two signs of life for monitoring; the first one soon after a start
+FIRST_HEALTH_SECONDS = 5.0
 FIRST_SEAL_SECONDS = 300.0  # after a start; a station that stops in order seals what it has
 LATE_HOURS = "late_hours"  # hours that readings came too late for and that are not closed again yet
 PINS, LINKAGE_SECONDS = "pins", 10.0  # the line of the counted pins; the longest a turn of the outputs may take
@@ -127,6 +130,7 @@ class Engine:
         self._next_seal = self._started_monotonic + FIRST_SEAL_SECONDS
         self.room: Room | None = None
         self._next_room = clock.monotonic() + ROOM_SECONDS
+        self._next_health, self._health_error = self._started_monotonic + FIRST_HEALTH_SECONDS, ""
         self._offset, self._stepped = self._wall_offset(), False
         self._host_trust, self._set_by_platform = trusted, False
         self._was_set = Event()
@@ -597,6 +601,9 @@ class Engine:
         if monotonic >= self._next_room:
             self._next_room = monotonic + ROOM_SECONDS
             self._room().look()
+        if monotonic >= self._next_health:
+            self._next_health = monotonic + HEALTH_SECONDS
+            self._give_sign()
         if monotonic < self._retry_at:
             return
         if (self.recorder.urgent or monotonic >= self._next_commit or self._due(now)) and not self.commit():
@@ -605,6 +612,22 @@ class Engine:
             self.purge.turn()
         except StoreError as error:
             self._refused(error)
+
+    def _give_sign(self) -> None:
+        """Say how the station is, for monitoring, where there is a place for it."""
+        path = self.loaded.health_file
+        if path is None:
+            return
+        from station import health  # a few seconds after a start: it is ready without
+
+        try:
+            health.write(path, health.of(self))
+        except OSError as error:
+            if not self._health_error:
+                log.warning("%s: cannot be written (%s); monitoring will take the station for dead", path, error)
+            self._health_error = str(error)
+        else:
+            self._health_error = ""
 
     def _due(self, now: datetime) -> bool:
         ready = now - timedelta(seconds=self.config.station.closing_delay_seconds)
@@ -1129,6 +1152,9 @@ class Engine:
             if not sender.is_alive():
                 sender.outbox.close()
         self.store.close()
+        if (sign := self.loaded.health_file) is not None:
+            with suppress(OSError):
+                sign.unlink(missing_ok=True)
         if self._pins is not None:
             self._pins.close()
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from station.config import Loaded, PointSettings
     from station.report import Span
 
-# Events a reader of figures has to know of; each has a text report_event.CODE.
+# Events a reader of figures has to know of; each has a text event.CODE.
 EVENTS = (
     "start", "stop", "clock_step", "store_back", "disk_low", "disk_full", "disk_room", "log_missing",
     "instrument_swapped", "setting_overruled", "link_down",

@@ -7,6 +7,7 @@ from datetime import datetime
 from html import escape
 from typing import Any
 
+from station.events import about, title
 from station.i18n import language, t, texts
 from station.model import Averaging
 from station.parameters import catalogue
@@ -658,11 +659,12 @@ def _happened(found: Mapping[str, Any]) -> Iterator[str]:
         yield _table(("device", "what", "from", "to", "minutes", "polls"), spells)
         yield from _more(len(found["missed"]))
     if events["listed"]:
+        zone = datetime.fromisoformat(found["start"]).tzinfo
         yield _h(3, "events")
-        counts = _join([f"{t(f'report_event.{code}')} {count}" for code, count in events["counts"].items()])
+        counts = _join([f"{title(code, language())} {count}" for code, count in events["counts"].items()])
         yield _p(counts)
         spells = [
-            (_minute(e["at"]), t(f"report_event.{e['code']}"), ", ".join(f"{k} {v}" for k, v in e["arguments"].items()))
+            (_minute(e["at"]), title(e["code"], language()), about(e["arguments"], language(), zone))
             for e in events["listed"][:MOST]
         ]
         yield _table(("at", "what", "said"), spells)

@@ -85,6 +85,7 @@ CHINESE = {
     "[station].wind_mean": "风向平均:按风速加权(weighted)或各次同权(unit)",
     "[station].clock_socket": "平台校时命令交给校时助手执行的套接字(见 systemd/README.md)",
     "[station].control_socket": "各命令联系运行中监测站的套接字;留空则为运行或数据文件夹中的 control.sock",
+    "[station].health_file": "运行中的监测站在此写入状态信号;留空则为运行文件夹中的 health.json",
     "[retention].readings_days": "实时读数保留天数",
     "[retention].averages_days": "均值保留天数",
     "[retention].messages_days": "上报原文保留天数",

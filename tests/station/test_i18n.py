@@ -37,6 +37,8 @@ from station.cli_profile import ASKED, ASKED_FIRST, COLUMNS
 from station.commissioning import STEPS
 from station.comparison import TROUBLES
 from station.config import resolve
+from station.doctor import FINDINGS
+from station.doctor import LEVELS as FINDING_LEVELS
 from station.drift import WHYS as DRIFT_WHYS
 from station.drifting import COLUMNS as DRIFT
 from station.export import AVERAGE, READING
@@ -47,19 +49,19 @@ from station.model import Mark, Reason, fields
 from station.orders import WHYS as ORDER_WHYS
 from station.parameters import catalogue
 from station.recipe import ABOUT
-from station.report_beside import EVENTS
 from station.report_table import COLUMNS as REPORTED
 from station.rules import Why
 from station.shewhart import RULES as QC_RULES
 from station.working import WHYS as LOAD_WHYS
 from tests.docs import TABLES, WATCHED
+from tests.station import event_codes
 from tests.station.commands import configure, station
 
 SOURCE = Path(i18n.__file__).parent
 PAGE = (SOURCE / "report_page.py").read_text(encoding="utf-8")
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 # Texts that are the same in both languages: nothing but placeholders and signs.
-WORDLESS = {"status.unknown", "status.error", "emulate.record", "emulate.step"} | {
+WORDLESS = {"doctor.line", "events.line", "status.unknown", "status.error", "emulate.record", "emulate.step"} | {
     *("init.colon", "report.and", "report.colon", "report.semicolon", "report_column.aqi", "report_column.dustfall"),
 }
 # Keys that are put together while the program runs, and what they are put together from.
@@ -241,7 +243,16 @@ MADE = {
     "report_why.": report.WHYS,
     "report_use.": list(USES),
     "report_level.": list(LEVELS),
-    "report_event.": list(EVENTS),
+    "checkup.": list(FINDING_LEVELS),
+    "checkup_advice.": [code for code, level in FINDING_LEVELS.items() if level in ("warning", "bad")],
+    "checkup_level.": ["good", "warning", "bad", "unknown"],
+    "checkup_topic.": list(FINDINGS),
+    "checkup_end.": ["good", "warning", "bad"],
+    "health.": ["well", "trouble", "stale", "absent"],
+    "health_trouble.": ["store", "threads", "devices"],
+    "event.": list(event_codes.found()[0]),
+    "event_word.": [key.removeprefix("event_word.") for key in texts("en") if key.startswith("event_word.")],
+    "event_value.": [key.removeprefix("event_value.") for key in texts("en") if key.startswith("event_value.")],
     "report_method.": [key.removeprefix("report_method.") for key in texts("en") if key.startswith("report_method.")],
 }
 

@@ -408,7 +408,7 @@ def test_silent_instruments_and_events_that_matter_are_told(store: Store, loaded
     assert missed(store, loaded, span_of("month", "2026-03", NOW, ZONE), {"air"}) == []
     text = page(found)
     assert "clock stepped" in text
-    assert "seconds -3.5" in text
+    assert "seconds: -3.5" in text
 
 
 def test_the_platforms_share_is_that_of_the_ledger(rig: Rig) -> None:
