@@ -697,13 +697,15 @@ def _warnings(config: Config, folder: Path, units_of: Mapping[str, Mapping[str, 
 
 
 def _secret_warnings(place: str, uplink: UplinkSettings, folder: Path) -> Iterator[Fault]:
+    """Secrets that more accounts than the station's can read, and passwords that are longer than the standard's."""
+    for key in ("password_file", "key_file"):
+        name = getattr(uplink, key, "")
+        for path in (secret_path(name, folder), secret_path(f"{name}.old", folder)) if name else ():
+            if os.access(path, os.R_OK) and path.is_file() and path.stat().st_mode & 0o077:
+                yield Fault(f"{place}.{key}", f"{path} can be read by others; chmod 600 it")
     name = getattr(uplink, "password_file", "")
     path = secret_path(name, folder)
-    if not name or not os.access(path, os.R_OK) or not path.is_file():
-        return
-    if path.stat().st_mode & 0o077:
-        yield Fault(f"{place}.password_file", f"{path} can be read by others; chmod 600 it")
-    if len(path.read_bytes().strip()) > 6:
+    if name and os.access(path, os.R_OK) and path.is_file() and len(path.read_bytes().strip()) > 6:
         yield Fault(f"{place}.password_file", f"{path} holds more than the 6 characters the standard allows")
 
 
