@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,8 +39,12 @@ class Copy:
     last_ids: dict[str, int]
 
 
-def take(database: Path, folder: Path, now: datetime, *, keep: int = 2) -> tuple[Copy, list[Path]]:
+def take(
+    database: Path, folder: Path, now: datetime, *, keep: int = 2, held: Container[str] = ()
+) -> tuple[Copy, list[Path]]:
     """Copy *database* into *folder* and read the copy back; the copy, and older ones beyond *keep* that were removed.
+
+    Copies whose names are *held* stay whatever their age: nothing else has what they have.
 
     The station may run meanwhile.  Raise StoreError when there is no room, the disk refuses, or what was
     written is not what was read; older copies then stay.
@@ -63,7 +67,8 @@ def take(database: Path, folder: Path, now: datetime, *, keep: int = 2) -> tuple
             synced(folder)
     except (OSError, sqlite3.Error) as error:
         raise StoreError(f"{folder}: the copy failed ({error}); older copies are untouched") from error
-    removed, others = [], [one for one in copies(folder) if one != target]  # whatever the clock says: never this one
+    removed = []
+    others = [one for one in copies(folder) if one != target and one.name not in held]  # never this one, nor those
     for old in others[: max(0, len(others) + 1 - keep)]:
         with suppress(OSError):  # one that cannot go is tried again with the next copy
             old.unlink()

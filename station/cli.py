@@ -28,6 +28,8 @@ from station.cli_collector import collector
 from station.cli_commission import commission
 from station.cli_compare import compare, comparisons
 from station.cli_decode import decode
+from station.cli_disk import disk
+from station.cli_disk import seen as disk_seen
 from station.cli_doctor import doctor, health
 from station.cli_drift import drift
 from station.cli_dustfall import dustfall
@@ -210,6 +212,7 @@ def status(config: Path, as_json: bool) -> None:
             found = stored(store, now) | {"station": loaded.config.station.name} | field_stored(store, loaded, now)
     from station.cli_calibrated import overdue_lines
 
+    found |= {"disk": disk_seen(loaded, found["store"])}
     said = overdue_lines(loaded)
     if as_json:
         print_json(found | ({"calibrations": said} if said else {}))
@@ -543,6 +546,7 @@ for command in (
     events,
     doctor,
     health,
+    disk,
 ):
     cli.add_command(command)
 emulate.add_command(emulate_pin)

@@ -42,17 +42,20 @@ def backup(folder: Path | None, keep: int | None, config: Path, as_json: bool) -
         raise StoreError(f"{target}: is not a folder; make it, or plug in the disk it is on")
     ask_station(loaded, "commit")
     now = datetime.now(UTC)
-    copy, removed = take(loaded.database, target, now, keep=keep or settings.keep)
+    copy, removed = take(loaded.database, target, now, keep=keep or settings.keep, held=_held(loaded))
     body = _plain(copy) | {"seconds": round((datetime.now(UTC) - now).total_seconds(), 1)}
-    _kept(loaded, now, body | {"removed": [one.name for one in removed]})
+    _kept(loaded, now, body | {"removed": [one.name for one in removed], "last_ids": copy.last_ids})
+    left = _let_leave(loaded, copy, now)
     if as_json:
-        print_json(body | {"removed": [str(one) for one in removed]})
+        print_json(body | {"removed": [str(one) for one in removed]} | ({"released": left} if left else {}))
         return
     print(t("backup.done", path=copy.path, size=_size(copy), newest=_newest(copy, loaded)))
     for one in removed:
         print(t("backup.removed", path=one))
     if target.stat().st_dev == loaded.data_folder.stat().st_dev:
         print(t("backup.same_disk"))
+    if left:
+        print(t("disk.released", rows=left["rows"], before=wall(left["before"], loaded.zone)[:7], copy=copy.path))
 
 
 @click.command("restore", cls=Command, help="help.restore")
@@ -84,6 +87,28 @@ def restore(file: Path, only_check: bool, user: str, reason: str, config: Path, 
     print(t("backup.restored", path=loaded.database, copy=file, newest=_newest(copy, loaded)))
     if former is not None:
         print(t("backup.former", path=former))
+
+
+def _held(loaded: Loaded) -> set[str]:
+    """Names of the copies that hold what has left the database."""
+    from station.capacity import held
+    from station.store import Store, connect
+
+    with closing(Store(connect(loaded.database, read_only=True), str(loaded.database))) as store:
+        return held(store)
+
+
+def _let_leave(loaded: Loaded, copy: Copy, now: datetime) -> dict[str, Any] | None:
+    """What the copy just taken allows to leave, where [disk] wants that and there is too little room."""
+    if loaded.config.disk.release != "copied":
+        return None
+    from station.cli_disk import after_copy
+
+    try:
+        return after_copy(loaded, copy, now)
+    except StationError as error:  # the copy is one all the same
+        click.echo(t("disk.not_released", text=error), err=True)
+        return None
 
 
 def _restored(loaded: Loaded, copy: Copy, user: str, reason: str) -> Path | None:

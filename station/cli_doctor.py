@@ -56,6 +56,7 @@ def doctor(config: Path, as_json: bool) -> int:
 
 def _findings(loaded: Loaded, store: Store, host: Host, now: datetime) -> Iterator[Finding]:
     from station import doctor as look
+    from station.capacity import capacity
     from station.clock import boot_id, trust
     from station.status import stored
     from station.store import suspect
@@ -64,6 +65,7 @@ def _findings(loaded: Loaded, store: Store, host: Host, now: datetime) -> Iterat
     status = live or stored(store, now)
     yield from look.of_station(status, suspected=suspect(loaded.database).exists())
     yield from look.of_disk(host, loaded.data_folder)
+    yield from look.of_capacity(capacity(status["store"], host.room(loaded.data_folder), loaded.config.disk))
     yield from look.of_clock(store, _trust(store, trust(), boot_id()), now)
     for bus in loaded.config.bus:
         yield from look.of_line(bus.name, _advice(loaded, bus.name))

@@ -132,6 +132,28 @@ class BackupSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DiskSettings:
+    """The [disk] table: how much of the disk the record may have, and what may leave it."""
+
+    budget_mb: int = setting(
+        0, low=0, high=100_000_000, text="most that the database may take, in MB; 0: as much as there is"
+    )
+    floor_mb: int = setting(
+        0, low=0, high=100_000_000, text="an alarm when less than this is free, in MB; 0: no alarm before it is full"
+    )
+    release: str = setting(
+        "never",
+        choices=("never", "copied"),
+        text="raw months stay at the budget or the floor, or leave after station backup to another disk",
+    )
+
+    @property
+    def watched(self) -> bool:
+        """Whether there is a budget or a floor."""
+        return bool(self.budget_mb or self.floor_mb)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DustfallSettings:
     """The [dustfall] table: what dust-fall by hand is held against."""
 
@@ -199,6 +221,7 @@ class Config:
     station: StationSettings
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     backup: BackupSettings = field(default_factory=BackupSettings)
+    disk: DiskSettings = field(default_factory=DiskSettings)
     dustfall: DustfallSettings = field(default_factory=DustfallSettings)
     point: tuple[PointSettings, ...]
     bus: tuple[BusConfig, ...] = ()

@@ -19,10 +19,12 @@ from station.host import THROTTLED, UNDERVOLTAGE, Host
 from station.model import dataclass
 
 if TYPE_CHECKING:
+    from station.capacity import Capacity
     from station.store import Store
 
 GOOD, WARNING, BAD, UNKNOWN = "good", "warning", "bad", "unknown"
 SCARCE, FULL = 512 << 20, 64 << 20  # bytes free
+SHORT_DAYS = 90  # of room: time to get another card
 BUSY_MEDIUM = 2e9  # bytes a day, written by everything on the host
 WORN, WORN_OUT = 80, 110  # percent of its life, as an eMMC says
 STEPS_DAYS = timedelta(days=7)
@@ -42,6 +44,7 @@ FINDINGS: Mapping[str, Mapping[str, str]] = {
     "disk": {
         "room": GOOD, "room_scarce": WARNING, "room_gone": BAD, "read_only": BAD, "room_unknown": UNKNOWN,
         "wear": GOOD, "wear_high": WARNING, "wear_unknown": UNKNOWN,
+        "lasts": GOOD, "lasts_short": WARNING, "lasts_no_more": BAD, "lasts_unknown": UNKNOWN,
         "life": GOOD, "life_short": WARNING, "life_over": BAD,
     },
     "clock": {
@@ -123,6 +126,16 @@ def of_disk(host: Host, folder: Path) -> Iterator[Finding]:
         yield found("life_over" if life >= WORN_OUT else "life_short" if life >= WORN else "life", percent=life)
 
 
+def of_capacity(capacity: Capacity | None) -> Iterator[Finding]:
+    """How many days of room there are until the floor or the budget of [disk]."""
+    if capacity is None or (capacity.days_left is None and not capacity.low):
+        yield found("lasts_unknown")
+        return
+    figures = {"days": f"{capacity.days_left or 0:.0f}", "mb": f"{(capacity.growth or 0) / 1e6:.1f}"}
+    short = capacity.days_left is not None and capacity.days_left < SHORT_DAYS
+    yield found("lasts_no_more" if capacity.low else "lasts_short" if short else "lasts", **figures)
+
+
 def of_clock(store: Store, trust: str, now: datetime) -> Iterator[Finding]:
     """What it is known by, how often it was stepped, and whether it is behind what is stored."""
     yield found({"ntp": "clock_ntp", "platform": "clock_platform"}.get(trust, "clock_alone"))
@@ -189,6 +202,7 @@ def of_seals(store: Store, now: datetime, *, running: bool) -> Iterator[Finding]
 
 def _changed(store: Store) -> tuple[int | None, int]:
     """The first of the newest blocks whose rows are not those that were sealed, and how many blocks were read."""
+    from station.seal import digest
     from station.sealing import state
 
     block, _, _ = state(store)
@@ -201,21 +215,10 @@ def _changed(store: Store) -> tuple[int | None, int]:
             return int(epoch), checked
         before = {table: last - grown.get(table, 0) for table, last in upto.items()}
         checked += 1
-        if not _holds(store, before, upto, bytes(made)):
+        if digest(store.query, before, upto)[0] != bytes(made):
             wrong = int(epoch)
         upto = before
     return wrong, checked
-
-
-def _holds(store: Store, before: Mapping[str, int], upto: Mapping[str, int], made: bytes) -> bool:
-    """Whether the rows from *before* to *upto* are those of the digest *made*.
-
-    Backwards it cannot be seen whether a platform without a message was known to a block already: both are tried.
-    """
-    from station.seal import TABLES, digest
-
-    met = {table: last for table, last in upto.items() if last or table in TABLES}
-    return any(digest(store.query, before, tables)[0] == made for tables in (upto, met))
 
 
 def of_backup(copy: Mapping[str, Any] | None, data_folder: Path, now: datetime) -> Iterator[Finding]:

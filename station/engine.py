@@ -53,6 +53,7 @@ from uplink.base import Backoff, Context, Uplink, UplinkSettings
 if TYPE_CHECKING:
     from station.alarming import Alarms
     from station.calibrated import AtWork
+    from station.capacity import Watch
     from station.checking import Checking
     from station.city import CityFeed
     from station.collecting import Collectors
@@ -332,6 +333,7 @@ class Engine:
         self.collectors = self._collectors()
         self.alarms = self._alarms()
         self.furnace = self._furnace_means()
+        self.capacity = self._capacity_watched()
         if self.store.kept(*FIELD) or any(getattr(one, "maintains", False) for one in self.config.input):
             self.field_work()
         self.checking = self._checking()
@@ -366,6 +368,16 @@ class Engine:
                 "points %s: this station is a second, read-only logger and not a type-approved 数采仪 (HJ 477)",
                 ", ".join(points),
             )
+
+    def _capacity_watched(self) -> Watch | None:
+        """Who looks at the room on the disk, where a budget or a floor is configured; and what has left already."""
+        watched = self.config.disk.watched
+        if not watched and not self.store.kept("released"):
+            return None
+        from station import capacity  # most stations have neither
+
+        self.periods.raw_from = capacity.raw_from(self.store)
+        return capacity.Watch(self.store, self.loaded, self.clock, self.note) if watched else None
 
     def _collectors(self) -> Collectors | None:
         """The weighing collectors, where any are configured; loaded only then."""
@@ -601,6 +613,8 @@ class Engine:
         if monotonic >= self._next_room:
             self._next_room = monotonic + ROOM_SECONDS
             self._room().look()
+        if self.capacity is not None:
+            self.capacity.turn()
         if monotonic >= self._next_health:
             self._next_health = monotonic + HEALTH_SECONDS
             self._give_sign()

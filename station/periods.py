@@ -63,6 +63,7 @@ class Periods:
         self._exchanges: Exchanges | None = None  # of meters, declared by people
         self._late: set[datetime] = set()  # starts of minutes that readings came too late for
         self._touched: list[tuple[datetime, datetime]] = []  # spells of minutes whose marks have changed
+        self.raw_from: datetime | None = None  # raw readings from before this have left: nothing is closed anew of them
         self._reopened: datetime | None = None  # up to where minutes are closed again in the commit under way
         self._paces = {
             (task.point(parameter), parameter): task.pace_seconds
@@ -112,7 +113,7 @@ class Periods:
 
     def touch(self, first: datetime, last: datetime | None) -> None:
         """What is closed from *first* to before *last* is to be closed again: its marks have changed."""
-        oldest = self._store.oldest_period(Kind.MINUTE)
+        oldest = max(filter(None, (self._store.oldest_period(Kind.MINUTE), self.raw_from)), default=None)
         end = min(last or EPOCH_END, self.next[Kind.MINUTE])
         if oldest is not None and (start := max(period_start(Kind.MINUTE, first, self._zone), oldest)) < end:
             self._touched.append((start, end))

@@ -80,6 +80,10 @@ def show_status(found: Mapping[str, Any], points: Mapping[str, str], zone: tzinf
         show_alarms(found["alarms"], zone)
     if "pins" in found:
         show_pins(out, found["pins"], zone)
+    if disk := found.get("disk"):
+        out.print(disk_line(disk), style=BAD if disk["low"] else DIM, soft_wrap=True)
+        if disk["low"]:
+            out.print(t("disk.low"), style=BAD, soft_wrap=True)
     if seal := found.get("seal"):
         out.print(t("status.seal", head=_grouped(seal["head"]), block=seal["epoch"]), style=DIM)
     if copy := found.get("backup"):
@@ -97,6 +101,17 @@ def show_status(found: Mapping[str, Any], points: Mapping[str, str], zone: tzinf
             out.print(t("status.next_try", name=thing["name"], at=wall(thing["next_try"], zone)), style=DIM)
         for note in thing.get("notes", ()):
             out.print(t("status.error", name=thing["name"], text=note), style=DIM)
+
+
+def disk_line(disk: Mapping[str, Any]) -> str:
+    """Room, days of it, and what is written to the medium, in one line."""
+    days = t("disk.days_unknown") if disk["days_left"] is None else t("disk.days", days=f"{disk['days_left']:.0f}")
+    wear = ""
+    if disk["written_by"]:
+        counted, mb = disk["written_by"] == "kernel", f"{disk['written_bytes_a_day'] / 1e6:.1f}"
+        wear = t("disk.written_kernel" if counted else "disk.written_database", mb=mb)
+    figures = {key: f"{disk[f'{key}_bytes'] / 1e6:.0f}" for key in ("used", "inside", "free")}
+    return t("disk.line", days=days, wear=wear, **figures)
 
 
 def _grouped(head: str) -> str:

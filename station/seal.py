@@ -209,8 +209,9 @@ def verify(
 ) -> Verdict:
     """Check every block; *head* (8 bytes or more of one) was noted elsewhere, *key* left the station once.
 
-    Blocks sealed before *kept_from_ms* may have lost their rows to retention, of each table the oldest first; the
-    chain over them is checked all the same, and so is every table of theirs that has all its rows.
+    Blocks sealed before *kept_from_ms* may have lost their rows to retention, of each table the oldest first, and
+    readings may have left that a later block says of in a record (`released`, station/capacity.py), if its records
+    are as they were sealed; the chain is checked all the same, and so is every table that has all its rows.
     """
     state = _Walk(query, head, key, kept_from_ms)
     for block in blocks_of(query):
@@ -233,6 +234,8 @@ class _Walk:
         self._rows = self._gone = self._keyed = 0
         self._left: dict[str, int] = {}  # the time of the oldest row that is there, by table
         self._anchored: int | None = None
+        self._released = 0  # the last reading that has left, by sealed records
+        self._missing: list[tuple[Block, dict[str, int], int | None]] = []  # that lack readings, the block before each
 
     def wrong(self, block: Block) -> str:
         """Why *block* is not the one that was sealed, or nothing; then it is part of the walk."""
@@ -248,8 +251,14 @@ class _Walk:
             return "rows"
         sealed = [block.digest[at : at + HASH_BYTES] for at in range(0, len(block.digest), HASH_BYTES)]
         wrong = [one for one, was in zip(found, sealed, strict=True) if one.digest != was]
-        if not all(self._may_be_gone(one, block) for one in wrong):
-            return "rows"
+        for one in wrong:
+            if self._may_be_gone(one, block):
+                continue
+            if one.table != "reading" or not self._lacks_its_first(block):
+                return "rows"
+            self._missing.append((block, self._reached, self._at_ms))
+        if not any(one.table == "record" for one in wrong):
+            self._released = max(self._released, self._said_to_have_left(block))
         self._gone += bool(wrong)
         self._rows += sum(one.count for one in found if one not in wrong)
         for one in found:
@@ -271,8 +280,40 @@ class _Walk:
         before = block.at_ms if self._at_ms is None else min(self._at_ms, block.at_ms)
         return self._left.get(part.table, before) >= before
 
+    def _lacks_its_first(self, block: Block) -> bool:
+        """Whether the readings that *block* lacks are its first ones."""
+        low, high = self._reached.get("reading", 0), block.upto.get("reading", 0)
+        ((first, count),) = self._query("SELECT min(id), count(*) FROM reading WHERE id > ? AND id <= ?", (low, high))
+        return count < high - low and (not count or bool(first + count - 1 == high))
+
+    def _said_to_have_left(self, block: Block) -> int:
+        """The last reading that has left by the records of *block*, which are as they were sealed."""
+        rows = self._query(
+            "SELECT body FROM record WHERE id > ? AND id <= ? AND kind = 'released'",
+            (self._reached.get("record", 0), block.upto.get("record", 0)),
+        )
+        return max((int(json.loads(body)["last"]) for (body,) in rows), default=0)
+
+    def _unexplained(self) -> tuple[Block, dict[str, int], int | None] | None:
+        """The first block that lacks readings of which no sealed record says that they have left."""
+        for block, reached, before_ms in self._missing:
+            high = block.upto.get("reading", 0)
+            ((count,),) = self._query(
+                "SELECT count(*) FROM reading WHERE id > ? AND id <= ?", (reached.get("reading", 0), high)
+            )
+            if high - count > self._released:  # the last one that is missing
+                return block, reached, before_ms
+        return None
+
     def verdict(self, block: Block | None, why: str) -> Verdict:
         """The end of the walk at a wrong *block*, or behind the last one."""
+        if (found := self._unexplained()) is not None:
+            first, _, before_ms = found
+            return Verdict(
+                blocks=first.epoch - 1, rows=self._rows, head=self._head, last_at_ms=before_ms, bad=first.epoch,
+                why="rows", bad_from_ms=before_ms, bad_to_ms=first.at_ms, gone=self._gone, keyed=self._keyed,
+                keyed_from=self._keyed_from, anchored=self._anchored,
+            )  # fmt: skip
         return Verdict(
             blocks=self._epoch, rows=self._rows, head=self._head, last_at_ms=self._at_ms,
             bad=self._epoch + 1 if why else None, why=why, bad_from_ms=self._at_ms if why else None,

@@ -45,6 +45,7 @@ def live(engine: Engine) -> dict[str, Any]:
             "taken": engine.recorder.taken,
             "error": engine.store_error,
             **({} if engine.room is None else {"free_bytes": engine.room.free, "low": engine.room.low}),
+            **sizes(engine.store),
         },
         "backup": last_backup(engine.store),
         "seal": _seal(engine.store),
@@ -177,7 +178,7 @@ def stored(store: Store, now: datetime) -> dict[str, Any]:
     return {
         "running": False,
         "time": now.isoformat(),
-        "store": {"file": store.where, "readings": store.newest("reading"), "taken": 0, "error": ""},
+        "store": {"file": store.where, "readings": store.newest("reading"), "taken": 0, "error": "", **sizes(store)},
         "devices": [
             {
                 "name": name,
@@ -191,9 +192,23 @@ def stored(store: Store, now: datetime) -> dict[str, Any]:
             }
             for name, values in newest.items()
         ],
-        "platforms": _stored_platforms(store, now, {}),
+        "platforms": stored_platforms(store, now, {}),
         "backup": last_backup(store),
         "seal": _seal(store),
+    }
+
+
+def sizes(store: Store) -> dict[str, Any]:
+    """What the database takes and what of that is free inside (bytes), and the times its readings span."""
+    ((size,),), ((pages,),), ((unused,),) = (
+        store.query(f"PRAGMA {name}") for name in ("page_size", "page_count", "freelist_count")
+    )
+    oldest, newest = store.oldest_reading(), store.newest_time()
+    return {
+        "bytes": size * pages,
+        "inside": size * unused,
+        "oldest": oldest.isoformat() if oldest else None,
+        "newest": newest.isoformat() if newest else None,
     }
 
 
@@ -217,7 +232,7 @@ def _last_reply(store: Store, name: str, values: Sequence[Mapping[str, Any]]) ->
     return last.isoformat() if last else None
 
 
-def _stored_platforms(store: Store, now: datetime, configured: Container[str]) -> list[dict[str, Any]]:
+def stored_platforms(store: Store, now: datetime, configured: Container[str]) -> list[dict[str, Any]]:
     """What the database says of the platforms that are not among the *configured* ones."""
     rows = store.query("SELECT id, name, live, answered, unconfirmed, dropped FROM platform ORDER BY id")
     return [_stored_platform(store, row, now) for row in rows if row[1] not in configured]
@@ -249,7 +264,7 @@ def _stored_platform(store: Store, row: Sequence[Any], now: datetime) -> dict[st
 def orphans(store: Store, configured: Container[str], now: datetime) -> list[dict[str, Any]]:
     """Platforms that are owed something and are not among the *configured* ones: a renamed or removed [[uplink]]."""
     error = "not in the configuration; what it is owed is kept"
-    found = _stored_platforms(store, now, configured)
+    found = stored_platforms(store, now, configured)
     return [platform | {"error": error} for platform in found if platform["owed"]]
 
 

@@ -74,6 +74,7 @@ class Verbs:
         return {
             "alarms": self.alarms,
             "backup_taken": self.backup_taken,
+            "release": self.release,
             "calibrate": self.calibrate,
             "city": self.city,
             "collector": self.collector,
@@ -148,6 +149,21 @@ class Verbs:
         self.engine.keep(Record("backup", _moment(request, "at"), dict(body)), urgent=True)
         self._commit("status")
         return {}
+
+    def release(self, request: Mapping[str, Any]) -> Any:
+        """Let raw readings of whole months before `before` leave: person, reason, copied (a copy that holds them)."""
+        from station import capacity  # only who asks pays for it
+
+        who = {key: str(request.get(name) or "").strip() for key, name in (("user", "person"), ("reason", "reason"))}
+        if not all(who.values()):
+            raise WrongArgument("what leaves is on record with a person and a reason: --user NAME --reason TEXT")
+        with self._one_entry:
+            engine, before = self.engine, _moment(request, "before")
+            engine.committed()
+            copied = bool(request.get("copied"))
+            body = capacity.release(engine.store, before, engine.clock.now(), who, copied=copied)
+            engine.periods.raw_from = before
+        return body
 
     def seal_key(self, request: Mapping[str, Any]) -> Any:
         """Seal with the key that was made for it from the next block on: key (64 hexadecimal digits), person."""

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from station import cli_doctor, doctor
+from station.capacity import Capacity
 from station.doctor import FINDINGS, LEVELS, Finding
 from station.host import Host
 from station.i18n import LANGUAGES, texts
@@ -191,6 +192,22 @@ def test_a_folder_on_no_device_of_blocks_has_no_wear(tmp_path: Path, monkeypatch
     board = Board(tmp_path).put("proc/uptime", "99999 1.0")
     assert board.host.written(tmp_path) is None
     assert board.host.life_used(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("left", "growth", "code"),
+    [
+        (100, 1.0, "lasts"),
+        (80, 1.0, "lasts_short"),
+        (-1, 1.0, "lasts_no_more"),
+        (-1, None, "lasts_no_more"),
+        (100, None, "lasts_unknown"),
+    ],
+)
+def test_days_of_room_are_judged_by_what_another_card_takes(left: int, growth: float | None, code: str) -> None:
+    capacity = Capacity(used=10, inside=0, free=left + 5, budget=0, floor=5, growth=growth)
+    assert codes(doctor.of_capacity(capacity)) == [code]
+    assert codes(doctor.of_capacity(None)) == ["lasts_unknown"]
 
 
 # -- clock, lines, platforms, copies
