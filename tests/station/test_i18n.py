@@ -361,7 +361,9 @@ FROM_A_TABLE = {
     "cli_calibrated.py: t(f'{section}.{value}')",
 }
 # Listed in MADE though no t(f"…") begins so: they come from tables, as whole keys, or are click's own.
-BY_NAME = {"silence.", "click.", "report_method.", "maintained.", "visited.", "parted.", "calibration_into."}
+BY_NAME = {"silence.", "click.", "report_method.", "maintained.", "visited.", "parted.", "calibration_into."} | {
+    *("checkup.", "checkup_advice.", "event.", "event_word.", "event_value."),  # looked up in both languages at once
+}
 
 
 def test_every_key_that_is_put_together_is_listed_with_what_it_is_put_together_from() -> None:
@@ -434,6 +436,9 @@ NAMES = {
     *("DEVICE", "PARAMETER"),
     "none",  # typed to an emulator
     *("timedatectl", "dev", "serial", "path", "YYYY", "MM", "DD", "HH"),
+    # What an administrator types, and the units and names of the host.
+    *("systemctl", "journalctl", "dmesg", "sudo", "iotop", "ao", "du", "xh", "sort", "timer", "service", "systemd"),
+    *("journald", "Storage", "volatile", "SIM", "DS", "Pi", "MB"),
     *("bit", "cm", "dB", "kWh", "kg", "km", "mg", "mm", "ms", "pH"),
 }
 
