@@ -56,6 +56,8 @@ OTHERS = {
     ("station/fieldwork.py", "record"),
     ("station/maintaining.py", "own"),
     ("station/recorder.py", "code"),
+    ("station/salvage.py", "database"),
+    ("station/salvage.py", "loaded.database"),
     ("uplink/hj212/emulator.py", "segment"),
     ("uplink/hj212/link.py", "code"),
     ("uplink/hj212/requests.py", "asked.build()"),
