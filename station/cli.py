@@ -46,6 +46,7 @@ from station.cli_order import order
 from station.cli_output import emulate_pin, output
 from station.cli_profile import profile
 from station.cli_qc import qc
+from station.cli_receiver import emulate_receiver
 from station.cli_replay import replay
 from station.cli_report import report
 from station.cli_seal import seal, verify
@@ -550,3 +551,4 @@ for command in (
 ):
     cli.add_command(command)
 emulate.add_command(emulate_pin)
+emulate.add_command(emulate_receiver)

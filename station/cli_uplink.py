@@ -189,29 +189,47 @@ def test(name: str, config: Path, as_json: bool) -> None:
             again = f"; tried again at {found['next_try']}" if found["next_try"] else ""
             raise PlatformRefuses(f"{name}: connected, and the platform refuses records: {found['error']}{again}")
         return
-    from uplink.hj212.probe import probe
-
-    settings: Any = next(u for u in loaded.config.uplink if u.name == name)
-    if not hasattr(settings, "standard"):
-        raise WrongArgument(f"{name}: only HJ 212 platforms can be tried so far")
-    point = settings.point[0]
-    found = asdict(
-        probe(
-            settings.host,
-            settings.port,
-            password=loaded.secret(settings.password_file),
-            st=point.st or loaded.systems[point.point],
-            mn=point.mn,
-            standard=settings.standard,
-            zone=loaded.zone,
-        )
-    )
+    found = asdict(_probed(loaded, name))
     if as_json:
         print_json({"name": name, **found})
         return
     print(t("uplink.answered", name=name, connect=found["connect_seconds"], answer=found["answer_seconds"]))
     clock = found["clock_seconds"]
     print(t("uplink.clock", seconds=f"{clock:+.1f}") if clock is not None else t("uplink.no_clock"))
+
+
+def _probed(loaded: Loaded, name: str) -> Any:
+    """What came of one exchange with platform *name*: connect_seconds, answer_seconds, clock_seconds."""
+    settings: Any = next(u for u in loaded.config.uplink if u.name == name)
+    if not hasattr(settings, "standard"):
+        return _made(loaded, settings).probe()
+    from uplink.hj212.probe import probe
+
+    point = settings.point[0]
+    return probe(
+        settings.host,
+        settings.port,
+        password=loaded.secret(settings.password_file),
+        st=point.st or loaded.systems[point.point],
+        mn=point.mn,
+        standard=settings.standard,
+        zone=loaded.zone,
+    )
+
+
+def _made(loaded: Loaded, settings: Any) -> Any:
+    """The uplink of *settings* outside a station."""
+    from station.config import resolve
+    from station.parameters import catalogue
+    from uplink import UPLINKS
+    from uplink.base import Context
+
+    now = datetime.now(UTC)
+    context = Context(
+        catalogue=catalogue(), zone=loaded.zone, now=lambda: datetime.now(UTC), monotonic=time.monotonic,
+        secret=loaded.secret, started=now, where=loaded.file,
+    )  # fmt: skip
+    return resolve(UPLINKS[settings.protocol])(settings, context, loaded.systems)
 
 
 @uplink.command("trace", help="help.uplink_trace")

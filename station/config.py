@@ -335,6 +335,10 @@ class Loaded:
         """The board's own pins, opened now; raise NoPins where there are none."""
         return resolve("drivers.gpio:Pins").open()
 
+    def file(self, name: str) -> Path:
+        """Where a file that the configuration names lies: with systemd's credentials, else beside station.toml."""
+        return secret_path(name, self.folder)
+
     def secret(self, name: str) -> str:
         """The text of credential *name*: systemd's if it has one, else a file beside station.toml."""
         path = secret_path(name, self.folder)
@@ -679,6 +683,9 @@ def _uplink_faults(
             yield Fault(f"{place}.point[{index}].point", f'there is no point "{point.point}"{hint}')
     for key, text in uplink.faults(catalogue()):
         yield Fault(f"{place}.{key}", text)
+    if hasattr(uplink, "file_faults"):
+        for key, text in uplink.file_faults(lambda name: secret_path(name, folder)):
+            yield Fault(f"{place}.{key}", text)
 
 
 def _secret_faults(config: Config, folder: Path) -> Iterator[Fault]:
@@ -726,6 +733,10 @@ def _secret_warnings(place: str, uplink: UplinkSettings, folder: Path) -> Iterat
         for path in (secret_path(name, folder), secret_path(f"{name}.old", folder)) if name else ():
             if os.access(path, os.R_OK) and path.is_file() and path.stat().st_mode & 0o077:
                 yield Fault(f"{place}.{key}", f"{path} can be read by others; chmod 600 it")
+    for key, secret, hidden in uplink.files() if hasattr(uplink, "files") else ():
+        file = secret_path(secret, folder)
+        if hidden and os.access(file, os.R_OK) and file.stat().st_mode & 0o077:
+            yield Fault(f"{place}.{key}", f"{file} can be read by others; chmod 600 it")
     name = getattr(uplink, "password_file", "")
     path = secret_path(name, folder)
     if name and os.access(path, os.R_OK) and path.is_file() and len(path.read_bytes().strip()) > 6:

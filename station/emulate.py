@@ -23,6 +23,7 @@ from station.model import ConfigError, StationError, WrongArgument, dataclass, d
 
 if TYPE_CHECKING:
     from uplink.hj212.emulator import Platform
+    from uplink.http.emulator import Receiver
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +192,7 @@ def obey_lines(found: Lines) -> Callable[[str], str]:
     return obey
 
 
-def obey_platform(platform: Platform, name: str) -> Callable[[str], str]:
+def obey_platform(platform: Platform | Receiver, name: str) -> Callable[[str], str]:
     """What a typed fault name does."""
 
     def obey(words: str) -> str:

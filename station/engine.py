@@ -242,6 +242,7 @@ class Engine:
             started=self.started,
             note=self.note,
             remembered=self.store.remembered,
+            where=self.loaded.file,
         )
         made = []
         for settings in self.config.uplink:

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 ALL_KINDS = sum(1 << kind for kind in Kind)
 MOST_REFUSALS = 5
 NO_ANSWER = "no answer"
+HOLD = "rests: "  # how the reason begins for which a whole platform is left alone
+LONGEST_HOLD = 86_400.0
 MOST_ASIDE = 8
 LONGEST_RETRY_MS = 3_600_000
 REFUSED_ALL_MS = 600_000  # a platform that refuses everything is tried again at these marks
@@ -498,6 +500,51 @@ class PlatformOutbox:
             what = "parked, station resend queues it again" if parked else "tried again later"
             log.warning("platform %s refuses message %d: %s; %s", self.name, message_id & 0xFFFFFFFF, reason, what)
             self._note("message_parked" if parked else "platform_refuses", platform=self.name, reason=reason)
+
+    def park(self, message_id: int, reason: str) -> None:
+        """The platform will never take this as it is, and took others: given up at once, with the reason."""
+        with self._lock:
+            kind = self._flying.get(message_id)
+            if not self._settle(message_id):
+                return
+            kinds = ALL_KINDS if kind is None else 1 << kind
+            span = Span(message_id, message_id, State.PARKED, kinds, 1, reason=reason[:200], sent=True)
+            self._spans = joined([*self._spans, span])
+        log.warning(
+            "platform %s refuses message %d: %s; parked, station resend queues it again",
+            self.name, message_id & 0xFFFFFFFF, reason,
+        )  # fmt: skip
+        self._note("message_parked", platform=self.name, reason=reason)
+
+    def later(
+        self, ids: Sequence[int], seconds: float, reason: str, *, hold: bool = False, refused: bool = False
+    ) -> None:
+        """These are owed again from *seconds* on, and a restart keeps the time.
+
+        With *hold* the whole platform rests until then (`held`).  Only what was *refused* counts as a try.
+        """
+        with self._lock:
+            kept = [(number, self._flying.get(number), self._tries(number) + refused) for number in ids]
+            at = to_ms(self._now()) + round(seconds * 1000)
+            said = f"{HOLD}{reason}"[:200] if hold else reason[:200]
+            spans = [
+                Span(number, number, State.RESEND, ALL_KINDS if kind is None else 1 << kind, tries, at, said, True)
+                for number, kind, tries in kept
+                if self._settle(number)
+            ]
+            self._spans = joined([*self._spans, *spans])
+        self._urgent()
+
+    def _tries(self, number: int) -> int:
+        return max((s.tries for s in self._spans if s.first <= number <= s.last), default=0)
+
+    def held(self) -> float:
+        """Seconds until the platform may be asked again, where it named a time; 0 where it may be now."""
+        with self._lock:
+            holding = (s for s in self._spans if s.state is State.RESEND and s.reason.startswith(HOLD))
+            until = max((s.next_try_ms for s in holding), default=0)
+        left = (until - to_ms(self._now())) / 1000
+        return left if 0 < left <= LONGEST_HOLD else 0.0  # longer: the clock was set back since
 
     @property
     def complaint(self) -> str:

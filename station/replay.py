@@ -291,6 +291,7 @@ def _uplinks(loaded: Loaded, clock: ManualClock) -> list[tuple[Any, Any]]:
         monotonic=clock.monotonic,
         secret=lambda name: "000000",
         started=clock.now(),
+        where=loaded.file,
     )
     return [(s, resolve(UPLINKS[s.protocol])(s, context, loaded.systems)) for s in loaded.config.uplink]
 

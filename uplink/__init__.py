@@ -2,4 +2,5 @@
 
 UPLINKS = {
     "hj212": "uplink.hj212.link:Hj212Uplink",
+    "http": "uplink.http.link:HttpUplink",
 }

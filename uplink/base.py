@@ -54,6 +54,20 @@ class Outbox(Protocol):
     def unanswered(self, message_id: int) -> None:
         """The link is given up because this message got no answer; it may step aside for the rest."""
 
+    def park(self, message_id: int, reason: str) -> None:
+        """The platform will never take this message as it is: it is given up, counted, until somebody resends it."""
+
+    def later(
+        self, ids: Sequence[int], seconds: float, reason: str, *, hold: bool = False, refused: bool = False
+    ) -> None:
+        """These are owed again from *seconds* on, kept over a restart.
+
+        With *hold* the whole platform rests until then; *refused* says that it said no to them, which status shows.
+        """
+
+    def held(self) -> float:
+        """Seconds the whole platform rests still, 0 when it may be asked."""
+
     def number(self, at_least: int) -> int:
         """A number not below *at_least* that this platform was never given, also after a crash."""
 
@@ -142,6 +156,10 @@ def _unnoted(code: str, /, **fields: object) -> None:
     """Record nothing: an uplink without a station."""
 
 
+def _as_written(name: str) -> Path:
+    return Path(name)
+
+
 def _nothing_remembered(platform: str) -> Mapping[str, str]:
     return {}
 
@@ -158,6 +176,7 @@ class Context:
     started: datetime  # when this run of the station began
     note: Callable[..., None] = _unnoted  # records an event by its code
     remembered: Callable[[str], Mapping[str, str]] = _nothing_remembered  # what the platform named has set
+    where: Callable[[str], Path] = _as_written  # where a file named in the settings lies
     folder: Path | None = None  # where an uplink may keep what a platform gave it: a key, an MN
 
 

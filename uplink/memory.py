@@ -43,6 +43,8 @@ class MemoryOutbox:
         self.unconfirmed: list[int] = []
         self.given_up: list[int] = []  # messages over which a link ended
         self.refusals: list[tuple[int, str]] = []  # put aside until the link comes up again
+        self.parked: list[tuple[int, str]] = []
+        self.postponed: list[tuple[list[int], float, str, bool]] = []  # ids, seconds, reason, whether all rests
         self.beats = 0  # how often the uplink showed that it lives
 
     def add(
@@ -101,6 +103,22 @@ class MemoryOutbox:
     def unanswered(self, message_id: int) -> None:
         """Remember over which message the link was given up."""
         self.given_up.append(message_id)
+
+    def park(self, message_id: int, reason: str) -> None:
+        """Give the message up, and note why."""
+        with self._lock:
+            if self._entries.pop(message_id, None):
+                self.parked.append((message_id, reason))
+
+    def later(
+        self, ids: Sequence[int], seconds: float, reason: str, *, hold: bool = False, refused: bool = False
+    ) -> None:
+        """Note it; the messages are handed out again after the next connection."""
+        self.postponed.append((list(ids), seconds, reason, hold))
+
+    def held(self) -> float:
+        """Nobody waits here."""
+        return 0.0
 
     def number(self, at_least: int) -> int:
         """A number not below *at_least* that was never given."""
