@@ -518,3 +518,91 @@ def test_any_range_is_sent_again_exactly(tmp_path: Path, seed: int) -> None:
     rig.outbox.answered(found)
     assert rig.outbox.spans == ()
     rig.close()
+
+
+# -- a platform that says for how long it wants to be left alone (uplink/http)
+
+
+def test_what_is_put_off_comes_when_its_time_has_come_and_a_restart_keeps_the_time(rig: Rig) -> None:
+    """No try is counted, nothing is parked however often."""
+    rig.commit(*[Kind.MINUTE] * 4)
+    rig.outbox.connected()
+    for _ in range(2 * MOST_REFUSALS):
+        rig.outbox.later([m.id for m in rig.outbox.next(Lane.HISTORY, 3)], 600, "answered 500")
+        rig.commit()
+        rig.restart()
+        rig.outbox.connected()
+        assert sequence(rig.outbox.next(Lane.HISTORY, 8)) == [4]
+        rig.outbox.disconnected()
+        rig.clock.advance(601)
+    assert sequence(rig.outbox.next(Lane.HISTORY, 8)) == [1, 2, 3, 4]
+    assert rig.outbox.depth().parked == 0
+    assert rig.outbox.held() == 0
+
+
+def test_put_off_records_make_few_spans(rig: Rig) -> None:
+    """A hundred at once are one span, not a hundred."""
+    rig.commit(*[Kind.MINUTE] * 200)
+    rig.outbox.connected()
+    rig.outbox.later([m.id for m in rig.outbox.next(Lane.HISTORY, 100)], 600, "answered 500")
+    assert len(rig.outbox.spans) == 2
+
+
+def test_a_whole_platform_rests_until_the_time_it_named_also_after_a_restart(rig: Rig) -> None:
+    rig.commit(Kind.MINUTE, Kind.HOUR)
+    rig.outbox.connected()
+    rig.outbox.later([m.id for m in rig.outbox.next(Lane.HISTORY, 1)], 3600, "asks to come again", hold=True)
+    rig.commit()
+    rig.clock.advance(600)
+    rig.restart()
+    assert rig.outbox.held() == 3000
+    rig.clock.advance(3001)
+    assert rig.outbox.held() == 0
+    assert rig.outbox.depth().owed == 2
+
+
+def test_a_clock_that_was_set_back_does_not_make_a_platform_rest_for_years(rig: Rig) -> None:
+    rig.commit(Kind.MINUTE)
+    rig.outbox.connected()
+    rig.outbox.later([m.id for m in rig.outbox.next(Lane.HISTORY, 1)], 60, "asks to come again", hold=True)
+    rig.clock.step(-300 * 86400)
+    assert rig.outbox.held() == 0
+
+
+def test_a_live_record_that_is_put_off_comes_again_as_history(rig: Rig) -> None:
+    rig.outbox.connected()
+    rig.commit(Kind.MINUTE, Kind.MINUTE)
+    first, _ = rig.outbox.next(Lane.LIVE, 8)
+    rig.outbox.later([first.id], 60, "400 Bad Request", refused=True)
+    assert rig.outbox.complaint == "400 Bad Request"
+    assert rig.outbox.next(Lane.HISTORY, 8) == []
+    rig.clock.advance(61)
+    assert sequence(rig.outbox.next(Lane.HISTORY, 8)) == [1]
+
+
+def test_what_is_parked_is_counted_told_and_queued_again_by_resend(rig: Rig) -> None:
+    """With its reason, and not handed out until somebody asks."""
+    rig.outbox.connected()
+    rig.commit(Kind.MINUTE, Kind.MINUTE)
+    first, second = rig.outbox.next(Lane.LIVE, 8)
+    rig.outbox.park(first.id, "400 Bad Request: no such device")
+    rig.outbox.park(first.id, "again")  # it is parked already
+    rig.outbox.answered([second.id])
+    rig.commit()
+    rig.restart()
+    rig.outbox.connected()
+    assert rig.outbox.depth().parked == 1
+    assert rig.outbox.complaint == "400 Bad Request: no such device"
+    assert rig.outbox.next(Lane.HISTORY, 8) == []
+    assert rig.outbox.resend(START, START + timedelta(hours=1), [Kind.MINUTE]) == 2
+    assert sequence(rig.outbox.next(Lane.HISTORY, 8)) == [1, 2]
+
+
+def test_what_is_answered_cannot_be_put_off_or_parked(rig: Rig) -> None:
+    rig.outbox.connected()
+    rig.commit(Kind.MINUTE)
+    (only,) = rig.outbox.next(Lane.LIVE, 8)
+    rig.outbox.answered([only.id])
+    rig.outbox.later([only.id], 60, "late")
+    rig.outbox.park(only.id, "late")
+    assert (rig.outbox.depth().owed, rig.outbox.depth().parked, rig.outbox.spans) == (0, 0, ())

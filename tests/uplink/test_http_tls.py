@@ -162,7 +162,7 @@ class Proxy:
     def __init__(self, refuses=False):
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port = self._server.getsockname()[1]
-        self.heads, self._refuses = [], refuses
+        self.heads, self._refuses, self._ends = [], refuses, []
         Thread(target=self._serve, daemon=True).start()
 
     def _serve(self):
@@ -171,15 +171,16 @@ class Proxy:
                 near, _ = self._server.accept()
             except OSError:
                 return
+            self._ends.append(near)
             head = b""
             while b"\r\n\r\n" not in head:
                 head += near.recv(4096)
             self.heads.append(head.decode())
             if self._refuses:
                 near.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
-                near.close()
                 continue
             far = socket.create_connection(("127.0.0.1", int(head.split()[1].rpartition(b":")[2])))
+            self._ends.append(far)
             near.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
             for one, other in ((near, far), (far, near)):
                 Thread(target=self._pass_on, args=(one, other), daemon=True).start()
@@ -202,7 +203,8 @@ class Proxy:
         return self
 
     def __exit__(self, *_):
-        self._server.close()
+        for one in (self._server, *self._ends):
+            one.close()
 
 
 def test_a_proxy_carries_tls_that_is_still_checked(link, receiver, tls):
@@ -221,6 +223,6 @@ def test_a_proxy_carries_tls_that_is_still_checked(link, receiver, tls):
 
 
 def test_a_proxy_that_refuses_is_one_sentence(link, receiver):
-    with Proxy(refuses=True) as proxy, pytest.raises(LinkDown, match="the proxy") as raised:
+    with Proxy(refuses=True) as proxy, pytest.raises(LinkDown, match=r"the proxy lets nothing through \(407") as raised:
         link(receiver.url, proxy=f"http://127.0.0.1:{proxy.port}").uplink.probe()
     assert "\n" not in str(raised.value)

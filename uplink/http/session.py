@@ -360,20 +360,23 @@ class Session:
         headers = {"Content-Type": self._platform.content} if login.text else {}
         headers |= {name: fill(text, values) for name, text in login.headers.items()}
         quoted = {name: quote(value, safe="") for name, value in values.items()}
-        answer = self._asked(login.method, fill(login.path, quoted), fill(login.text, escaped) or None, headers)
+        body = fill(login.text, escaped) or None
+        answer = self._asked(login.method, fill(login.path, quoted), body, headers, told=False)
+        data = _json(answer.text)
+        token = inside(data, login.token)
+        if isinstance(token, str):
+            self._uplink.tap.secrets.add(token)  # before anything of the answer is shown
+        self._uplink.tap.tell("in", answer.phrase, answer.headers, answer.text)
         if 300 <= answer.status < 400:
             raise self._redirected(answer)
         if answer.status in LATER:
             raise LinkDown(str(self._later(answer)))
-        data = _json(answer.text)
-        token = inside(data, login.token)
         if answer.status >= 300 or not isinstance(token, str) or not token.isprintable() or not token:
             raise LinkDown(f"{self._settings.url}: the login brought no {login.token} ({self._quoted(answer)})")
         lifetime = inside(data, login.lifetime) if login.lifetime else None
         good = isinstance(lifetime, int | float) and not isinstance(lifetime, bool) and lifetime > 0
         seconds = float(lifetime) if good and lifetime is not None else float(login.lifetime_seconds)
         self._uplink.token = token
-        self._uplink.tap.secrets.add(token)
         life = max(LEAST_TOKEN_SECONDS, seconds - TOKEN_MARGIN)
         self._uplink.token_until = self._context.monotonic() + min(life, LONGEST_LATER)
         self._uplink.counts["logins"] += 1
@@ -420,8 +423,10 @@ class Session:
         """*values* escaped; records are texts of the template's own, a cipher and a flag need none in JSON."""
         return {name: value if name == "records" else self._platform.escaped(value) for name, value in values.items()}
 
-    def _asked(self, method: str, path: str, body: str | None, headers: Mapping[str, str]) -> Answer:
-        """One exchange, shown to who looks; raise LinkDown where none came about."""
+    def _asked(
+        self, method: str, path: str, body: str | None, headers: Mapping[str, str], *, told: bool = True
+    ) -> Answer:
+        """One exchange, shown to who looks (the answer only if *told*); raise LinkDown where none came about."""
         tap = self._uplink.tap
         tap.tell("out", f"{method} {self._settings.url}{path}", headers, body or "")
         sent, data = dict(headers), body.encode() if body is not None else None
@@ -437,7 +442,8 @@ class Session:
         except LinkDown as error:
             tap.tell("in", masked(str(error), tap.secrets), {}, "")
             raise
-        tap.tell("in", answer.phrase, answer.headers, answer.text)
+        if told:
+            tap.tell("in", answer.phrase, answer.headers, answer.text)
         return answer
 
 

@@ -24,7 +24,6 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util.retry import Retry
 
 from station.model import ConfigError, StationError
-from station.version import VERSION
 from uplink.base import LinkDown, NotAcknowledged
 from uplink.http.signing import pins_of
 
@@ -32,6 +31,7 @@ ANSWER_LIMIT = 64 * 1024
 WAIT_SECONDS = 0.25  # a look at stop and a sign of life in between
 CONNECT_TRIES = 1  # more by urllib3, of connections alone: a request once sent is never repeated by it
 EXPIRED, NOT_YET, SELF_SIGNED, SELF_SIGNED_CHAIN, NO_ISSUER, WRONG_NAME, WRONG_ADDRESS = 10, 9, 18, 19, 20, 62, 64
+TUNNEL = "Tunnel connection failed: "  # http.client's words
 BROKEN = (ConnectionResetError, BrokenPipeError, RemoteDisconnected, IncompleteRead, urllib3.exceptions.ProtocolError)
 CERTIFICATE: Mapping[int, str] = {  # X509_V_ERR_* of OpenSSL
     EXPIRED: "its certificate has expired by this station's clock ({now})",
@@ -192,7 +192,7 @@ class Transport:
 
     def _exchange(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
         response = self._session.request(
-            method, url, data=body, headers={"User-Agent": f"niutang-station/{VERSION}", **headers}, stream=True,
+            method, url, data=body, headers={"User-Agent": "niutang-station", **headers}, stream=True,
             timeout=(self._connect_seconds, self._seconds), allow_redirects=False, proxies=self._proxies,
         )  # fmt: skip
         with contextlib.closing(response):
@@ -233,7 +233,10 @@ class Transport:
         return error
 
     def _words(self, chain: Sequence[BaseException]) -> str:
+        by_proxy = any(isinstance(one, requests.exceptions.ProxyError | urllib3.exceptions.ProxyError) for one in chain)
         for one in chain:
+            if str(one).startswith(TUNNEL):
+                return f"the proxy lets nothing through ({str(one).removeprefix(TUNNEL)[:80]})"
             if isinstance(one, PinMismatch):
                 return str(one)
             if isinstance(one, ssl.SSLCertVerificationError):
@@ -242,11 +245,9 @@ class Transport:
             if isinstance(one, ssl.SSLError):
                 return f"TLS cannot be agreed on ({_said(one)})"
             if isinstance(one, socket.gaierror):
-                return "the name has no address"
+                return "the proxy's name has no address" if by_proxy else "the name has no address"
             if isinstance(one, ConnectionRefusedError):
-                return "connection refused"
-            if isinstance(one, urllib3.exceptions.ProxyError) and not isinstance(one.original_error, OSError):
-                return "the proxy does not let it through"
+                return "the proxy: connection refused" if by_proxy else "connection refused"
         for one in chain:
             if isinstance(one, OSError) and one.strerror and not isinstance(one, requests.RequestException):
                 return one.strerror.lower()
