@@ -26,6 +26,7 @@ from uplink.memory import MemoryCommands, MemoryOutbox
 ROUND_TRIP = bench_hj212.ROUND_TRIP
 BATCHES = (10, 100, 500)
 WINDOW = 32
+BESIDE = 10_000  # records sent over HJ 212; the time for all of them is worked out
 
 
 def make_uplink(url, folder, batch):
@@ -71,17 +72,18 @@ def drain(folder, batch, count):
 def main(count, batches):
     factors = len(bench_hj212.KEYS)
     print(f"\ndrain of {count} minute records of {factors} factors, round trip {ROUND_TRIP * 1000:.0f} ms\n")
-    print(f"{'':24}{'records/s':>11}{'all of them':>13}{'CPU µs a record, both ends':>28}{'RSS MiB':>9}")
+    print(f"{'':34}{'records/s':>11}{'all of them':>13}{'CPU µs a record, both ends':>28}{'RSS MiB':>9}")
 
     def row(name, rate, cpu):
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"{name:24}{rate:11,.0f}{count / rate:11.1f} s{cpu:28.0f}{peak:9.1f}", flush=True)
+        print(f"{name:34}{rate:11,.0f}{count / rate:11.1f} s{cpu:28.0f}{peak:9.1f}", flush=True)
 
     with tempfile.TemporaryDirectory() as folder:
         for batch in batches:
             rate, cpu, size = drain(Path(folder), batch, count)
             row(f"HTTPS, batch {batch}", rate, cpu)
-    row(f"HJ 212, window {WINDOW}", *bench_hj212.drain(WINDOW, count))
+    sent = min(count, BESIDE)
+    row(f"HJ 212, window {WINDOW}" + ", worked out" * (sent < count), *bench_hj212.drain(WINDOW, sent))
     print(f"\na record of the station's own JSON has {size} bytes before gzip")
 
 
