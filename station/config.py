@@ -713,7 +713,9 @@ def _warnings(config: Config, folder: Path, units_of: Mapping[str, Mapping[str, 
         if days < LEGAL_DAYS:
             yield Fault(f"retention.{name}", f"{days} days are less than the 5 years Order 820 asks for")
     for u, uplink in enumerate(config.uplink):
-        if uplink.realtime_seconds < 30:
+        if getattr(uplink, "plain", False):
+            yield Fault(f"uplink[{u}].plain", "what is sent over http:// can be read and changed on the way")
+        if uplink.realtime_seconds < 30 and hasattr(uplink, "standard"):
             yield Fault(f"uplink[{u}].realtime_seconds", "the standard's shortest interval is 30")
         yield from _secret_warnings(f"uplink[{u}]", uplink, folder)
         yield from _silent_parameters(f"uplink[{u}]", uplink, config, units_of)

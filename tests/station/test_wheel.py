@@ -71,6 +71,8 @@ def test_the_wheel_holds_every_data_file_and_nothing_else(wheel: Path) -> None:
         *ROOT.glob("station/templates/*.toml"),
         *ROOT.glob("station/example/*"), *ROOT.glob("drivers/*.py"), *ROOT.glob("station/*.py"),
         *ROOT.glob("uplink/*.py"), *ROOT.glob("uplink/hj212/*.py"),
+        *ROOT.glob("uplink/http/*.py"), *ROOT.glob("uplink/http/*.json"),
+        *ROOT.glob("uplink/http/templates/*.toml"),
     ]  # fmt: skip
     expected = {path.relative_to(ROOT).as_posix() for path in data if path.is_file()}
     assert expected - names == set()

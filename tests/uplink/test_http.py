@@ -502,3 +502,60 @@ def test_an_uplink_without_a_template_says_which_there_are(link):
     with pytest.raises(ConfigError, match='there is no template "niutag"; did you mean niutang'):
         link("http://127.0.0.1:9", template="niutag")
     assert HttpUplink.Settings is not None
+
+
+NESTED = b'{"status":' * 3000 + b"1" + b"}" * 3000
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "words"),
+    [
+        ({}, b"", "without status"),
+        ({}, b"\xff\xfe\x00", "without status"),
+        ({}, b"[]", "without status"),
+        ({}, NESTED, "without status"),
+        ({}, b"[" * 60_000, "without status"),
+        ({"Content-Encoding": "gzip"}, b"no gzip", "its answer cannot be unpacked"),
+        ({"Content-Encoding": "gzip"}, gzip.compress(b" " * 50_000_000), "with more than 64 KiB"),
+        ({}, b" <HTML><body>ok</body>", "with a web page"),
+        ({"Content-Type": "text/html"}, b'{"status":"ok"}', "with a web page"),
+    ],
+)
+def test_an_answer_nobody_can_believe_loses_nothing_and_parks_nothing(link, receiver, headers, body, words):
+    receiver.answer_to = lambda path, sent, data: (200, headers, body)
+    made = link(receiver.url)
+    ids = made.add(2)
+    with made.up(again=False) as thread:
+        thread.join(15)
+    assert words in made.failed()
+    assert (made.outbox.owed, made.outbox.parked, made.outbox.acknowledged) == (ids, [], [])
+
+
+@pytest.mark.parametrize("word", [None, True, 0, {"ok": 1}, ["ok"], "OK ", "\u001b[2J"])
+def test_only_the_very_word_is_a_yes(link, receiver, word):
+    """Anything else in the field is a no; refused records are kept."""
+    receiver.answer_to = lambda path, sent, data: (200, {}, json.dumps({"status": word}).encode())
+    made = link(receiver.url)
+    ids = made.add(1)
+    with made.up(again=False):
+        assert made.wait(lambda: made.errors or made.outbox.postponed)
+    assert (made.outbox.owed, made.outbox.acknowledged) == (ids, [])
+
+
+def test_a_header_that_http_cannot_carry_is_one_sentence(link, receiver):
+    made = link(receiver.url, files={"access": "口令"}, **FIXED)
+    ids = made.add(1)
+    with made.up(again=False) as thread:
+        thread.join(10)
+    assert made.failed().endswith("a header would hold what is not Latin-1, which HTTP cannot carry")
+    assert made.outbox.owed == ids
+
+
+def test_a_token_that_still_holds_is_used_on_the_next_connection(link):
+    with Receiver(platform=platform_named("example-smart-site")) as receiver:
+        made = link(receiver.url, **SMART)
+        for first in (0, 5):
+            made.add(1, first=first)
+            with made.up():
+                assert made.drained()
+        assert receiver.summary()["logins"] == 1

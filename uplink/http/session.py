@@ -142,9 +142,9 @@ class Session:
         return not self._stop.is_set()
 
     def reach(self) -> Answer | None:
-        """A login where there is one, else a HEAD: any answer shows that the platform is there."""
+        """A login where one is due, else a HEAD: any answer shows that the platform is there."""
         try:
-            if self._platform.login:
+            if self._platform.login and self._context.monotonic() >= self._uplink.token_until:
                 return self._login()
             answer = self._asked("HEAD", "", None, {})
         except Stopped:

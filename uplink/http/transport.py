@@ -169,8 +169,6 @@ class Transport:
         def exchange() -> None:
             try:
                 done.append(self._exchange(method, url, body, headers))
-            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, StationError, ValueError) as err:
-                done.append(err)
             except BaseException as error:  # noqa: BLE001 - carried to the uplink's thread, raised there
                 done.append(error)
 
@@ -228,7 +226,12 @@ class Transport:
             if any(isinstance(one, requests.ConnectTimeout | urllib3.exceptions.ConnectTimeoutError) for one in chain):
                 return LinkDown(f"{self.base}: no connection within {self._connect_seconds:g} s")
             return NotAcknowledged(f"{self.base}: no answer within {self._seconds:g} s")
-        if isinstance(error, requests.RequestException | urllib3.exceptions.HTTPError | OSError | StationError):
+        if any(isinstance(one, requests.exceptions.ContentDecodingError) for one in chain):
+            return NotAcknowledged(f"{self.base}: its answer cannot be unpacked")
+        if isinstance(error, UnicodeError):
+            return LinkDown(f"{self.base}: a header would hold what is not Latin-1, which HTTP cannot carry")
+        known = requests.RequestException | urllib3.exceptions.HTTPError | OSError | StationError | ValueError
+        if isinstance(error, known):
             return LinkDown(f"{self.base}: {self._words(chain)}")
         return error
 
@@ -251,7 +254,7 @@ class Transport:
         for one in chain:
             if isinstance(one, OSError) and one.strerror and not isinstance(one, requests.RequestException):
                 return one.strerror.lower()
-        return "the request could not be made"
+        return f"the request could not be made ({type(chain[0]).__name__})"
 
 
 def _causes(error: BaseException) -> Any:
