@@ -56,6 +56,7 @@ from station.working import WHYS as LOAD_WHYS
 from tests.docs import TABLES, WATCHED
 from tests.station import event_codes
 from tests.station.commands import configure, station
+from uplink.http.link import HttpSettings
 
 SOURCE = Path(i18n.__file__).parent
 PAGE = (SOURCE / "report_page.py").read_text(encoding="utf-8")
@@ -387,7 +388,7 @@ def words_of_programs() -> set[str]:
             walk(one)
 
     walk(cli.cli)
-    tables = (*TABLES.values(), *map(resolve, WATCHED.values()), ModbusSettings)
+    tables = (*TABLES.values(), *map(resolve, WATCHED.values()), ModbusSettings, HttpSettings)
     keys = {one.name for table in tables for one in fields(table)} | set(WATCHED) | set(TABLES) | set(catalogue())
     keys |= {word for table, words in KEYS.items() for word in (table, *words)}
     return {part for word in (found | keys | set(UNIT_FAULTS)) for part in re.findall("[A-Za-z]+", word)}
@@ -396,6 +397,7 @@ def words_of_programs() -> set[str]:
 # What else a Chinese screen may say in Latin letters.
 NAMES = {
     *("AQI", "BOM", "CRC", "CSV", "Ctrl", "Esc", "Excel", "ExecStopPost", "Flag", "GB", "GPIO", "HJ", "HTML", "JSON"),
+    *("HTTP", "HTTPS"),
     *(
         "LANG",
         "MB",
@@ -415,6 +417,7 @@ NAMES = {
         "UTC",
         "WPS",
     ),
+    *("key", "pem"),  # ends of file names
     *("GPIOZERO", "PIN", "FACTORY", "mock", "drivers", "hardware", "station", "md", "toml", "parameters", "profiles"),
     *(
         "ABCD",
