@@ -730,15 +730,14 @@ def _warnings(config: Config, folder: Path, units_of: Mapping[str, Mapping[str, 
 
 def _secret_warnings(place: str, uplink: UplinkSettings, folder: Path) -> Iterator[Fault]:
     """Secrets that more accounts than the station's can read, and passwords that are longer than the standard's."""
-    for key in ("password_file", "key_file"):
-        name = getattr(uplink, key, "")
-        for path in (secret_path(name, folder), secret_path(f"{name}.old", folder)) if name else ():
-            if os.access(path, os.R_OK) and path.is_file() and path.stat().st_mode & 0o077:
-                yield Fault(f"{place}.{key}", f"{path} can be read by others; chmod 600 it")
-    for key, secret, hidden in uplink.files() if hasattr(uplink, "files") else ():
-        file = secret_path(secret, folder)
-        if hidden and os.access(file, os.R_OK) and file.stat().st_mode & 0o077:
-            yield Fault(f"{place}.{key}", f"{file} can be read by others; chmod 600 it")
+    if hasattr(uplink, "files"):
+        named = [(key, secret) for key, secret, hidden in uplink.files() if hidden]
+    else:
+        named = [(key, getattr(uplink, key, "")) for key in ("password_file", "key_file")]
+    for key, secret in named:
+        for file in (secret_path(secret, folder), secret_path(f"{secret}.old", folder)) if secret else ():
+            if os.access(file, os.R_OK) and file.is_file() and file.stat().st_mode & 0o077:
+                yield Fault(f"{place}.{key}", f"{file} can be read by others; chmod 600 it")
     name = getattr(uplink, "password_file", "")
     path = secret_path(name, folder)
     if name and os.access(path, os.R_OK) and path.is_file() and len(path.read_bytes().strip()) > 6:
