@@ -108,20 +108,13 @@ def _drifts(book: Book, run: Run, rows: Sequence[Mapping[str, Any]]) -> dict[str
     if scale is None:
         return drifts
     for row in rows:
-        reference = _left(book, run, row["standard"])
+        reference = book.left_at(run.device, run.parameter, row["standard"])
         drift = drift_percent(row["as_found"], row["standard"] if reference is None else reference, scale)
         if row["standard"] == 0:
             drifts["zero_drift"] = drift
         elif row is rows[-1]:
             drifts["span_drift"] = drift
     return drifts
-
-
-def _left(book: Book, run: Run, standard: float) -> float | None:
-    """What the last calibration that changed this parameter left at *standard*; None where it did not use it."""
-    last = book.in_force.get((run.device, run.parameter))
-    rows = last[1].body.get("rows", ()) if last else ()
-    return next((row["as_left"] for row in rows if row["standard"] == standard), None)
 
 
 def written_by(run: Run) -> Coefficients:

@@ -226,6 +226,17 @@ class Book:
 
     runs: dict[str, Run] = field(default_factory=dict)
     in_force: dict[tuple[str, str], tuple[Coefficients, Record]] = field(default_factory=dict)
+    left: dict[tuple[str, str], list[Record]] = field(default_factory=dict)  # those done that changed anything
+
+    def left_at(self, device: str, parameter: str, standard: float) -> float | None:
+        """What the last calibration left at *standard*, here or in the instrument; None where it did not use it.
+
+        A check leaves what it finds, so it is none, and neither is one that was taken back.
+        """
+        made = self.left.get((device, parameter))
+        rows = made[-1].body.get("rows", ()) if made else ()
+        left = [row["as_left"] for row in rows if row["standard"] == standard and row["as_left"] is not None]
+        return float(left[0]) if left else None
 
     def open_at(self, device: str) -> Run | None:
         """The run that is under way at *device*; one that only waits for its signature is in nobody's way."""
@@ -257,6 +268,11 @@ def _enter(book: Book, record: Record) -> None:
         book.runs[name] = _gone_on(run, record)
     elif run is not None and body["do"] == "revert":
         book.runs[name] = replace(run, state="reverted", reverted=record.at)
+    if body["do"] == "done" and body.get("valid_from"):
+        book.left.setdefault((record.device, body["parameter"]), []).append(record)
+    if body["do"] == "revert":
+        for made in book.left.values():
+            made[:] = [one for one in made if one.body["name"] != name]
     if body.get("changes"):
         slope, intercept = body["coefficients"]
         book.in_force[record.device, body["parameter"]] = (slope, intercept), record

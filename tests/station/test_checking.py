@@ -196,7 +196,7 @@ def test_a_zero_check_is_held_against_zero_drift(tmp_path: Path) -> None:
 def test_drift_is_reckoned_from_what_the_last_calibration_left(bench: Bench) -> None:
     """Left at 396 in 400: 404 has drifted by 1.6 % and not by 0.8 %."""
     rows = [{"standard": 400.0, "raw": 390.0, "as_found": 390.0, "as_left": 396.0}]
-    body = {"do": "done", "name": "K1", "parameter": "so2", "rows": rows}
+    body = {"do": "done", "name": "K1", "parameter": "so2", "valid_from": "2026-11-01T00:00:00+00:00", "rows": rows}
     bench.engine.keep(Record("calibration", START - timedelta(days=1), body, "stack", "cems"))
     bench.engine.commit()
     assert over(bench).result["span_drift"] == 1.6
