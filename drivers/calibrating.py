@@ -7,12 +7,13 @@ sentence says what belongs there.  Nothing here is ever done by a poll.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from drivers.base import DeviceError, DriverError
+from drivers.base import DeviceError, DeviceException, DriverError
 from drivers.profile import Action, Coefficients, Given, Profile, Step, Write
 from drivers.registers import Operand, Request
 from station.model import dataclass, replace
@@ -140,6 +141,8 @@ def carry_out(hands: Hands, verb: str, arguments: Mapping[str, str]) -> Mapping[
         raise DeviceError(f"{hands.name}: has no way to {verb}")
     if former != wanted:
         _change(hands, coefficients, former, wanted)
+    else:
+        hands.through(hands.profile.lock)  # a power cut may have come between its unlocking and the write
     return _told(coefficients, wanted)
 
 
@@ -204,7 +207,10 @@ def _target(hands: Hands, coefficients: Coefficients, former: bytes, arguments: 
             wanted += old
             continue
         try:
-            words = place.words(place.raw(float(arguments[name])))
+            number = float(arguments[name])
+            if not math.isfinite(number):
+                raise ValueError("it is no number")
+            words = place.words(place.raw(number))
         except (ValueError, OverflowError, struct.error) as error:
             raise DeviceError(f"{hands.name}: {name} {arguments[name]} does not fit its register: {error}") from error
         wanted += b"".join(word.to_bytes(2, "big") for word in words)
@@ -233,6 +239,9 @@ def _put_back(hands: Hands, coefficients: Coefficients, former: bytes, cause: Dr
             got = _read(hands, coefficients)
             if got != former:
                 raise DeviceError(f"{hands.name}: reads back {_said(coefficients, got)}")
+        else:
+            with suppress(DeviceException):  # one that refuses everything was not unlocked either
+                hands.through(hands.profile.lock)  # which may be what failed
     except DriverError as error:
         raise NotRestored(
             f"{hands.name}: did not take new coefficients ({_without(hands, cause)}), and it is not known whether the"

@@ -399,12 +399,18 @@ class ModbusDevice:
                 self._compare(action)
         finally:
             if locked:
-                self._through(self._profile.lock)
+                self._lock()
         if action.hold_seconds:
             until = self._bus.monotonic() + action.hold_seconds
             self._held_until |= dict.fromkeys(action.parameters or self.parameters, until)
         if action.hold_seconds or action.verb == "calibrate":
             self._anew_from_here()
+
+    def _lock(self) -> None:
+        try:
+            self._through(self._profile.lock)
+        except NoReply:
+            self._through(self._profile.lock)  # a reply that is lost once leaves nothing open
 
     def _anew_from_here(self) -> None:
         """What was read before is of another instrument, as it were: no mean takes it in, no measurement goes on."""

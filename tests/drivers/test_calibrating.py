@@ -217,6 +217,70 @@ def test_registers_behind_a_lock_are_unlocked_written_and_locked_again(monkeypat
         line.tell("restore_coefficients", parameter="humidity", words="00")
 
 
+def test_a_lock_that_is_lost_is_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The instrument refuses what is written, and its lock does not arrive: it is locked before anybody is told."""
+    profile = parse(THERMOMETER + LOCKED, "thermometer")
+    monkeypatch.setattr("drivers.modbus.load", lambda name, folders, **_: profile)
+    line = Line(profile)
+    lost: list[bytes] = []
+
+    def first_lock(request: bytes) -> bool:
+        if request[1] == 16 and request[-4:-2] == b"\x00\x00" and not lost:
+            lost.append(request)
+            return True
+        return False
+
+    answered = line.unit.answer
+
+    def refusing(request: bytes) -> bytes | None:
+        if request[1] != 6:
+            return answered(request)
+        refusal = bytes((request[0], 0x86, 4))
+        return refusal + crc16(refusal)
+
+    monkeypatch.setattr(line.unit, "answer", refusing)
+    line.lose = first_lock
+    with pytest.raises(NotTaken):
+        line.tell("write_coefficients", parameter="humidity", intercept=2)
+    assert (len(lost), line.unit.unlocked) == (1, False)
+
+
+def test_an_instrument_that_a_power_cut_left_unlocked_is_locked_when_it_is_gone_on_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing is left to write, or to put back: it is locked all the same."""
+    profile = parse(THERMOMETER + LOCKED, "thermometer")
+    monkeypatch.setattr("drivers.modbus.load", lambda name, folders, **_: profile)
+    line = Line(profile)
+    words = line.tell("read_coefficients", parameter="humidity")["words"]
+    for verb, more in (("restore_coefficients", {}), ("write_coefficients", {"intercept": 0.0})):
+        line.unit.unlocked = True
+        line.tell(verb, parameter="humidity", words=words, **more)
+        assert line.unit.unlocked is False
+
+
+def test_an_action_whose_lock_is_lost_is_locked_by_a_second_try() -> None:
+    line = Line(load("rs485-load-cell"))
+    lost: list[bytes] = []
+
+    def first_lock(request: bytes) -> bool:
+        if request == bytes.fromhex("01 10 00 05 00 01 02 00 00 A6 05") and not lost:
+            lost.append(request)
+            return True
+        return False
+
+    line.lose = first_lock
+    line.tell(type="zero", parameter="collector_mass", standard=0)
+    assert (len(lost), line.unit.unlocked) == (1, False)
+
+
+def test_a_number_that_is_none_is_never_written() -> None:
+    line = Line(load("yosemitech-y551"))
+    with pytest.raises(DeviceError, match="slope nan does not fit its register"):
+        line.tell("write_coefficients", parameter="cod", slope="nan", intercept=0)
+    assert "10 1100" not in line.written()
+
+
 def test_a_locked_instrument_takes_nothing_from_whoever_does_not_unlock_it() -> None:
     profile = parse(THERMOMETER + LOCKED, "thermometer")
     unit = EmulatedUnit(profile)
