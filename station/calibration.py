@@ -255,6 +255,15 @@ def write(run: Run, *, user: str, now: datetime) -> Record:
     return Record(KIND, now, body, run.point, run.device)
 
 
+def tell(run: Run, *, user: str, now: datetime) -> Record:
+    """That the instrument is about to be told; kept before, so that giving up after a power cut undoes it."""
+    _same(run, user)
+    if not run.must_act:
+        raise WrongArgument(f"{run.name}: it is not the instrument's turn to calibrate itself")
+    body = {"do": "tell", "name": run.name, "type": run.tells, "user": user.strip()}
+    return Record(KIND, now, body, run.point, run.device)
+
+
 def act(run: Run, *, user: str, now: datetime, after: Mapping[str, str] | None = None) -> Record:
     """That the instrument was told what it is told; kept once it has obeyed, with its registers *after* it."""
     _same(run, user)

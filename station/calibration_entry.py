@@ -167,7 +167,7 @@ def _begin(desk: _Desk, fields: Mapping[str, Any]) -> list[Record]:
     calibration.begin(book, place, procedure, standards, **more)  # before anybody speaks to the instrument
     made = calibration.begin(
         book, place, procedure, standards, **more,
-        kept=_kept(desk, place, procedure, more["into"]), instrument=_instrument(desk, place, fields),
+        kept=_kept(desk, place, procedure, more["into"]), instrument=_instrument(desk, book, place, fields),
     )  # fmt: skip
     if not marked:
         return [made]
@@ -199,7 +199,7 @@ def _kept(desk: _Desk, place: Place, procedure: str, into: str) -> dict[str, str
     return dict(desk.hands.talk(place.device, "read_coefficients", {"parameter": place.parameter}))
 
 
-def _instrument(desk: _Desk, place: Place, fields: Mapping[str, Any]) -> dict[str, str]:
+def _instrument(desk: _Desk, book: Book, place: Place, fields: Mapping[str, Any]) -> dict[str, str]:
     """Serial number and firmware: as typed, else as the instrument tells them, else as they were last time."""
     typed = {key: text for key, text in _texts(fields, "serial", "firmware").items() if text}
     told: dict[str, str] = {}
@@ -208,6 +208,9 @@ def _instrument(desk: _Desk, place: Place, fields: Mapping[str, Any]) -> dict[st
             told = dict(desk.hands.talk(place.device, "read_identity", {}))
         except StationError:
             told = {}  # it is calibrated without its name
+    before = [run.instrument for run in book.runs.values() if run.device == place.device and run.instrument]
+    if not typed and not told and before:
+        return dict(before[-1])
     said = {key: told[key] for key in ("serial", "firmware") if told.get(key, "").isprintable() and told.get(key)}
     return said | typed
 
@@ -237,11 +240,18 @@ def _act(desk: _Desk, fields: Mapping[str, Any]) -> list[Record]:
         told = {name: text for name, text in wanted.items() if name in writes}
         after = desk.talk(run, "write_coefficients", words=run.kept["words"], **told)
     elif run.tells == "point":
+        _about_to_tell(desk, run, user)
         _tell_point(desk, run, user)
         after = desk.talk(run, "read_coefficients") if run.kept else {}
     else:
+        _about_to_tell(desk, run, user)
         desk.talk(run, "calibrate", type=run.tells, standard=repr(run.standards[0].value))
     return [calibration.act(run, user=user, now=desk.now, after=after)]
+
+
+def _about_to_tell(desk: _Desk, run: Run, user: str) -> None:
+    if not run.telling:
+        desk.hands.keep(calibration.tell(run, user=user, now=desk.now))
 
 
 def _tell_point(desk: _Desk, run: Run, user: str) -> None:
@@ -329,16 +339,17 @@ def _cancel(desk: _Desk, fields: Mapping[str, Any]) -> list[Record]:
 def _undo(desk: _Desk, run: Run, override: str) -> dict[str, str]:
     """Have the instrument be as it was before *run*; what cannot be undone is on record with the *override*."""
     try:
+        if "cancel" in run.stages:
+            desk.talk(run, "calibrate", type="cancel")
         if run.kept:
             return desk.talk(run, "restore_coefficients", words=run.kept["words"])
         if "cancel" in run.stages:
-            desk.talk(run, "calibrate", type="cancel")
             return {"told": "cancel"}
     except StationError as error:
         if not override.strip():
             raise
         return {"not_restored": str(error), "override": override.strip()}
-    return {}
+    return {"stays": run.tells}  # it names no way back: what it made of its standard stays in it
 
 
 def _halt(desk: _Desk, fields: Mapping[str, Any]) -> list[Record]:

@@ -132,6 +132,7 @@ class Run:
     steps: Sequence[Step] = ()
     acts: Sequence[Act] = ()
     wrote: Mapping[str, Any] | None = None  # coefficients that are about to go into the instrument, or have gone
+    telling: bool = False  # it is about to be told, or has been, to calibrate itself
     pairs: Sequence[Sequence[Any]] = ()  # hour, reference, raw
     told_at: datetime | None = None  # unattended: when the instrument was told to measure the next standard
     told_after: str = ""  # and the time of its result before that
@@ -198,7 +199,7 @@ class Run:
     @property
     def touched(self) -> bool:
         """Whether the instrument was told, or may have been told, something that a cancelling has to undo."""
-        return bool(self.acts) or self.wrote is not None
+        return bool(self.acts) or self.wrote is not None or self.telling
 
     @property
     def left_in_instrument(self) -> bool:
@@ -286,6 +287,8 @@ def _gone_on(run: Run, record: Record) -> Run:
             return replace(run, steps=(*run.steps, _step(record)), told_at=None, told_after="")
         case "write":
             return replace(run, wrote=body)
+        case "tell":
+            return replace(run, telling=True)
         case "act" if body.get("index", 0) == len(run.acts):
             made = Act(type=body["type"], at=record.at, after=body.get("after", {}))
             return replace(run, acts=(*run.acts, made), told_at=None, told_after="")

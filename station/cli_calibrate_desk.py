@@ -127,6 +127,9 @@ class Desk:
         restored = body.get("restored", {})
         if "not_restored" in restored:
             self.say(t("calibrate.not_restored", name=run.name, error=restored["not_restored"]))
+        elif "stays" in restored:
+            self.say(t("calibrate.stays", name=run.name, device=run.device))
+            return
         elif restored:
             self.say(t("calibrate.restored", name=run.name, numbers=restored.get("numbers", "")))
         self.say(t("calibrate.cancelled", name=run.name))
@@ -464,7 +467,7 @@ class Desk:
 
 def done_text(run: Run, body: Mapping[str, Any]) -> str:
     """What counts from here on."""
-    key = "done" if body["changes"] else "done_in_instrument" if run.touched and run.kept else "checked"
+    key = "done" if body["changes"] else "done_in_instrument" if run.touched or run.tells else "checked"
     return t(f"calibrate_done.{key}", name=run.name)
 
 

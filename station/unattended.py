@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from station.calibrate import KIND
-from station.calibration import told
+from station.calibration import tell, told
 from station.calibration_entry import Hands, calibration_book, enter_calibration
 from station.calibration_run import Run
 from station.model import Mark, Outcome, Reading, Record, StationError, WrongArgument
@@ -67,6 +67,8 @@ class Unattended:
         assert run.turn is not None
         if self._engine.clock.now() - self._since(run) > LIMIT:
             self._halt(run)
+        elif run.turn[0] == "act" and not run.telling:
+            self._enter(run, "tell")
         elif run.turn[0] == "act":
             self._tell(run, "calibrate", "act", type=run.tells, standard=repr(run.standards[0].value))
         elif run.told_at is None:
@@ -138,7 +140,9 @@ class Unattended:
         engine, now = self._engine, self._engine.clock.now()
         try:
             made: list[Record]
-            if do == "told":
+            if do == "tell":
+                made = [tell(run, user=run.user, now=now)]
+            elif do == "told":
                 last = self._last(run)
                 made = [told(run, now=now, after=last.time.isoformat() if last else "")]
             else:
@@ -153,7 +157,7 @@ class Unattended:
         engine.keep(*made, urgent=True)
         through = do == "step" and len(run.steps) + len(run.acts) + 1 == len(run.turns)
         what = "ready" if through else do
-        if what != "told":
+        if what not in ("tell", "told"):
             engine.note("calibration", urgent=True, do=what, name=run.name, device=run.device, user=run.user)
 
     def _halt(self, run: Run) -> None:

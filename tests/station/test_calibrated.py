@@ -225,6 +225,15 @@ def test_a_calibration_taken_back_restores_what_was_before(rig: Rig) -> None:
     assert [row[1] for row in stored(rig)][-2:] == [41.25, 35.0]
 
 
+def test_a_serial_number_that_nobody_types_is_that_of_last_time(rig: Rig) -> None:
+    calibrate(rig)
+    assert book(rig).named("K1").instrument == {}
+    enter(rig, **BEGIN, serial="SN-7")
+    enter(rig, do="cancel", name="K2", reason="gas is empty")
+    enter(rig, **BEGIN)
+    assert book(rig).named("K3").instrument == {"serial": "SN-7"}
+
+
 def test_the_record_holds_all_it_rests_on(rig: Rig) -> None:
     calibrate(rig, note="sample line changed")
     records = rig.engine.store.records(KIND, BEGINNING, END, device="dust")

@@ -302,10 +302,24 @@ def test_an_instrument_is_zeroed_in_itself_and_measured_before_and_after(
         left = zeroed(cell)
         assert (left.code, unit.acted) == (0, ["calibrate"]), left.err
     assert "standard 0 g: raw 3, as found 3 (+3), as left 0 (+0)" in left.out
-    assert left.out.splitlines()[-1] == "K1: on record; nothing was changed"
+    assert left.out.splitlines()[-1] == "K1: in force in the instrument; values stay marked C for the tail"
     row = on_record(cell, "show", "K1")
     assert (row["state"], row["changes"], row["result"]["zero_drift"]) == ("done", False, pytest.approx(0.6))
     assert "仪器自行校准" in station("calibrate", "certificate", "K1", "--config", cell, "--lang", "zh").out
+
+
+def test_given_up_behind_its_zero_nobody_says_that_nothing_was_changed(cell: Path, unit: EmulatedUnit) -> None:
+    """The cell has zeroed itself, and its profile knows no way back."""
+    with daemon(cell):
+        assert zeroed(cell).code == 0
+        done = station(
+            "calibrate", "dust", "collector_mass", "--cancel", "called away", *WHO, "--config", cell, "--lang", "en"
+        )
+    assert done.out.splitlines() == [
+        "K1: given up; what dust was told to calibrate in itself may be in force in it and has no way back: check it,"
+        " or calibrate it again"
+    ]
+    assert on_record(cell, "show", "K1")["result"]["restored"] == {"stays": "zero"}
 
 
 def test_a_load_cell_is_told_the_weight_that_lies_on_it(cell: Path, unit: EmulatedUnit) -> None:

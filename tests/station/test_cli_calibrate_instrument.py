@@ -455,3 +455,31 @@ def test_an_aqualabo_probe_is_led_through_its_steps(tmp_path: Path, command: Her
         assert made.coefficients() == pytest.approx((1.25, -0.625))
         assert answer(load(made.config).control_socket) is not None
     assert made.on_record()["result"]["rows"][1]["as_left"] == pytest.approx(10.0)
+
+
+def test_an_aqualabo_probe_that_falls_silent_within_its_first_standard_is_told_to_give_up(
+    tmp_path: Path, command: Here
+) -> None:
+    """It was told to begin, and no more: giving up ends the calibration it stands in."""
+    made = Bench(tmp_path, "aqualabo-pheht", command)
+    words = ("--procedure", "instrument-points", "--standard", "4", "--standard", "10", "--stay", "0", "--readings", "3")
+    made.line.units = {made.unit.unit_id: made.unit}
+    answered = made.unit.answer
+    cancelled: list[bytes] = []
+
+    def first_point_lost(request: bytes) -> bytes | None:
+        return None if request[1] == 16 and request[2:4] == bytes.fromhex("0204") else answered(request)
+
+    def heard(request: bytes) -> bytes | None:
+        if request[1] == 6 and request[2:4] == bytes.fromhex("00AA"):
+            cancelled.append(request[4:6])
+        return answered(request)
+
+    with made.line, daemon(made.config):
+        made.unit.answer = first_point_lost  # type: ignore[method-assign]
+        assert made.to(4.0, *words).code == 69
+        assert (made.on_record()["taken"], made.on_record()["acts"]) == (1, [])
+        made.unit.answer = heard  # type: ignore[method-assign]
+        assert made.calibrate("--cancel", "called away", *WHO).code == 0
+    assert cancelled == [bytes((0, 1))]  # its averaging of 25 is over
+    assert made.on_record()["result"]["restored"] == {"told": "cancel"}
