@@ -142,7 +142,7 @@ def carry_out(hands: Hands, verb: str, arguments: Mapping[str, str]) -> Mapping[
     if former != wanted:
         _change(hands, coefficients, former, wanted)
     else:
-        hands.through(hands.profile.lock)  # a power cut may have come between its unlocking and the write
+        _lock_if_open(hands)  # a power cut may have come between its unlocking and the write
     return _told(coefficients, wanted)
 
 
@@ -240,14 +240,18 @@ def _put_back(hands: Hands, coefficients: Coefficients, former: bytes, cause: Dr
             if got != former:
                 raise DeviceError(f"{hands.name}: reads back {_said(coefficients, got)}")
         else:
-            with suppress(DeviceException):  # one that refuses everything was not unlocked either
-                hands.through(hands.profile.lock)  # which may be what failed
+            _lock_if_open(hands)  # which may be what failed
     except DriverError as error:
         raise NotRestored(
             f"{hands.name}: did not take new coefficients ({_without(hands, cause)}), and it is not known whether the"
             f" former ones are in force ({_without(hands, error)}); {_said(coefficients, former)} belong there:"
             " cancel the calibration when it answers, which puts them back"
         ) from error
+
+
+def _lock_if_open(hands: Hands) -> None:
+    with suppress(DeviceException):  # one that is locked takes nothing, its lock neither
+        hands.through(hands.profile.lock)
 
 
 def _without(hands: Hands, error: DriverError) -> str:

@@ -5,6 +5,7 @@ What is wrong is said in one sentence, and nothing is kept.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from itertools import pairwise
@@ -50,6 +51,7 @@ def begin(
     mark: str, full_scale: float | None = None, rule: Rule | None = None, note: str = "", override: str = "",
     trust: str = "", into: str = "", unattended: bool = False, kept: Mapping[str, str] | None = None,
     instrument: Mapping[str, str] | None = None, photos: Sequence[Mapping[str, Any]] = (),
+    also_marks: Sequence[str] = (),
 ) -> Record:  # fmt: skip
     """Begin *procedure*; from here on its standards and their order are fixed."""
     who = _who(user)
@@ -69,11 +71,11 @@ def begin(
         _alone(place, procedure, len(standards))
     _fitting(procedure, standards, today, override)
     _known(place, procedure, standards)
-    if full_scale is not None and not full_scale > 0:
-        raise WrongArgument(f"a full scale of {full_scale:g} is not above 0")
+    if full_scale is not None and not 0 < full_scale < math.inf:
+        raise WrongArgument(f"a full scale of {full_scale:g} is not above 0, or is no number")
     body = {
         "do": "begin",
-        "name": f"K{len(book.runs) + 1}",
+        "name": f"K{book.next_number}",
         "parameter": place.parameter,
         "procedure": procedure,
         "standards": [one.plain() for one in standards],
@@ -81,6 +83,7 @@ def begin(
         "full_scale": full_scale,
         "before": list(before),
         "mark": mark,
+        "also_marks": [*also_marks],
         "user": who,
         "trust": trust,
         "into": target,
@@ -114,8 +117,10 @@ def _alone(place: Place, procedure: str, standards: int) -> None:
 def _rule(rule: Rule, unattended: bool) -> Rule:
     if unattended:
         return Rule(readings=1)  # of an analyser, a result
-    if not 3 <= rule.readings <= MOST_READINGS or rule.noise_percent <= 0 or rule.drift_percent <= 0:
-        raise WrongArgument(f"a rule of stability takes 3 to {MOST_READINGS} readings, and limits above 0")
+    if not 3 <= rule.readings <= MOST_READINGS or not (
+        0 < rule.noise_percent <= 100 and 0 < rule.drift_percent <= 100
+    ):
+        raise WrongArgument(f"a rule of stability takes 3 to {MOST_READINGS} readings, and limits above 0, to 100 %")
     if not 0 <= rule.seconds <= 3600:
         raise WrongArgument(f"a stay of {rule.seconds:g} s in a standard is not between 0 and an hour")
     return rule

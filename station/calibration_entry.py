@@ -16,6 +16,7 @@ from station.calibration_figures import Rule
 from station.calibration_run import PROCEDURES, Book, Place, Run, read_book
 from station.calibration_standard import standard_of
 from station.clock import to_ms
+from station.companions import companions
 from station.fieldbook import BEGINNING, END
 from station.model import Mark, Record, StationError, WrongArgument, dataclass, did_you_mean
 from station.store import Store
@@ -43,6 +44,7 @@ class Hands:
 
     talk: Talk = _nobody
     keep: Callable[..., None] = _nothing
+    number: Callable[[], int] | None = None  # of the next mark by hand, where others set marks meanwhile
 
 
 def calibration_book(store: Store) -> Book:
@@ -66,6 +68,7 @@ def place_of(loaded: Loaded, device: str, parameter: str) -> Place:
     point = one.points.get(parameter, one.point)
     low_high = one.range.get(parameter)
     ways = getattr(instrument, "calibrating", None)
+    shared = companions(loaded.systems[point], parameter, units)
     return Place(
         device=device,
         parameter=parameter,
@@ -77,6 +80,7 @@ def place_of(loaded: Loaded, device: str, parameter: str) -> Place:
         ways=ways(parameter) if ways is not None else {},
         cyclic=getattr(instrument, "every_seconds", 0.0) >= CYCLE_SECONDS,
         tells_serial="read_identity" in instrument.actions,
+        companions=[(one.points.get(other, one.point), other) for other in shared],
     )
 
 
@@ -86,8 +90,8 @@ def enter_calibration(
 ) -> list[Record]:  # fmt: skip
     """The records of an entry of *fields* ("do" and the arguments of calibration.py), the calibration's own first.
 
-    Beginning marks the values C, the *number*th mark by hand; an end ends that mark after a tail.  Raise
-    WrongArgument, or what the instrument has against it, in which case there is nothing to keep.
+    Beginning marks the values C, the *number*th mark by hand, and those of the same sample; an end ends them after a
+    tail.  Raise WrongArgument, or what the instrument has against it, in which case there is nothing to keep.
     """
     desk = _Desk(store, loaded, now, trust, number, hands or Hands())
     try:
@@ -150,11 +154,15 @@ def _begin(desk: _Desk, fields: Mapping[str, Any]) -> list[Record]:
     hand = desk.hand_marks()
     full_scale, procedure = fields.get("full_scale"), str(fields["procedure"])
     number = desk.number or hand.next_number
+    spoilt = [(place.point, place.parameter, number)]
+    for i, (point, parameter) in enumerate(place.companions, 1):
+        spoilt.append((point, parameter, desk.hands.number() if desk.hands.number else number + i))
     marked = procedure not in PROCEDURES or PROCEDURES[procedure].source != "series"
     more: dict[str, Any] = {
         "now": desk.now,
         "today": desk.now.astimezone(desk.loaded.zone).date(),
         "mark": f"M{number}" if marked else "",
+        "also_marks": [f"M{one}" for _, _, one in spoilt[1:]] if marked else [],
         "full_scale": place.full_scale if full_scale is None else float(full_scale),
         "rule": _rule(place, procedure, dict(fields.get("rule") or {})),
         "trust": desk.trust,
@@ -173,14 +181,16 @@ def _begin(desk: _Desk, fields: Mapping[str, Any]) -> list[Record]:
         return [made]
     mark = {
         "do": "mark",
-        "point": place.point,
-        "parameter": place.parameter,
         "mark": "C",
         "user": made.body["user"],
         "reason": f"calibration {made.body['name']}: {made.body['procedure']}",
     }
     points = {point.code: point for point in desk.loaded.config.point}
-    return [made, marks.enter(hand, mark, points, desk.now, number)]
+    set_ = [
+        marks.enter(hand, {**mark, "point": point, "parameter": parameter}, points, desk.now, one)
+        for point, parameter, one in spoilt
+    ]
+    return [made, *set_]
 
 
 def _rule(place: Place, procedure: str, rule: dict[str, Any]) -> Rule:
@@ -366,7 +376,7 @@ def _revert(desk: _Desk, fields: Mapping[str, Any]) -> list[Record]:
         return [made]
     there = desk.talk(run, "read_coefficients")
     left = run.acts[-1].after
-    if there["words"] != left.get("words"):
+    if there["words"] not in (left.get("words"), run.kept["words"]):  # a cut may have come behind the writing
         raise WrongArgument(
             f"{run.device} holds {there['numbers']}, which {run.name} did not leave ({left.get('numbers')}):"
             " take the newest calibration back first"
@@ -376,22 +386,15 @@ def _revert(desk: _Desk, fields: Mapping[str, Any]) -> list[Record]:
 
 
 def _unmark(desk: _Desk, run: Run, fields: Mapping[str, Any], user: str) -> list[Record]:
-    """The end of the mark that *run* has set, after a tail; nothing where a person has ended it."""
+    """The end of the marks that *run* has set, after a tail; nothing where a person has ended it."""
     seconds = fields.get("tail_seconds")
     tail = calibration.TAIL if seconds is None else timedelta(seconds=float(seconds))
     if not timedelta() <= tail <= calibration.LONGEST_TAIL:
         raise WrongArgument(f"a tail of {tail.total_seconds():g} s is not between 0 and 24 hours")
-    hand = desk.hand_marks()
-    if not any(one.name == run.mark and one.last is None and not one.withdrawn for one in hand):
-        return []
-    ended = {
-        "do": "end",
-        "name": run.mark,
-        "to": (desk.now + tail).isoformat(),
-        "user": user,
-        "reason": f"end of {run.name}",
-    }
-    return [marks.enter(hand, ended, {}, desk.now)]
+    hand, own = desk.hand_marks(), {run.mark, *run.also_marks}
+    still = [one.name for one in hand if one.name in own and one.last is None and not one.withdrawn]
+    end = {"do": "end", "to": (desk.now + tail).isoformat(), "user": user, "reason": f"end of {run.name}"}
+    return [marks.enter(hand, {**end, "name": name}, {}, desk.now) for name in still]
 
 
 _Entry = Callable[[_Desk, Mapping[str, Any]], list[Record]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from station.calibrate import IDENTITY, Coefficients
 from station.calibration_figures import coefficients_for, correlation, drift_percent, line_through, scatter
 from station.calibration_limits import AS_FOUND, judge, verdict
 from station.calibration_run import Book, Place, Run
-from station.model import asdict
+from station.model import WrongArgument, asdict
 
 
 def outcome(book: Book, run: Run, place: Place) -> dict[str, Any]:
@@ -124,6 +125,11 @@ def written_by(run: Run) -> Coefficients:
     """
     slope, intercept = _line(run)
     own, zero = float(run.kept.get("slope", 1.0)), float(run.kept.get("intercept", 0.0))
+    if not (math.isfinite(own) and math.isfinite(zero) and own):
+        raise WrongArgument(
+            f"{run.device} holds the slope {own:g} and the intercept {zero:g}, of which no new ones can be made: write"
+            " 1 and 0 there first (station bus poke)"
+        )
     return slope * own, slope * zero + intercept
 
 

@@ -68,6 +68,7 @@ class Place:
     ways: Mapping[str, Any] = field(default_factory=dict)
     cyclic: bool = False  # whether it brings results at its own pace, each worth a cycle
     tells_serial: bool = False
+    companions: Sequence[tuple[str, str]] = ()  # point and parameter of what is spoilt with it (companions.py)
 
     @property
     def locked(self) -> bool:
@@ -120,6 +121,7 @@ class Run:
     user: str
     begun: datetime
     mark: str = ""
+    also_marks: Sequence[str] = ()  # those of what stands in the same sample
     note: str = ""
     override: str = ""
     trust: str = ""
@@ -244,6 +246,11 @@ class Book:
         found = (run for run in self.runs.values() if run.device == device and run.state == "open")
         return next((run for run in found if not run.awaits_signature), None)
 
+    @property
+    def next_number(self) -> int:
+        """The number of the next one: names are never used twice, though the first ones may be past their retention."""
+        return 1 + max((int(name[1:]) for name in self.runs), default=0)
+
     def named(self, name: str) -> Run:
         """The run called *name*; raise WrongArgument."""
         if name not in self.runs:
@@ -309,7 +316,7 @@ def _begun(record: Record) -> Run:
     body = record.body
     slope, intercept = body["before"]
     plain = {key: body[key] for key in ("note", "override", "trust", "into", "unattended", "stages", "kept",
-                                        "instrument", "photos") if key in body}  # fmt: skip
+                                        "instrument", "photos", "also_marks") if key in body}  # fmt: skip
     return Run(
         name=body["name"],
         device=record.device,

@@ -96,6 +96,8 @@ class Desk:
         )  # fmt: skip
         run = read_all(self.loaded).named(str(body["name"]))
         self.say(t("calibrate.begun" if run.mark else "calibrate.begun_unmarked", name=run.name))
+        if run.also_marks:
+            self.say(t("calibrate.also_marked", parameters=", ".join(_named(one) for _, one in self.place.companions)))
         return run
 
     def _standards(self, asked: Asked) -> Sequence[Standard]:
@@ -463,6 +465,13 @@ class Desk:
         """What was kept, where JSON is wanted."""
         if self.as_json:
             print_json(body)
+
+
+def _named(parameter: str) -> str:
+    from station.i18n import language
+    from station.parameters import catalogue
+
+    return catalogue()[parameter].name(language())
 
 
 def done_text(run: Run, body: Mapping[str, Any]) -> str:

@@ -245,7 +245,9 @@ class Verbs:
         engine = self.engine
 
         keep = partial(self._make_durable, "calibrate list")
-        hands = Hands(talk=lambda device, verb, words: lend.act(engine, device, verb, words), keep=keep)
+        hands = Hands(
+            talk=lambda device, verb, words: lend.act(engine, device, verb, words), keep=keep, number=engine.next_mark
+        )
         with self._one_entry:
             fields = _fields(request)
             number = engine.next_mark() if fields.get("do") == "begin" else 0

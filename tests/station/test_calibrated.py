@@ -13,6 +13,7 @@ import pytest
 from station.calibrate import KIND
 from station.calibration import Book
 from station.calibration_entry import calibration_book, enter_calibration
+from station.calibration_run import read_book
 from station.config import load
 from station.fieldbook import BEGINNING, END
 from station.model import StoreError, WrongArgument
@@ -142,7 +143,8 @@ def test_what_is_calibrated_starts_from_station_toml(tmp_path: Any) -> None:
 
 def test_values_are_marked_c_while_it_lasts_and_two_minutes_on(rig: Rig) -> None:
     enter(rig, **BEGIN)
-    (mark,) = rig.engine.periods.marks
+    mark, other = rig.engine.periods.marks  # PM10 comes through the same inlet
+    assert (other.name, other.mark.name, other.parameter, other.last) == ("M2", "C", "pm10", None)
     assert (mark.name, mark.mark.name, mark.parameter, mark.first, mark.last, mark.user, mark.reason) == (
         "M1", "C", "pm25", START, None, "Wang Fang", "calibration K1: two-point",
     )  # fmt: skip
@@ -150,7 +152,8 @@ def test_values_are_marked_c_while_it_lasts_and_two_minutes_on(rig: Rig) -> None
         enter(rig, do="step", name="K1", index=index, readings=steady(rig, raw))
     rig.clock.advance(600)
     enter(rig, do="done", name="K1")
-    assert rig.engine.periods.marks.named("M1").last == START + timedelta(seconds=720)
+    for name in ("M1", "M2"):
+        assert rig.engine.periods.marks.named(name).last == START + timedelta(seconds=720)
 
 
 def test_a_mark_that_somebody_ended_is_left_as_it_is(rig: Rig) -> None:
@@ -223,6 +226,21 @@ def test_a_calibration_taken_back_restores_what_was_before(rig: Rig) -> None:
     assert poll(rig) == 35.0
     rig.engine.commit()
     assert [row[1] for row in stored(rig)][-2:] == [41.25, 35.0]
+
+
+def test_a_name_is_not_given_twice_though_the_first_ones_are_past_their_retention(rig: Rig) -> None:
+    calibrate(rig)
+    calibrate(rig)
+    rows = rig.engine.store.records(KIND, BEGINNING, END)
+    kept = read_book(one for one in rows if one.body["name"] != "K1")
+    assert kept.next_number == 3
+
+
+@pytest.mark.parametrize("field", [{"full_scale": float("inf")}, {"rule": {"noise_percent": float("inf")}},
+                                   {"rule": {"drift_percent": float("nan")}}])  # fmt: skip
+def test_no_full_scale_and_no_rule_makes_every_signal_stable(rig: Rig, field: dict[str, Any]) -> None:
+    with pytest.raises(WrongArgument, match="above 0"):
+        enter(rig, **BEGIN, **field)
 
 
 def test_a_serial_number_that_nobody_types_is_that_of_last_time(rig: Rig) -> None:

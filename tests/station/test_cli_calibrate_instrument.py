@@ -257,6 +257,17 @@ def test_a_calibration_in_the_instrument_is_taken_back_there(probe: Bench) -> No
     assert probe.coefficients() == (1.0, 0.0)
 
 
+def test_taking_back_goes_on_where_the_power_went_behind_the_write(probe: Bench) -> None:
+    """The registers hold the former ones already, and nobody has written that down."""
+    with daemon(probe.config):
+        for given, words in ((0.0, TWO), (10.0, ()), (10.0, ())):
+            assert probe.to(given, *words).code == 0
+        probe.unit.calibrator._set(probe.parameter, (1.0, 0.0))
+        words = ("--reason", "wrong bottle", *WHO, "--config", probe.config, "--lang", "en")
+        done = probe.command("calibrate", "revert", "K1", *words)
+    assert (done.code, done.out) == (0, "K1: taken back; the instrument has 1 0 again\n"), done.err
+
+
 def test_an_instrument_that_is_gone_is_not_forgotten(probe: Bench) -> None:
     """It does not answer while it is to be put back: the run stays open; with a reason it is on record that it was."""
     with daemon(probe.config):
@@ -462,7 +473,8 @@ def test_an_aqualabo_probe_that_falls_silent_within_its_first_standard_is_told_t
 ) -> None:
     """It was told to begin, and no more: giving up ends the calibration it stands in."""
     made = Bench(tmp_path, "aqualabo-pheht", command)
-    words = ("--procedure", "instrument-points", "--standard", "4", "--standard", "10", "--stay", "0", "--readings", "3")
+    points = ("--standard", "4", "--standard", "10")
+    words = ("--procedure", "instrument-points", *points, "--stay", "0", "--readings=3")
     made.line.units = {made.unit.unit_id: made.unit}
     answered = made.unit.answer
     cancelled: list[bytes] = []
