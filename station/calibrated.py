@@ -71,8 +71,9 @@ class AtWork:
         self.unattended: Unattended | None = self._attend() if engine.store.query(alone, (calibrate.KIND,)) else None
 
     def by(self, device: str) -> str:
-        """The name of the calibration that a person is at with *device*; empty where nobody is."""
-        return next((name for name, one in list(self._at_hand.items()) if one == device), "")
+        """The name of the calibration under way at *device*, by a person or unattended; empty where there is none."""
+        alone = "" if self.unattended is None else self.unattended.at(device)
+        return alone or next((name for name, one in list(self._at_hand.items()) if one == device), "")
 
     def note(self, records: Iterable[Record]) -> None:
         """Know of the calibrations among *records*, which are committed."""

@@ -235,7 +235,11 @@ class Desk:
         if run is not None:
             number = min(len(run.steps) + 1, max(1, len(run.wanted)))
             self.say(t("calibrate.resumed", name=run.name, user=run.user, number=number, count=len(run.wanted)))
+        else:
+            self._free()
         user = asked.user or click.prompt(t("calibrate.ask_user"), default=run.user if run else None)
+        if run is not None and user.strip() != run.user:
+            raise WrongArgument(t("calibrate.not_yours", name=run.name, user=run.user))
         asked = replace(asked, user=user)
         run = run or self._ask_and_begin(asked)
         again = False  # whether the standard is in the instrument already
@@ -256,6 +260,13 @@ class Desk:
             run, again = self.there(), False
         return self._conclude(run, asked)
 
+    def _free(self) -> None:
+        """Raise WrongArgument where somebody is at another parameter of the instrument, before anything is asked."""
+        other = read_all(self.loaded).open_at(self.place.device)
+        if other is not None:
+            about = {"device": other.device, "name": other.name, "user": other.user, "parameter": other.parameter}
+            raise WrongArgument(t("calibrate.occupied", **about))
+
     def _is_in(self, run: Run) -> bool:
         """Whether the standard that is next is the one that was taken last."""
         assert run.turn is not None
@@ -265,10 +276,16 @@ class Desk:
     def _ask_and_begin(self, asked: Asked) -> Run:
         from station.cli_calibrate import PROCEDURES
 
-        procedure = asked.procedure or click.prompt(t("calibrate.ask_procedure"), type=click.Choice(PROCEDURES))
+        if not asked.procedure:
+            for name in PROCEDURES:
+                print(f"  {name:<18} {t(f'procedure.{name}')}")
+        procedure = asked.procedure or click.prompt(
+            t("calibrate.ask_procedure"), type=click.Choice(PROCEDURES), show_choices=False
+        )
         asked = replace(asked, procedure=procedure)
         if not asked.standards:
-            asked = replace(asked, standards=self._ask_standards(procedure))
+            standards, reason = self._ask_standards(procedure)
+            asked = replace(asked, standards=standards, override=asked.override or reason)
         if not (asked.serial or self.place.tells_serial):
             asked = replace(asked, serial=self._ask_serial())
         return self.begin(asked)
@@ -279,11 +296,13 @@ class Desk:
         last = next((run.instrument["serial"] for run in reversed(runs) if run.instrument.get("serial")), "")
         return str(click.prompt(t("calibrate.ask_serial"), default=last, show_default=bool(last))).strip()
 
-    def _ask_standards(self, procedure: str) -> list[Standard]:
+    def _ask_standards(self, procedure: str) -> tuple[list[Standard], str]:
+        """The standards, and with what reason one that is past its day is used."""
         from station.calibration_run import PROCEDURES
         from station.calibration_standard import standard_in
 
-        wants, given = PROCEDURES[procedure], list[Any]()
+        wants, given, reason = PROCEDURES[procedure], list[Any](), ""
+        ordered = wants.sets == "line" or wants.acts == "point"
         known = self.place.ways.get("standards") or [] if wants.acts == "point" else []
         most = len(known) or (1 if wants.repeats else wants.most)
         fewest = len(known) or (1 if wants.repeats else wants.fewest)
@@ -295,10 +314,20 @@ class Desk:
             if not text and may_end:
                 break
             try:
-                given.append(standard_in(text))
+                one = standard_in(text)
             except WrongArgument as error:
                 print(error)
-        return given
+                continue
+            if ordered and given and one.value <= given[-1].value:
+                print(t("calibrate.out_of_order", value=f"{one.value:g}", last=f"{given[-1].value:g}"))
+                continue
+            if one.expired(datetime.now(self.loaded.zone).date()):
+                why = self._ask(t("calibrate.ask_expired", value=standard_text(one), day=one.expires))
+                if not why:
+                    continue
+                reason = why
+            given.append(one)
+        return given, reason
 
     def _ask_number(self, run: Run) -> float:
         from station.calibration_standard import number
@@ -359,7 +388,13 @@ class Desk:
     def _conclude(self, run: Run, asked: Asked) -> None:
         from station.calibration_outcome import outcome
 
-        found = outcome(read_all(self.loaded), run, self.place)
+        try:
+            found = outcome(read_all(self.loaded), run, self.place)
+        except WrongArgument as error:  # no line goes through what was taken
+            print(error)
+            if self._ask(t("calibrate.ask_no_result")) == CANCEL:
+                return self._give_up(asked.user)
+            return self._later(run)
         for line in result_lines(found, run.parameter):
             print(line)
         leaves = found["changes"] or run.touched
@@ -456,6 +491,8 @@ class Desk:
         self.say(t("calibrate.live", value=f"{value:.5g}", count=found.count, of=rule.readings, **figures))
         if found.stable:
             self.say(t("calibrate.stable"))
+        elif rule.seconds and found.count == rule.readings:
+            self.say(t("calibrate.stay_on", seconds=f"{rule.seconds:g}"))
 
     def say(self, sentence: str) -> None:
         """Beside JSON it goes to standard error."""

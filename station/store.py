@@ -49,6 +49,7 @@ SCHEMA_VERSION = 4
 PAGE_SIZE = 1024  # measured with the whole flow: tests/bench/bench_store.py prints both sizes
 PURGE_CHUNK = 5000
 READ_BACK = 1000  # newest rows of each table that are read after an I/O error, before anything is written
+KEPT = "calibration"  # its records outlive [retention]: coefficients in force would be those of station.toml again
 MOST_SEEN = 1024  # identities of commands kept for each platform
 LONGEST_WALK = 50_000  # messages looked through for one of a kind: more than lie between two days' reports
 LATE_HOURS = 3  # a reading stored so many hours behind its own is listed apart, so that the others have a last id
@@ -891,11 +892,13 @@ class Store:
         scan stops at the first young row; rows dated after *now* (by a clock that was wrong) stay and
         stop nothing.
         """
+        spared = "" if table != "record" else f" AND kind <> '{KEPT}'"
         column = {"reading": "at_ms", "event": "at_ms", "record": "at_ms", "missed": "last_ms"}.get(table, "start_ms")
         limit, last, count = to_ms(before), None, 0
         with self.transaction() as db:
             rows = db.execute(
-                f"SELECT id, {column} FROM {table} WHERE id >= ? AND id < ? AND {column} <= ? ORDER BY id LIMIT ?",
+                f"SELECT id, {column} FROM {table} WHERE id >= ? AND id < ? AND {column} <= ?{spared}"
+                " ORDER BY id LIMIT ?",
                 (*ids, to_ms(now), PURGE_CHUNK),
             ).fetchall()
             for number, at in rows:
@@ -903,7 +906,8 @@ class Store:
                     break
                 last, count = number, count + 1
             if last is not None:
-                db.execute(f"DELETE FROM {table} WHERE id >= ? AND id <= ? AND {column} < ?", (rows[0][0], last, limit))
+                gone = f"DELETE FROM {table} WHERE id >= ? AND id <= ? AND {column} < ?{spared}"
+                db.execute(gone, (rows[0][0], last, limit))
             if table == "reading":
                 db.execute("DELETE FROM late WHERE at_ms < ?", (limit,))
         return count

@@ -46,6 +46,10 @@ class Unattended:
         """Whether there is nothing left to lead."""
         return self._book_of >= 0 and not self._runs
 
+    def at(self, device: str) -> str:
+        """The name of the run that is led at *device*; empty where there is none."""
+        return next((run.name for run in self._runs if run.device == device), "")
+
     def turn(self) -> None:
         """Look at each run, and do what is next."""
         now = self._engine.clock.monotonic()

@@ -228,6 +228,16 @@ def test_a_calibration_taken_back_restores_what_was_before(rig: Rig) -> None:
     assert [row[1] for row in stored(rig)][-2:] == [41.25, 35.0]
 
 
+def test_coefficients_in_force_outlive_the_retention_of_records(rig: Rig) -> None:
+    """Five years on, and nobody has calibrated it since: they are not those of station.toml again after a restart."""
+    calibrate(rig)
+    late = rig.clock.now() + timedelta(days=3000)
+    assert rig.engine.store.purge("record", late, late + timedelta(days=1)) > 0  # marks, which are past their time
+    assert rig.engine.store.purge("record", late, late + timedelta(days=1)) == 0
+    rig.restart()
+    assert poll(rig) == 41.25
+
+
 def test_a_name_is_not_given_twice_though_the_first_ones_are_past_their_retention(rig: Rig) -> None:
     calibrate(rig)
     calibrate(rig)

@@ -126,6 +126,42 @@ def test_a_person_is_led_with_at_most_twelve_answers(config: Path, instrument: D
     assert (row["state"], row["user"], row["coefficients"]) == ("done", "Wang Fang", pytest.approx([1.25, -2.5]))
 
 
+def test_a_person_is_told_at_once_what_is_wrong_and_asked_again(config: Path, instrument: Drifted) -> None:
+    """In the language of the screen: an order, an expired bottle, a line that is none; no answer is lost."""
+    words = ("calibrate", "dust", "pm25", "--every", "0.02", "--config", config, "--lang", "zh")
+    with served(*words) as command:
+        for text in ("王芳", "two-point", "50", "20", "100,GBW-17,2,2020-01-01", "", "100,GBW-17,2,2020-01-01", "无货"):
+            command.type(text)
+        for text in ("PM-42", "", "", "c", "没有响应"):
+            command.type(text)
+        assert command.ended(20) == 0, command.text
+    assert "  two-point          两点校准" in command.lines
+    assert "标准须由低到高:20 不高于 50;请重新输入" in command.text
+    assert command.text.count("100 (GBW-17) 已于 2020-01-01 过期") == 2
+    assert "同一样品中的因子一并标记 C:PM10" in command.text
+    assert "无法得出结果;c 放弃,回车暂不处理" in command.text
+    assert command.lines[-1].endswith("K1:已放弃,没有任何改动")
+    assert on_record(config, "show", "K1")["state"] == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("parameter", "answers", "said"),
+    [
+        ("pm10", (), "dust 正由 Wang Fang 校准(K1,pm25);请先完成或放弃"),
+        ("pm25", ("李伟",), "K1 由 Wang Fang 开始,须由其完成"),
+    ],
+)
+def test_a_second_person_is_told_before_anything_is_asked(
+    config: Path, instrument: Drifted, parameter: str, answers: tuple[str, ...], said: str
+) -> None:
+    assert calibrate(config, *TWO, *WHO, "--next").code == 0
+    with served("calibrate", "dust", parameter, "--config", config, "--lang", "zh") as command:
+        for text in answers:
+            command.type(text)
+        assert command.ended(20) == 2, command.text
+    assert said in command.text
+
+
 def test_left_open_it_goes_on_at_the_same_standard_in_chinese(config: Path, instrument: Drifted) -> None:
     assert calibrate(config, *TWO, *WHO, "--next").code == 0
     instrument.given = 100.0

@@ -291,6 +291,16 @@ def test_what_waits_for_its_signature_is_told_everywhere(
     outlet.engine = outlet.start()
 
 
+def test_a_platform_does_not_command_an_analyser_that_is_calibrated_unattended(outlet: Outlet) -> None:
+    """A sample it asks for would be taken for the standard's."""
+    outlet.enter(**BEGIN)
+    outlet.run(20)
+    assert outlet.engine.calibrated_by("nh3n") == "K1"
+    outlet.enter(do="cancel", name="K1", reason="no gas")
+    outlet.run(20)
+    assert outlet.engine.calibrated_by("nh3n") == ""
+
+
 def test_a_station_without_one_leads_nothing(outlet: Outlet) -> None:
     assert outlet.engine._calibrating is None
     outlet.enter(**BEGIN | {"unattended": False, "procedure": "check"})
