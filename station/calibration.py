@@ -117,9 +117,7 @@ def _alone(place: Place, procedure: str, standards: int) -> None:
 def _rule(rule: Rule, unattended: bool) -> Rule:
     if unattended:
         return Rule(readings=1)  # of an analyser, a result
-    if not 3 <= rule.readings <= MOST_READINGS or not (
-        0 < rule.noise_percent <= 100 and 0 < rule.drift_percent <= 100
-    ):
+    if not 3 <= rule.readings <= MOST_READINGS or not (0 < rule.noise_percent <= 100 and 0 < rule.drift_percent <= 100):
         raise WrongArgument(f"a rule of stability takes 3 to {MOST_READINGS} readings, and limits above 0, to 100 %")
     if not 0 <= rule.seconds <= 3600:
         raise WrongArgument(f"a stay of {rule.seconds:g} s in a standard is not between 0 and an hour")

@@ -82,7 +82,7 @@ def test_a_drifted_instrument_is_put_right_while_the_station_runs(config: Path, 
         assert done.out.splitlines()[-1] == "K1: in force; values stay marked C for the tail"
         until(lambda: shown(config) == 100.0, 10, lambda: shown(config))
         assert answer(load(config).control_socket, "commit") == {"error": ""}
-        (mark,) = json.loads(station("marks", "list", "--json", "--config", config).out)["marks"]
+        mark, _ = json.loads(station("marks", "list", "--json", "--config", config).out)["marks"]
         assert (mark["mark"], mark["reason"], mark["to"] is not None) == ("C", "calibration K1: two-point", True)
     rows = json.loads(station("export", "--config", config, "--format", "json", "--parameter", "pm25").out)
     pairs = {(row["raw"], row["value"]) for row in rows if row["value"] is not None}

@@ -79,7 +79,7 @@ MADE = {
     "judged.": [*dict.fromkeys((*FIGURES, *(limit.what for limit in LIMITS)))],
     "confidence.": ["high", "medium", "low", "own"],
     "calibration_verdict.": ["passed", "failed", "none"],
-    "calibration_entry.": [*_ENTRIES, "write", "told", "act_point", "act_write"],
+    "calibration_entry.": [*_ENTRIES, "write", "tell", "told", "act_point", "act_write"],
     "calibrations.": ["name", "device", "parameter", "procedure", "state", "begun", "user", "verdict", "coefficients"],
     "certificate.": [key.removeprefix("certificate.") for key in texts("en") if key.startswith("certificate.")],
     "certificate_clock.": ["ntp", "platform", "none"],
