@@ -11,9 +11,16 @@ LOCKED = ("31", "32", "51", "52")  # systems whose instrument, station and platf
 
 
 def reading(
-    sample: Sample, device: str, point: str, coefficients: Coefficients = IDENTITY, heard: float = 0.0
+    sample: Sample,
+    device: str,
+    point: str,
+    coefficients: Coefficients = IDENTITY,
+    heard: float = 0.0,
+    taken: float | None = None,
 ) -> Reading:
     """The reading made of *sample* with slope and intercept, *heard* at that moment; the raw value is kept beside it.
+
+    *taken* is the sample's time on the monotonic clock.
 
     >>> from datetime import UTC, datetime
     >>> now = datetime(2026, 3, 1, tzinfo=UTC)
@@ -24,4 +31,4 @@ def reading(
     slope, intercept = coefficients
     raw = sample.value
     value = raw if raw is None or coefficients == IDENTITY else slope * raw + intercept
-    return Reading(device, point, sample.parameter, sample.time, raw, value, sample.mark, sample.reason, heard)
+    return Reading(device, point, sample.parameter, sample.time, raw, value, sample.mark, sample.reason, heard, taken)

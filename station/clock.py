@@ -12,6 +12,9 @@ from station.model import Kind
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
+SYNCHRONISED = Path("/run/systemd/timesync/synchronized")  # systemd-timesyncd touches it when it has set the clock
+CHRONY = (Path("/run/chrony"), Path("/run/chronyd"))  # of Debian and of others
+SYSTEMD = Path("/run/systemd/system")  # sd_booted(3)
 _LENGTHS = {Kind.MINUTE: MINUTE, Kind.HOUR: timedelta(hours=1), Kind.DAY: timedelta(days=1)}
 
 
@@ -160,6 +163,19 @@ def boot_id() -> str:
     return path.read_text().strip() if path.exists() else "unknown"
 
 
-def trust() -> str:
-    """Whether the host's wall clock is known to be right: "ntp" or "none"."""
-    return "ntp" if Path("/run/systemd/timesync/synchronized").exists() else "none"
+def trust(setting: str = "auto") -> str:
+    """What the host's wall clock is known by: "ntp" where a time server is heard, "host", or "none".
+
+    With the *setting* "auto" systemd-timesyncd is looked at, or chronyd where that keeps the clock.  The host's own
+    word ("host") counts where the setting says so, and where nothing of the kind could be there: without systemd the
+    clock is the business of whoever runs the container.
+    """
+    if setting == "host":
+        return "host"
+    if SYNCHRONISED.exists():
+        return "ntp"
+    if any(folder.exists() for folder in CHRONY):
+        from station.chrony import CHRONYD  # only where it runs
+
+        return "ntp" if CHRONYD.synchronised() else "none"
+    return "none" if SYSTEMD.exists() else "host"

@@ -33,6 +33,7 @@ from station.records import ITEMS, LOGS
 
 if TYPE_CHECKING:
     from station.engine import Engine
+    from station.platformclock import PlatformClocks
     from station.poller import Poller, Task
 
 FRESH = timedelta(minutes=5)  # a command is issued this near to the best time there is
@@ -223,6 +224,7 @@ class CommandDesk:
         self._lock = Lock()
         self._refused: Counter[tuple[str, str, str]] = Counter()
         self._at_work: dict[str, _Once] = {}  # by bus
+        self.clocks: PlatformClocks | None = None  # of the platforms, against ours
 
     def refusal(self, command: Command) -> str | None:
         """Why *command* is not carried out, or None if it will be."""
@@ -303,13 +305,24 @@ class CommandDesk:
         issued, trusted = command.issued, self._clock_is_trusted()
         if issued is None or issued.tzinfo is None:
             return None if verb.group == "read" else f"{command.verb} does not say when it was issued"
+        now = self._engine.clock.now()
+        self._compare(command, issued, "QN")
         if verb.group == "set_clock" and not trusted:
             return None
-        now = self._engine.clock.now()
         if trusted and abs(issued - now) > FRESH:
             return f"the command was issued {(issued - now).total_seconds():+.0f} s from now, more than 300 s"
         last = self._engine.store.last_issued(command, now + FRESH if trusted else datetime.max.replace(tzinfo=UTC))
         return "a younger command of this kind was taken before" if last is not None and issued <= last else None
+
+    def _compare(self, command: Command, time: datetime, field: str) -> None:
+        """Note how far the platform's clock is from ours, where ours is known."""
+        if self._engine.time.waits:
+            return
+        if self.clocks is None:
+            from station.platformclock import PlatformClocks  # most platforms hardly ever ask
+
+            self.clocks = PlatformClocks(self._engine.note)
+        self.clocks.told(command.platform, time, self._engine.clock.now(), field)
 
     def _unusable(self, command: Command, verb: Verb) -> str | None:
         for name in verb.needs:
@@ -324,6 +337,7 @@ class CommandDesk:
     def _wrong_time(self, command: Command) -> str | None:
         """The clock moves little once it is trusted, and never back before what was trusted last."""
         to, now = datetime.fromisoformat(command.arguments["time"]), self._engine.clock.now()
+        self._compare(command, to, "SystemTime")
         if self._trusted() == "ntp" and abs(to - now) > NTP_AGREES:
             return f"a time server is heard, and disagrees by {abs(to - now).total_seconds():.0f} s"
         if self._clock_is_trusted() and abs(to - now) > LARGEST_STEP:

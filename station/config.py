@@ -93,6 +93,14 @@ class StationSettings:
     wind_mean: str = setting(
         "weighted", choices=("weighted", "unit"), text="mean direction of winds: each by its speed, or all alike"
     )
+    clock: str = setting(
+        "auto",
+        choices=("auto", "host"),
+        text="what the time is trusted by: systemd-timesyncd or chronyd, or the host's word alone",
+    )
+    rtc_after_minutes: int = setting(
+        30, low=0, high=1440, text="without any trusted time, go by the host's real-time clock after this; 0 = never"
+    )
     clock_socket: str = setting(
         "/run/niutang-clock.sock",
         text="where the clock helper is asked when a platform sets the time (systemd/README.md)",

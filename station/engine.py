@@ -11,6 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from math import lcm
 from threading import Condition, Event, Lock
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,8 @@ from station.records import FIELD, TOLD
 from station.sender import Sender
 from station.store import Series, Store
 from station.suspicion import Checks, Suspicion
+from station.timekeeping import Timekeeper, rtc_time, waits
+from station.timekeeping import Turn as ClockTurn
 from station.version import VERSION
 from station.watchdog import Heartbeat, Watchdog, notify
 from uplink import UPLINKS
@@ -62,11 +65,11 @@ if TYPE_CHECKING:
     from station.maintaining import Maintaining
     from station.room import Room
     from station.site import Site
+    from station.waiting import Waiting
 
 log = logging.getLogger(__name__)
 
 TURN = 1.0  # the main thread comes round at least this often
-STEP_SECONDS = 2.0  # a wall clock that moves this far against the monotonic one was stepped
 ROOM_SECONDS = 30.0  # between two looks at the room on the disk
 RETRY_SECONDS = 10.0  # after a commit that failed
 STOP_SECONDS = 7.0  # all threads together; the last commit still has to fit into ten
@@ -88,8 +91,8 @@ class Engine:
     """A running station.
 
     *store* and *clock* are injected; *buses* and *uplinks* replace the configured ones in tests.
-    *trusted* says what the host's clock is known by, *clock_setter* may set it.  *pins* are the board's own
-    (drivers.gpio.Pins), where the configuration has any.
+    *trusted* says what the host's clock is known by, *rtc* what its real-time clock says, *clock_setter* may set
+    it.  *pins* are the board's own (drivers.gpio.Pins), where the configuration has any.
     """
 
     def __init__(
@@ -102,7 +105,8 @@ class Engine:
         uplinks: Sequence[tuple[UplinkSettings, Uplink]] | None = None,
         reader: Any = None,
         clock_setter: ClockSetter | None = None,
-        trusted: Callable[[], str] = trust,
+        trusted: Callable[[], str] | None = None,
+        rtc: Callable[[], datetime | None] = rtc_time,
         pins: Any = None,
     ) -> None:
         self.loaded, self.config, self.store, self.clock = loaded, loaded.config, store, clock
@@ -126,15 +130,22 @@ class Engine:
         self.one_entry = Lock()  # two technicians at once: the second is checked against what the first has entered
         self.maintaining: Maintaining | None = None
         self._loading = Lock()
+        self._stepped = self._power_on_due = False
         self._store_error = ""
         self._retry_at = 0.0
         self._next_seal = self._started_monotonic + FIRST_SEAL_SECONDS
         self.room: Room | None = None
         self._next_room = clock.monotonic() + ROOM_SECONDS
         self._next_health, self._health_error = self._started_monotonic + FIRST_HEALTH_SECONDS, ""
-        self._offset, self._stepped = self._wall_offset(), False
-        self._host_trust, self._set_by_platform = trusted, False
-        self._was_set = Event()
+        self.time = Timekeeper(
+            clock,
+            store,
+            trusted or partial(trust, self.config.station.clock),
+            self.note,
+            rtc_after_seconds=60.0 * self.config.station.rtc_after_minutes,
+            rtc=rtc,
+        )
+        self.waiting: Waiting | None = None  # what was measured and is not dated yet, or not handed on
         self.lines: dict[str, Any] = {}
         self._pins = pins
         counted = () if pins is None else self._counted(pins)
@@ -157,7 +168,7 @@ class Engine:
             {settings.name: settings.allow for settings, _ in uplinks},
             clock_setter=clock_setter,
             credentials=self._write_credential,
-            trusted=self.trust,
+            trusted=self.time.trust,
         )
         self.senders = [self._sender(settings, uplink, reader) for settings, uplink in uplinks]
         self.outboxes = {sender.outbox.name: sender.outbox for sender in self.senders}
@@ -236,8 +247,9 @@ class Engine:
         context = Context(
             catalogue=catalogue(),
             zone=self._zone,
-            now=self.clock.now,
+            now=self.time.now,
             monotonic=self.clock.monotonic,
+            trusted=lambda: not self.time.waits,
             secret=self.loaded.secret,
             started=self.started,
             note=self.note,
@@ -268,7 +280,7 @@ class Engine:
             settings.name,
             self.store,
             reader or sqlite_reader(self.store.where),
-            now=self.clock.now,
+            now=self.time.now,
             urgent=self.hurry,
             beat=heart.beat,
             backlog_kinds=[Kind[kind.upper()] for kind in settings.backlog_kinds],
@@ -305,20 +317,24 @@ class Engine:
     def _add_readings(self, batch: Batch) -> dict[tuple[str, str], Series]:
         """Inside a transaction: each reading with what it was made with; the series in force behind them."""
         series, start = self.series, 0
+        add = self.store.add_readings if self.waiting is None else self.waiting.add
         for switch in batch.switches:
-            self.store.add_readings(batch.readings[start : switch.position], series)
+            add(batch.readings[start : switch.position], series)
             self.store.register(switch.series.values())
             series, start = {**series, **switch.series}, switch.position
-        self.store.add_readings(batch.readings[start:], series)
+        add(batch.readings[start:], series)
         return series
 
     def _register(self) -> None:
         """Write what this start is: boot, clock, series, schedules, the power-on report."""
-        self._set_by_platform = self.store.clock_trust(self.store.begin_boot(boot_id())) == "platform"
+        self.time.begin(self.store.begin_boot(boot_id()))
         with self.store.transaction():
-            self.store.add_clock(self.clock.monotonic(), self.clock.now(), self.trust())
+            self.store.add_clock(self.clock.monotonic(), self.clock.now(), self.time.dates_by())
             self.store.register(self.series.values())
-            self._register_schedules()
+            if not self.time.waits:
+                self._register_schedules()
+        if self.time.waits or waits(self.store):
+            self._make_wait()
         self._resume()
         self.periods = Periods(
             self.store,
@@ -338,14 +354,18 @@ class Engine:
         if self.store.kept(*FIELD) or any(getattr(one, "maintains", False) for one in self.config.input):
             self.field_work()
         self.checking = self._checking()
-        self._next_realtime = self._realtime_after(self.started)
-        self._minute_plans = {sender.outbox.name: self._minute_plan(sender) for sender in self.senders}
-        self._next_minutes = {sender.outbox.name: self._first_minutes(sender) for sender in self.senders}
+        self._plan(self.started)
         self._next_silence = self.clock.monotonic() + self._shortest
         self._next_commit = self.clock.monotonic() + self.commit_seconds
-        self.note("start", version=VERSION, trust=self.trust())
+        self.note("start", version=VERSION, trust=self.time.trust())
         self._say_what_it_is()
-        self.commit(power_on=True)
+        self.commit(power_on=not self.time.waits)
+
+    def _plan(self, since: datetime) -> None:
+        """What each platform is due from *since* on."""
+        self._next_realtime = self._realtime_after(since)
+        self._minute_plans = {sender.outbox.name: self._minute_plan(sender) for sender in self.senders}
+        self._next_minutes = {sender.outbox.name: self._first_minutes(sender) for sender in self.senders}
 
     def _resume(self) -> None:
         """What was measured before the start and still holds: an analyser's last result, until its next."""
@@ -541,7 +561,7 @@ class Engine:
 
     def note(self, code: str, *, urgent: bool = False, **arguments: object) -> None:
         """Record an event; an urgent one is committed at once."""
-        self.recorder.event(self.clock.now(), code, urgent=urgent, **arguments)
+        self.recorder.event(self.time.now(), code, urgent=urgent, **arguments)
         if urgent:
             self._wake.set()
 
@@ -577,14 +597,12 @@ class Engine:
             return self.marks_issued
 
     def trust(self) -> str:
-        """What the clock is known by: "ntp", "platform" where one has set it since the boot, or "none"."""
-        host = self._host_trust()
-        return "platform" if host == "none" and self._set_by_platform else host
+        """What the clock is known by: "ntp", "host", "platform", "rtc" or "none"."""
+        return self.time.trust()
 
     def clock_was_set(self) -> None:
-        """From another thread: a platform has set the clock, which is as good as it gets without a time server."""
-        self._set_by_platform = True
-        self._was_set.set()
+        """From another thread: a platform has set the clock."""
+        self.time.was_set()
         self._wake.set()
 
     def _pause(self) -> float:
@@ -623,6 +641,8 @@ class Engine:
             return
         if (self.recorder.urgent or monotonic >= self._next_commit or self._due(now)) and not self.commit():
             return
+        if self.time.waits:
+            return  # nothing is old by a clock that nobody vouches for
         try:
             self.purge.turn()
         except StoreError as error:
@@ -645,39 +665,78 @@ class Engine:
             self._health_error = ""
 
     def _due(self, now: datetime) -> bool:
+        if self.time.waits:
+            return False
         ready = now - timedelta(seconds=self.config.station.closing_delay_seconds)
         if any(at <= ready for at in self._next_realtime.values()):
             return True
         return self.periods.behind or self.periods.due(ready)
 
-    def _wall_offset(self) -> float:
-        return self.clock.now().timestamp() - self.clock.monotonic()
-
     def _watch_clock(self) -> None:
-        """Note a stepped wall clock, and go on from where it stands now."""
-        if self._was_set.is_set():
-            self._was_set.clear()
-            self._stepped = True  # what comes from now on is dated by a clock that is known
-            self.hurry()
-        offset = self._wall_offset()
-        step = offset - self._offset
-        if abs(step) < STEP_SECONDS:
+        """Note a stepped wall clock, and go on from where it stands now; or wait until somebody vouches for it."""
+        turn = self.time.watch()
+        if turn is None:
             return
-        self._offset = offset
-        log.warning("clock: the wall clock was stepped by %+.1f s", step)
-        self.note("clock_step", urgent=True, seconds=round(step, 3), trust=self.trust())
-        self._stepped = True
-        self.purge.clock_was_stepped()
-        if self.checking is not None:
-            self.checking.clock_was_stepped(step)
+        if turn.step:
+            self.purge.clock_was_stepped()
+            if self.checking is not None:
+                self.checking.clock_was_stepped(turn.step)
+        if self.time.waits and self.waiting is None:
+            self._make_wait()
+        if not turn.by:
+            self._stepped = True
+            self.hurry()
+            return
+        try:
+            if self.time.waits:
+                self._begin_dating(turn)
+            elif turn.seconds:
+                self._follow(turn.seconds)
+        except StoreError as error:
+            self._refused(error)
+            return
+        self._stepped = self._stepped or not self.time.waits
+        self.time.dated(turn.by)
+        self.hurry()
+
+    def _make_wait(self) -> None:
+        from station.waiting import Waiting  # hardly ever needed
+
+        self.waiting = Waiting(self.store, self.clock)
+
+    def _begin_dating(self, turn: ClockTurn) -> None:
+        """Somebody vouches for the clock at last: what was measured since the start, or a step, is dated by it."""
+        now = self.clock.now()
+        first = turn.seconds is None
+        if first:
+            self.started = now - timedelta(seconds=self.clock.monotonic() - self._started_monotonic)
+        with self.store.transaction():
+            self.store.add_clock(self.clock.monotonic(), now, turn.by)
+            if first:
+                self._register_schedules()
+        self._stepped = False
+        if not first:
+            self._follow(turn.seconds or 0.0)
+            return
+        self.periods.begin(self.started)
+        if self.furnace is not None:
+            self.furnace.begin()
+        self.alarms = self._alarms()
+        self._plan(self.started)
+        self._next_realtime = self._realtime_after(now)
+        self._power_on_due = True
+
+    def _follow(self, step: float) -> None:
+        """Go on with the present by a clock that moved by *step* seconds against what was dated last."""
         now = self.clock.now()
         self._next_realtime = self._realtime_after(now)
         if step < 0:
-            self.periods.clock_went_back(now)
+            back = now - timedelta(seconds=self.time.waiting_seconds)
+            self.periods.clock_went_back(back)
             if self.furnace is not None:
-                self.furnace.clock_went_back(now)
+                self.furnace.clock_went_back(back)
             for name, at in self._next_minutes.items():
-                self._next_minutes[name] = min(at, self._aligned(now, self._minutes_at(name, now)))
+                self._next_minutes[name] = min(at, self._aligned(back, self._minutes_at(name, back)))
 
     # -- one commit
 
@@ -688,34 +747,67 @@ class Engine:
         now = self.clock.now()
         ready = now - timedelta(seconds=self.config.station.closing_delay_seconds)
         changes = [self._changes.popleft() for _ in range(len(self._changes))]
-        turn = Turn(now, ready, self.recorder.take(), changes)
-        self._add_silence(turn.batch, ready)
+        taken = self.recorder.take()
+        turn = Turn(now, ready, taken, changes)
+        self._add_silence(taken, ready)
         try:
             with self.store.transaction() as db:
-                self._write(turn, power_on=power_on)
+                if self.waiting is not None:
+                    self._pass_through(turn, self.waiting)
+                if not turn.waits:
+                    self._write(turn, power_on=power_on or self._power_on_due)
                 for sender in self.senders:
                     sender.outbox.write(db, last=last)
                 turn.sealed = self._sealed(now, last=last)
         except StoreError as error:
-            self._forget_series(turn.batch)
-            self.recorder.put_back(turn.batch)
+            self._forget_series(taken)
+            self.recorder.put_back(taken)
             self._refused(error)
             for change in changes:
                 change.done(str(error))
             return False
         except BaseException:
-            self.recorder.put_back(turn.batch)  # for the commit of the shutdown that follows
+            self.recorder.put_back(taken)  # for the commit of the shutdown that follows
             raise
+        if self._power_on_due and not turn.waits:
+            self._power_on_due = False
         self._take_over(turn)
         return True
+
+    def _pass_through(self, turn: Turn, waiting: Waiting) -> None:
+        """Inside a transaction: what cannot be dated waits, and what has waited comes before it, a part at a time."""
+        batch = turn.batch
+        turn.series = self._add_readings(batch)
+        others = waiting.add_others(batch.records, batch.misses)
+        if self.time.waits:
+            turn.waits, turn.batch = True, Batch(events=batch.events, records=others)
+            if self._stepped:
+                self.store.add_clock(self.clock.monotonic(), turn.now, "none")
+            self.store.add_events(batch.events)
+            self.store.add_records(others)
+            self._take_marks(others)
+            turn.changed = self._remember(turn.changes, self.started, due=False)
+            return
+        dated = waiting.take(turn.now)
+        if dated.undatable:
+            self.note("undatable", readings=dated.undatable)
+        turn.batch = Batch(dated.readings, dated.misses, batch.events, [*others, *dated.records])
+        turn.rows, turn.more = dated.rows, dated.more
+        if dated.more:
+            until = dated.until or EPOCH
+            turn.ready = min(turn.ready, until - (turn.now - turn.ready))
+            turn.now = min(turn.now, until)
 
     def _write(self, turn: Turn, *, power_on: bool) -> None:
         """Inside a transaction: what *turn* brings, what it closes, and what platforms are told of both."""
         batch, ready, now = turn.batch, turn.ready, turn.now
         self.store.tick(to_ms(now) // 3_600_000)
-        turn.series = self._add_readings(batch)
+        if turn.rows is None:
+            turn.series = self._add_readings(batch)
+        else:
+            self.store.append(turn.rows)
         if self._stepped:  # what was taken before the step keeps its offset
-            self.store.add_clock(self.clock.monotonic(), now, self.trust())
+            self.store.add_clock(self.clock.monotonic(), self.clock.now(), self.time.dates_by())
         self.store.add_missed(batch.misses)
         self.store.add_events(batch.events)
         self.store.add_records(batch.records)
@@ -750,7 +842,6 @@ class Engine:
 
     def _take_over(self, turn: Turn) -> None:
         """*turn* is durable: go on from there, and tell who waited for it."""
-        self._latest, self._young = turn.latest, [r for r in turn.candidates if r.time > turn.ready]
         self.series = turn.series
         if any(record.kind == calibrate.KIND for record in turn.batch.records):
             from station.calibrated import hand_over
@@ -758,18 +849,8 @@ class Engine:
             hand_over(turn.batch.records, self.pollers, self.tasks, self.recorder)
             self._calibrating = self._calibrating or self._at_work()
             self._calibrating.note(turn.batch.records)
-        self.periods.committed(turn.closed, turn.now, turn.batch.readings)
-        self._progress |= turn.progress
-        if self.alarms is not None:
-            self.alarms.committed()
-        if self.furnace is not None:
-            self.furnace.committed()
-        self._next_realtime |= turn.fired
-        for name, following in turn.fired.items():
-            at = following - timedelta(seconds=self.realtime[name])
-            self._reported[name] = max(at, self._reported.get(name, EPOCH))
-        self._next_minutes |= turn.minutes
-        self._equipment_told |= turn.again
+        if not turn.waits:
+            self._go_on(turn)
         self._stepped = False
         if turn.sealed != self._next_seal:
             self._next_seal = turn.sealed
@@ -789,6 +870,28 @@ class Engine:
             self._commit_done.notify_all()
         for change in turn.changes:
             change.done("")
+
+    def _go_on(self, turn: Turn) -> None:
+        """Periods, reports and alarms go on behind *turn*."""
+        self._latest, self._young = turn.latest, [r for r in turn.candidates if r.time > turn.ready]
+        self.periods.committed(turn.closed, turn.now, turn.batch.readings)
+        self._progress |= turn.progress
+        if self.alarms is not None:
+            self.alarms.committed()
+        if self.furnace is not None:
+            self.furnace.committed()
+        self._next_realtime |= turn.fired
+        for name, following in turn.fired.items():
+            at = following - timedelta(seconds=self.realtime[name])
+            self._reported[name] = max(at, self._reported.get(name, EPOCH))
+        self._next_minutes |= turn.minutes
+        self._equipment_told |= turn.again
+        if self.waiting is not None:
+            self.waiting.committed()
+            if turn.more:
+                self.hurry()
+            else:
+                self.waiting = None
 
     def _sealed(self, now: datetime, *, last: bool) -> float:
         """Inside a transaction: seal when it is time, and at the end; when the next block is due, on monotonic time."""
@@ -849,17 +952,17 @@ class Engine:
                 self.periods.touch(*changed)
         self.periods.came_late(from_ms(int(hour)) for hour in self._progress[LATE_HOURS].split())
 
-    def _remember(self, changes: Iterable[Change], since: datetime) -> dict[str, Terms]:
-        """Inside a transaction: write settings and the schedules they make; the terms that become new."""
+    def _remember(self, changes: Iterable[Change], since: datetime, *, due: bool = True) -> dict[str, Terms]:
+        """Inside a transaction: write settings and the schedules they make, if *due*; the terms that become new."""
         changed: dict[str, Terms] = {}
         for change in changes:
             values = with_configured(change.values, self._settings[change.platform])
-            self.store.remember(change.platform, values, self.clock.now(), change.who)
+            self.store.remember(change.platform, values, self.time.now(), change.who)
             before = changed.get(change.platform, self.terms[change.platform])
             changed[change.platform] = before.changed(change.values)
         for sender in self.senders:
             name = sender.outbox.name
-            if name in changed:
+            if name in changed and due:
                 self._schedule(sender, Kind.REALTIME, since, changed[name])
                 boundary = self._minute_boundary(name, changed[name].minute_minutes)
                 self._schedule(sender, Kind.MINUTE, boundary, changed[name])
@@ -942,7 +1045,8 @@ class Engine:
     def _power_on(self) -> Iterable[tuple[int, Kind, str, datetime, int, str]]:
         for sender in self.senders:
             for point in self.config.point:
-                text = sender.uplink.compose(Report(Kind.POWER_ON, point.code, self.started))
+                again = Record("restart", self.started, {}, point.code)
+                text = sender.uplink.compose(Report(Kind.POWER_ON, point.code, self.started, record=again))
                 if text is not None:
                     yield sender.outbox.id, Kind.POWER_ON, point.code, self.started, 1, text
 

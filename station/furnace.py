@@ -29,7 +29,11 @@ class FurnaceMeans:
 
     def __init__(self, store: Store, periods: Periods, zone: tzinfo, points: Iterable[str]) -> None:
         self._store, self._periods, self._zone, self._points = store, periods, zone, sorted(points)
-        self._next = self._proposed = self._aligned(periods.next[Kind.MINUTE])
+        self.begin()
+
+    def begin(self) -> None:
+        """Go on where the minutes do."""
+        self._next = self._proposed = self._aligned(self._periods.next[Kind.MINUTE])
 
     def _aligned(self, moment: datetime) -> datetime:
         """Start of the five minutes of the station's day that *moment* lies in."""

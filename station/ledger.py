@@ -312,10 +312,13 @@ def _why(account: _Account, stretch: _Stretch, slot: int, off: Sequence[tuple[in
 
 def silences(store: Store) -> list[tuple[int, int, str]]:
     """(from, until, why) between the last reading before each start, or step of the clock, and that moment, in ms."""
-    rows = store.query(
-        "SELECT clock.boot, mono_ms, offset_ms, at_ms FROM clock"
-        " LEFT JOIN reading ON reading.id = clock.first_reading - 1 ORDER BY clock.id",
-        (),
+    rows = _dated(
+        store.query(
+            "SELECT clock.boot, mono_ms, offset_ms, at_ms, trust, first_reading FROM clock"
+            " LEFT JOIN reading ON reading.id = clock.first_reading - 1 ORDER BY clock.id",
+            (),
+        ),
+        store.newest("reading"),
     )
     found = []
     for (boot, _, offset, _), (next_boot, mono, next_offset, last) in pairwise(rows):
@@ -324,6 +327,21 @@ def silences(store: Store) -> list[tuple[int, int, str]]:
         stepped = boot == next_boot and next_offset - offset >= STEP_MS and mono - (last - offset) < RESTARTED_MS
         found.append((last, mono + next_offset, "clock" if stepped else "off"))
     return sorted(found, key=lambda silence: silence[1])
+
+
+def _dated(rows: Sequence[Any], newest: int) -> Iterator[tuple[int, int, int, int | None]]:
+    """Boot, mono_ms, offset_ms and time of the reading before of each of the *rows* by which readings are dated.
+
+    Under a clock that nobody vouched for none is: what was measured then belongs to the row that vouched at last.
+    """
+    since: tuple[int, int] | None = None  # boot and mono_ms from which on things waited
+    behind = [row[5] for row in rows[1:]] + [newest + 1]
+    for (boot, mono, offset, last, trust, first), following in zip(rows, behind, strict=True):
+        if trust == "none" and following == first:
+            since = since if since is not None and since[0] == boot else (boot, mono)
+            continue
+        yield boot, since[1] if since is not None and since[0] == boot else mono, offset, last
+        since = None
 
 
 # -- by month

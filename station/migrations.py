@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from station.model import StoreError, StoreVersionError
-from station.store import SCHEMA_VERSION, SEALS, connect
+from station.store import SCHEMA_VERSION, SEALS, WAITING, connect
 
 Step = Callable[[Database], None]
 
@@ -23,7 +23,13 @@ def _seals(database: Database) -> None:
         database.execute(statement)
 
 
-STEPS: Mapping[int, Step] = {3: _seals}  # schema version → what makes it the next one
+def _waiting(database: Database) -> None:
+    """Schema 5: what is measured while nobody knows the time."""
+    for statement in WAITING.strip().removesuffix(";").split(";\n"):
+        database.execute(statement)
+
+
+STEPS: Mapping[int, Step] = {3: _seals, 4: _waiting}  # schema version → what makes it the next one
 
 
 def migrate(path: Path, steps: Mapping[int, Step] = STEPS, target: int = SCHEMA_VERSION) -> tuple[int, int]:

@@ -221,7 +221,8 @@ class Sample:
 class Reading:
     """A calibrated, marked value at a measuring point; *raw* is what the instrument said.
 
-    *heard* is when it came, in seconds of the clock that never steps; it is not stored.
+    *heard* is when it came, in seconds of the clock that never steps, and *taken* what *time* is on that clock, where
+    that is known; neither is stored.
     """
 
     device: str
@@ -233,6 +234,7 @@ class Reading:
     mark: Mark = Mark.N
     reason: Reason = Reason.NONE
     heard: float = field(default=0.0, compare=False)
+    taken: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

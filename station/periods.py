@@ -71,6 +71,10 @@ class Periods:
             for parameter in task.device.units
         }
         self._floors: deque[tuple[datetime, int]] = deque(maxlen=256)
+        self.begin(started)
+
+    def begin(self, started: datetime) -> None:
+        """Go on behind what is stored; once more when it is known at last when the station *started*."""
         self.next = {kind: self._first(kind, started) for kind in KINDS}
         self._delays = self._slow()
 

@@ -39,6 +39,7 @@ MOST_BUSY = 3  # times in a row, until its poll is missed
 MOST_SPARED = 5000  # polls remembered that a wiper spoilt: two hours of them at a second's interval
 LOAN_SHARE = 10  # a line that is never idle for long enough is lent for one part in so many
 LOAN_PATIENCE = 1.0  # seconds somebody who borrows the line waits for a pause that is long enough
+MOVED = 1.0  # seconds; a wall clock that moves this far while an instrument is read was stepped
 TURN = 1.0  # seconds a poller sleeps at most before it shows that it lives
 
 
@@ -147,6 +148,7 @@ class Poller(Thread):
         self._port_error: PortLost | None = None
         self._port_again = 0.0  # when the port is tried again
         self._reopen = reopen  # opens it, or raises PortLost; without it the next poll does
+        self._offset = clock.now().timestamp() - start  # wall clock against monotonic one, when a poll began
         self._speed: Any = None  # with which the line was spoken on last
         self._account_began, self._account_since = clock.now(), start
         self.failed: BaseException | None = None
@@ -229,6 +231,7 @@ class Poller(Thread):
         What an instrument slower than its polls brings comes once, so it is recorded, whoever asked.
         """
         task = next(t for t in self.tasks if t.device.name == name)
+        self._offset = self._clock.now().timestamp() - self._clock.monotonic()
         samples = task.device.read()
         if task.pace_seconds > task.settings.poll_seconds:
             self._record(task, samples)
@@ -237,6 +240,7 @@ class Poller(Thread):
     def poll(self, task: Task) -> None:
         """Read *task*'s device; a missed poll is tried again at once, a silent unit ever more rarely."""
         began = self._clock.monotonic()
+        self._offset = self._clock.now().timestamp() - began
         task.due = max(task.due + task.settings.poll_seconds, began) if task.resumes is None else task.resumes
         task.resumes = None
         self._speed = getattr(task.device, "speed", self._speed)
@@ -299,11 +303,13 @@ class Poller(Thread):
             return task.device.read()
 
     def _record(self, task: Task, samples: Sequence[Sample]) -> None:
-        name, heard = task.device.name, self._clock.monotonic()
+        name, heard, wall = task.device.name, self._clock.monotonic(), self._clock.now()
+        stepped = abs(wall.timestamp() - heard - self._offset) > MOVED
         readings = []
         for sample in samples:
             key = sample.parameter
-            made = calibrate.reading(sample, name, task.point(key), task.coefficients(key), heard)
+            taken = heard if stepped else heard - max(0.0, (wall - sample.time).total_seconds())
+            made = calibrate.reading(sample, name, task.point(key), task.coefficients(key), heard, taken)
             readings.append(qc.mark(made, task.settings.range.get(key)))
         if readings:
             self._recorder.add(readings, heard)

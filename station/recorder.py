@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from station.model import Kind, Reading, Reason, Record, dataclass, field
 from station.store import Event, Miss, Series
@@ -65,6 +65,9 @@ class Turn:
     closed: dict[Kind, datetime] = field(default_factory=dict)
     progress: dict[str, str] = field(default_factory=dict)
     changed: dict[str, Terms] = field(default_factory=dict)
+    waits: bool = False  # nothing of it can be dated
+    rows: list[tuple[Any, ...]] | None = None  # of readings that waited and are dated now, as stored
+    more: bool = False  # of those follows in the next commit
     sealed: float = 0.0  # when the next block is sealed, on monotonic time
 
 

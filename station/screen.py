@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, tzinfo
 from typing import Any
 
@@ -68,6 +68,8 @@ def show_status(found: Mapping[str, Any], points: Mapping[str, str], zone: tzinf
     if found["store"].get("low"):
         out.print(t("status.disk_low", free=f"{found['store']['free_bytes'] / 1e6:.0f}"), style=BAD)
     now = datetime.fromisoformat(found["time"])
+    for line in _clock(found.get("clock") or {}):
+        out.print(line, style=BAD)
     out.print(_devices(found["devices"], now) if found["devices"] else t("status.no_devices"))
     counted = [device for device in found["devices"] if device.get("line")]
     if counted:
@@ -112,6 +114,19 @@ def disk_line(disk: Mapping[str, Any]) -> str:
         wear = t("disk.written_kernel" if counted else "disk.written_database", mb=mb)
     figures = {key: f"{disk[f'{key}_bytes'] / 1e6:.0f}" for key in ("used", "inside", "free")}
     return t("disk.line", days=days, wear=wear, **figures)
+
+
+def _clock(clock: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with the time, if anything."""
+    if clock.get("waits"):
+        yield t("status.clock_waits", age=age(clock["waiting_seconds"]), count=clock["waiting"])
+    elif clock.get("waiting"):
+        yield t("status.clock_dating", count=clock["waiting"])
+    elif clock.get("trust") == "rtc":
+        yield t("status.clock_rtc")
+    for name, error in clock.get("platforms", {}).items():
+        if error["large"]:
+            yield t(f"status.clock_error_{error['confidence']}", name=name, seconds=f"{error['seconds']:+g}")
 
 
 def _grouped(head: str) -> str:

@@ -29,7 +29,8 @@ except ImportError:
         from hashlib import sha256
 
 EPOCH_SECONDS = 300.0  # of monotonic time between two blocks
-TABLES = ("series", "clock", "setting", "event", "record", "average", "reading")  # then every platform's messages
+# Then every platform's messages.
+TABLES = ("series", "clock", "setting", "event", "record", "average", "reading", "waiting", "waiting_record")
 DATED = {"event": 1, "record": 2, "reading": 2, "average": 3, "message": 3}  # where retention looks; others stay
 MOST = 20_000  # rows of a table in one block; what is more follows in the next ones
 TAG_BYTES = 16

@@ -47,6 +47,7 @@ def live(engine: Engine) -> dict[str, Any]:
             **({} if engine.room is None else {"free_bytes": engine.room.free, "low": engine.room.low}),
             **sizes(engine.store),
         },
+        "clock": _clock(engine),
         "backup": last_backup(engine.store),
         "seal": _seal(engine.store),
         "silent_threads": engine.watchdog.silent(),
@@ -59,6 +60,18 @@ def live(engine: Engine) -> dict[str, Any]:
         **({} if engine.checking is None else {"qc": engine.checking.rows(now)}),
         **({} if engine.linkage is None else {"pins": engine.linkage.live()}),
         **({} if engine.maintaining is None else {"field": engine.maintaining.live()}),
+    }
+
+
+def _clock(engine: Engine) -> dict[str, Any]:
+    """What the time is known by, what waits because it is not, and the clocks of the platforms against it."""
+    waiting, clocks = engine.waiting, engine.desk.clocks
+    return {
+        "trust": engine.time.trust(),
+        "waits": engine.time.waits,
+        "waiting_seconds": round(engine.time.waiting_seconds),
+        "waiting": 0 if waiting is None else waiting.count(),
+        "platforms": {} if clocks is None else clocks.shown(),
     }
 
 

@@ -45,7 +45,7 @@ UNSURE = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN
 GROWING = ("reading", "average", "event", "record", "message", "missed", "clock", "schedule", "setting", "seen")
 FULL = ": the disk is full; free some space, nothing stored is lost"
 SHARED_MEMORY = 65536  # bytes; a reader of a write-ahead log makes its index of blocks of 32 KiB
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 PAGE_SIZE = 1024  # measured with the whole flow: tests/bench/bench_store.py prints both sizes
 PURGE_CHUNK = 5000
 READ_BACK = 1000  # newest rows of each table that are read after an I/O error, before anything is written
@@ -103,6 +103,14 @@ CREATE TABLE sealing(id INTEGER PRIMARY KEY CHECK (id = 1), epoch INTEGER NOT NU
   head BLOB NOT NULL, key BLOB);
 """
 
+# What is measured while nobody knows the time: on the monotonic clock of its boot, until the clock table says more.
+WAITING = """
+CREATE TABLE waiting(id INTEGER PRIMARY KEY, series INTEGER NOT NULL, mono_ms INTEGER NOT NULL,
+  raw REAL, value REAL, mark INTEGER NOT NULL);
+CREATE TABLE waiting_record(id INTEGER PRIMARY KEY, boot INTEGER NOT NULL, mono_ms INTEGER NOT NULL,
+  kind TEXT NOT NULL, point TEXT NOT NULL, device TEXT NOT NULL, body TEXT NOT NULL);
+"""
+
 Query = Callable[[str, Sequence[Any]], Sequence[Any]]
 
 NOTHING_RARE: tuple[Any, ...] = (0, 0, None, None)  # of an average: parts, indicative, load, converted
@@ -110,6 +118,7 @@ NOTHING_RARE: tuple[Any, ...] = (0, 0, None, None)  # of an average: parts, indi
 POINTS = """(WITH RECURSIVE p(point) AS (SELECT min(point) FROM average UNION ALL
   SELECT (SELECT min(point) FROM average WHERE point > p.point) FROM p WHERE p.point IS NOT NULL)
   SELECT point FROM p WHERE point IS NOT NULL)"""
+TRUSTED = "trust NOT IN ('none', 'rtc')"  # of rows of the clock table: by somebody else's clock
 READING = "INSERT INTO reading(series, at_ms, raw, value, mark) VALUES (?, ?, ?, ?, ?)"
 
 
@@ -324,7 +333,7 @@ class Store:
             )
         if new:
             with self.transaction():
-                for statement in (SCHEMA.strip() + SEALS.rstrip()).split(";\n"):
+                for statement in (SCHEMA.strip() + SEALS.rstrip() + WAITING.rstrip()).split(";\n"):
                     self._connection.execute(statement)
                 self._connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
@@ -452,10 +461,13 @@ class Store:
             self.boot = self._one("SELECT id FROM boot WHERE kernel = ?", (kernel,))
         return self.boot
 
-    def clock_trust(self, boot: int) -> str:
-        """What the clock was last known by in this *boot*, "none" where nothing was noted yet."""
-        rows = self.query("SELECT trust FROM clock WHERE boot = ? ORDER BY id DESC LIMIT 1", (boot,))
-        return str(rows[0][0]) if rows else "none"
+    def last_clock(self, boot: int) -> tuple[str, float]:
+        """What the clock was last known by in this *boot*, and its offset to the monotonic one in seconds.
+
+        ("none", 0.0) where nothing was noted yet.
+        """
+        rows = self.query("SELECT trust, offset_ms FROM clock WHERE boot = ? ORDER BY id DESC LIMIT 1", (boot,))
+        return (str(rows[0][0]), rows[0][1] / 1000) if rows else ("none", 0.0)
 
     def add_clock(self, monotonic: float, now: datetime, trust: str) -> None:
         """Inside a transaction: from the next reading on, wall time is monotonic time plus this offset."""
@@ -493,17 +505,15 @@ class Store:
 
     def add_readings(self, readings: Iterable[Reading], series: Mapping[tuple[str, str], Series]) -> None:
         """Inside a transaction: append *readings*; *series* names each (device, parameter)."""
-        ids = {key: self._series[one] for key, one in series.items()}
-        rows = [
-            (
-                ids[r.device, r.parameter],
-                to_ms(r.time),
-                r.raw,
-                None if r.value == r.raw else r.value,
-                pack_mark(r.mark, r.reason),
-            )
-            for r in readings
-        ]
+        ids = self.numbers(series)
+        self.append([(ids[r.device, r.parameter], to_ms(r.time), *measured(r)) for r in readings])
+
+    def numbers(self, series: Mapping[tuple[str, str], Series]) -> dict[tuple[str, str], int]:
+        """The small integer of each of the registered *series*."""
+        return {key: self._series[one] for key, one in series.items()}
+
+    def append(self, rows: Sequence[Sequence[Any]]) -> None:
+        """Inside a transaction: append *rows* of readings: series, at in ms, raw, value (None for raw), mark."""
         first, hour = self.newest("reading") + 1, int(self._one("SELECT max(hour) FROM tick") or 0)
         self._connection.executemany(READING, rows)
         late_before = (hour - LATE_HOURS + 1) * 3_600_000
@@ -573,7 +583,7 @@ class Store:
     def readings(self, start: datetime, end: datetime, after_id: int = 0) -> list[Reading]:
         """Readings with start <= time < end among those with id > *after_id*, in the order stored."""
         rows = self._dated("series, at_ms, raw, value, mark", start, end, after_id)
-        return [self._reading(*row[1:]) for row in rows]
+        return [self.reading_of(*row[1:]) for row in rows]
 
     def _dated(
         self, columns: str, start: datetime, end: datetime, after_id: int, chosen: str = "", *more: Any
@@ -596,7 +606,7 @@ class Store:
     def readings_by_id(self, first: int, last: int) -> list[Reading]:
         """Readings first..last, both included."""
         rows = self.query("SELECT series, at_ms, raw, value, mark FROM reading WHERE id BETWEEN ? AND ?", (first, last))
-        return [self._reading(*row) for row in rows]
+        return [self.reading_of(*row) for row in rows]
 
     def last_value(self, device: str, parameter: str, before: datetime, look_back: int = 20000) -> float | None:
         """The newest normal value of a series before a moment, not farther back than *look_back* readings of all."""
@@ -660,7 +670,8 @@ class Store:
         )
         return self.readings_by_id(rows[0][0], rows[0][0])[0] if rows else None
 
-    def _reading(self, series: int, at_ms: int, raw: float | None, value: float | None, packed: int) -> Reading:
+    def reading_of(self, series: int, at_ms: int, raw: float | None, value: float | None, packed: int) -> Reading:
+        """The reading that a row says."""
         one = self.series(series)
         mark, reason = unpack_mark(packed)
         value = raw if value is None else value
@@ -803,7 +814,7 @@ class Store:
 
     def last_trusted(self) -> datetime | None:
         """The last time known to be right: that of the newest reading dated by a trusted clock, or of that clock."""
-        rows = self.query("SELECT id, mono_ms + offset_ms FROM clock WHERE trust != 'none' ORDER BY id DESC LIMIT 1")
+        rows = self.query(f"SELECT id, mono_ms + offset_ms FROM clock WHERE {TRUSTED} ORDER BY id DESC LIMIT 1")
         if not rows:
             return None
         (number, at), *_ = rows
@@ -948,6 +959,12 @@ def later_versions(query: Query, platform: int, kind: Kind, start_ms: int, end_m
         " AND start_ms >= ? AND start_ms < ? AND id > ? AND id < ? AND kind = ? ORDER BY id",
         (start_ms, end_ms, base, base + (1 << SEQUENCE_BITS), int(kind)),
     )
+
+
+def measured(reading: Reading) -> tuple[float | None, float | None, int]:
+    """Raw value, value and packed mark of a *reading* as stored: a value that is the raw one costs nothing."""
+    value = None if reading.value == reading.raw else reading.value
+    return reading.raw, value, pack_mark(reading.mark, reading.reason)
 
 
 def message_of(row: Sequence[Any], *, resupply: bool = False) -> Message:

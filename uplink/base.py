@@ -160,6 +160,10 @@ def _as_written(name: str) -> Path:
     return Path(name)
 
 
+def _trusted() -> bool:
+    return True
+
+
 def _nothing_remembered(platform: str) -> Mapping[str, str]:
     return {}
 
@@ -174,6 +178,7 @@ class Context:
     monotonic: Callable[[], float]
     secret: Callable[[str], str]  # the text of a credential file named in the settings
     started: datetime  # when this run of the station began
+    trusted: Callable[[], bool] = _trusted  # whether somebody vouches for the time
     note: Callable[..., None] = _unnoted  # records an event by its code
     remembered: Callable[[str], Mapping[str, str]] = _nothing_remembered  # what the platform named has set
     where: Callable[[str], Path] = _as_written  # where a file named in the settings lies

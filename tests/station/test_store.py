@@ -52,7 +52,7 @@ def test_a_newer_file_is_refused_and_left_alone(tmp_path: Path) -> None:
         newer.execute(f"PRAGMA user_version={SCHEMA_VERSION + 1}")
     newer.close()
     before = path.read_bytes()
-    with pytest.raises(StoreVersionError, match=r"was written by a newer version \(schema 5, this one knows 4\)"):
+    with pytest.raises(StoreVersionError, match=r"was written by a newer version \(schema 6, this one knows 5\)"):
         Store.open(path)
     assert path.read_bytes() == before
 

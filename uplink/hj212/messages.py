@@ -186,6 +186,15 @@ def tells(standard: str, kind: Kind) -> bool:
     return any(row.cn == UPLOADS[kind] and row.direction == "up" and row.spoken(standard) for row in COMMANDS)
 
 
+def tells_time(standard: str) -> bool:
+    """Whether a station of *standard* may ask what time it is (1013).
+
+    >>> tells_time("2005"), tells_time("2017")
+    (False, True)
+    """
+    return any(row.cn == "1013" and row.spoken(standard) for row in COMMANDS)
+
+
 def request(cn: str, standard: str) -> Row | None:
     """What a platform of *standard* asks for with *cn*; None if there is no such request.
 
@@ -453,7 +462,8 @@ class Wording:
             return happened(report, self)
         head = f"DataTime={timestamp(self._datatime(report), self.zone)}"
         if report.kind is Kind.POWER_ON:
-            return f"{head};RestartTime={timestamp(self.started, self.zone)}"
+            restarted = report.record.at if report.record else self.started
+            return f"{head};RestartTime={timestamp(restarted, self.zone)}"
         items, said = [], []
         for average in report.averages:
             if item := self._item(report, average):

@@ -16,13 +16,14 @@ from uplink.base import Commands, LinkDown, NotAcknowledged, Outbox
 from uplink.hj212.frame import CHUNK, FrameError, FrameReader, Segment
 from uplink.hj212.joining import Joiner
 from uplink.hj212.keys import KeyRing
-from uplink.hj212.messages import EXE_RTN, QN_RTN, timestamp
+from uplink.hj212.messages import EXE_RTN, QN_RTN, tells_time, timestamp
 from uplink.hj212.requests import Requests
 from uplink.hj212.uploads import TURN_SECONDS, Uploads
 from uplink.hj212.voice import Terms, Voice
 
 TCP_POLL_SECONDS = 0.05  # how often the kernel is asked what it still holds, ack = "none"
 FRAME_SECONDS = 5.0  # a frame begun must be there by then
+ASK_SECONDS = 600.0  # between two questions for the time, while nobody vouches for it
 NOISE_LIMIT = 64 * 1024  # bytes without one frame before the connection is dropped
 URGENT_LIMIT = 64  # answers waiting to be written; above it nothing more is read
 
@@ -67,7 +68,7 @@ class Session:
         self._notices: dict[str, Notice] = {}
         self._unsent = bytearray()
         self._written = 0
-        self._next_frame_at = self._next_heartbeat = self._now()
+        self._next_frame_at = self._next_heartbeat = self._next_asking = self._now()
         self._stuck_at = self._now() + terms.timing.tries_seconds
 
     def serve(self, stop: Event) -> None:
@@ -96,6 +97,7 @@ class Session:
             self._uploads.through(self._written - unacknowledged(self._connection))
         self._give_up_frame()
         self._beat()
+        self._ask_the_time()
         self._repeat_notices()
         self._send()
         selector.modify(self._connection, self._events(), self._on_ready)
@@ -161,12 +163,21 @@ class Session:
     def _ask(self) -> None:
         """After connecting: for the clock (1013) where that is wanted, for a new key (1014) where it is due."""
         point, ring = next(iter(self._terms.points.values())), self._voice.ring
-        if self._settings.ask_clock:
+        if self._settings.ask_clock and self._terms.context.trusted():
             self._notice("1013", "", point.mn)
         if ring and ring.created and ring.old(self._terms.context.now()):
             self._terms.counts["old keys"] += 1
             self._terms.note("key_old", platform=self._settings.name, created=ring.created.isoformat())
             self._notice("1014", f"SKCreateTime={timestamp(ring.created, self._terms.context.zone)}", point.mn)
+
+    def _ask_the_time(self) -> None:
+        """While nobody vouches for the time: on a private network the platform's may be the only clock there is."""
+        now = self._now()
+        if now < self._next_asking or self._terms.context.trusted():
+            return
+        self._next_asking = now + ASK_SECONDS
+        if tells_time(self._settings.standard):
+            self._notice("1013", "", next(iter(self._terms.points.values())).mn)
 
     def _notice(self, cn: str, data: str, mn: str) -> None:
         """Queue a notice; it is sent again until its 9013 comes, and then given up without harm."""
