@@ -32,7 +32,8 @@ STATE = (
     "boot", "clock", "series", "rollup", "schedule", "setting", "seen", "tick", "late", "platform", "span", "seal",
     "sealing",
 )  # fmt: skip
-APPENDED = ("message", "average", "record", "event", "missed", "waiting_record", "waiting", "reading")  # the smaller ones first
+# The smaller ones first.
+APPENDED = ("message", "average", "record", "event", "missed", "waiting_record", "waiting", "reading")
 BLOCK = 5000  # numbers read at once
 LEAPS = tuple(1 << power for power in range(32, -1, -1))  # how far apart rows are looked for behind a lost page
 SECONDS = 30.0  # that a start may spend on it: the station is to measure again within a minute

@@ -271,7 +271,8 @@ def test_midnight_passes_while_nobody_knows(tmp_path: Path) -> None:
 
 def test_a_leap_second_is_no_step(tmp_path: Path) -> None:
     """A second lived twice moves no period: what is closed stays closed."""
-    rig = Lost(tmp_path, says=datetime(2026, 6, 30, 23, 58, 30, tzinfo=UTC), truth=datetime(2026, 6, 30, 23, 58, 30, tzinfo=UTC))
+    before = datetime(2026, 6, 30, 23, 58, 30, tzinfo=UTC)
+    rig = Lost(tmp_path, says=before, truth=before)
     rig.set_right()
     rig.run(90)
     rig.clock.step(-1)
