@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
 from station import engine as engine_module
-from station.clock import from_ms
+from station.clock import floor_to, from_ms
 from station.engine import Engine
 from station.ledger import silences
 from station.model import Kind
@@ -76,9 +79,15 @@ class Lost(Rig):
         return [(Kind(kind), from_ms(at), version) for kind, at, version in rows]
 
     def wrongly_dated(self) -> list[Any]:
-        """Readings whose value, which is the true second (modulo PRIME), is not their time."""
+        """Readings and real-time data whose value, which is the true second (modulo PRIME), is not their time."""
         rows = self.engine.store.query("SELECT id, at_ms, raw FROM reading WHERE raw IS NOT NULL")
-        return [row for row in rows if abs(row[1] / 1000 % PRIME - row[2]) > 1.0]
+        found: list[Any] = [row for row in rows if abs(row[1] / 1000 % PRIME - row[2]) > 1.0]
+        told = self.engine.store.query("SELECT start_ms, text FROM message WHERE kind = ?", (int(Kind.REALTIME),))
+        for at, text in told:
+            shown = re.search(r"pm25=([0-9.]+)N", text)
+            if shown and 60 < (float(shown[1]) - at / 1000) % PRIME < PRIME - 60:
+                found.append((at, text))
+        return found
 
     def waiting(self) -> int:
         """How many readings are not dated."""
@@ -293,3 +302,118 @@ def test_what_waits_is_sealed(tmp_path: Path) -> None:
         db.execute("UPDATE waiting SET raw = 1 WHERE id = 3")
     assert verify(store.query).why == "rows"
     store.close()
+
+
+class Wandering(Lost):
+    """Steps, restarts, power cuts and time servers in any order; it keeps what has to have come of them."""
+
+    def __init__(self, folder: Path, chance: Random) -> None:
+        self.chance = chance
+        self.spells: list[tuple[datetime, datetime, str]] = []  # truly measured from, until, in which boot
+        self.boots, self.knowing = 0, set[str]()
+        super().__init__(folder, says=START + chance.choice(WRONG))
+
+    def start(self) -> Engine:
+        engine_module.boot_id = lambda: self.boot  # type: ignore[assignment]
+        self.since = self.truth if hasattr(self, "clock") else START
+        return super().start()
+
+    def turn(self) -> None:
+        """Let something happen, and some time pass."""
+        getattr(self, self.chance.choice(TURNS))()
+        self.run(self.chance.randrange(5, 200))
+        if not self.engine.time.waits:
+            self.knowing.add(self.boot)
+
+    def a_step(self) -> None:
+        if self.first_trust == "none" and self.trust == "none":
+            self.clock.step(self.chance.choice(WRONG).total_seconds() + self.chance.random())
+
+    def a_time_server(self) -> None:
+        self.set_right()
+
+    def it_goes(self) -> None:
+        self.trust = "none"
+
+    def nothing(self) -> None:
+        """Time passes."""
+
+    def a_restart(self) -> None:
+        self.first_trust = self.trust
+        self._end(lost=0)
+        self.engine.shut_down()
+        self.engine = self.start()
+        self.first_trust = "none"
+
+    def a_kill(self) -> None:
+        self.first_trust = self.trust
+        self._end(lost=62)
+        self.restart()
+        self.first_trust = "none"
+
+    def a_power_cut(self) -> None:
+        """The monotonic clock begins anew, the host's has any time."""
+        self._end(lost=62)
+        self.boots += 1
+        self.boot = f"boot {self.boots}"
+        off = self.chance.randrange(5, 4000)
+        self.truth_at_zero = self.truth + timedelta(seconds=off)
+        self.clock._monotonic = 0.0
+        for poller in self.engine.pollers:
+            poller.tasks.clear()
+        wrong = self.chance.choice(WRONG).total_seconds()
+        self.clock.step((self.truth - self.clock.now()).total_seconds() + wrong)
+        self.restart()
+
+    def _end(self, lost: float) -> None:
+        self.spells.append((self.since, self.truth - timedelta(seconds=lost), self.boot))
+
+    def finish(self) -> None:
+        """A time server is heard at last, and everything is worked through."""
+        self.set_right()
+        self.run(150)
+        self.knowing.add(self.boot)
+        self.spells.append((self.since, self.truth - timedelta(seconds=70), self.boot))
+
+    def missing(self) -> set[datetime]:
+        """Minutes that were measured from end to end in a boot that came to know the time, and are not closed."""
+        due = {
+            floor_to(first, 60) + n * MINUTE
+            for first, last, boot in self.spells
+            if boot in self.knowing
+            for n in range(1, int((last - floor_to(first, 60)) / MINUTE))
+        }
+        return due - {at for at, _ in self.periods()}
+
+
+WRONG = [timedelta(), 3 * SECOND, -3 * SECOND, 40 * SECOND, -70 * SECOND, HOUR, -HOUR, timedelta(days=1),
+         timedelta(days=365), -timedelta(days=365), BEGINNING - START]  # fmt: skip
+TURNS = ["a_step", "a_step", "a_time_server", "it_goes", "nothing", "a_restart", "a_kill", "a_power_cut"]
+
+
+def wander(folder: Path, seed: int) -> tuple[list[Any], list[Any], set[datetime], int]:
+    """Wrongly dated readings, doubled periods, missing minutes and the minutes there are after a random life."""
+    boot_id = engine_module.boot_id
+    try:
+        rig = Wandering(folder, Random(seed))
+        for _ in range(rig.chance.randrange(4, 12)):
+            rig.turn()
+        rig.finish()
+        told = [(at, kind) for kind, at, _ in rig.sent() if kind in (Kind.MINUTE, Kind.HOUR, Kind.DAY)]
+        doubled = [one for one, count in Counter(told).items() if count > 1]
+        doubled += [one for one in rig.periods() if one[1] > 1]
+        found = rig.wrongly_dated(), doubled, rig.missing(), len(rig.periods())
+        for sender in rig.engine.senders:
+            sender.outbox.close()
+        rig.engine.store.close()
+        return found
+    finally:
+        engine_module.boot_id = boot_id
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_no_sequence_of_steps_dates_wrongly_doubles_or_loses_a_period(tmp_path: Path, seed: int) -> None:
+    """The quick set; tests/bench/bench_clock.py does a thousand."""
+    wrong, doubled, missing, closed = wander(tmp_path, seed)
+    assert (wrong, doubled, missing) == ([], [], set())
+    assert closed > 2
