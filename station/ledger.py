@@ -336,7 +336,7 @@ def _dated(rows: Sequence[Any], newest: int) -> Iterator[tuple[int, int, int, in
     """
     since: tuple[int, int] | None = None  # boot and mono_ms from which on things waited
     behind = [row[5] for row in rows[1:]] + [newest + 1]
-    for (boot, mono, offset, last, trust, first), following in zip(rows, behind, strict=True):
+    for (boot, mono, offset, last, trust, first), following in zip(rows, behind, strict=False):
         if trust == "none" and following == first:
             since = since if since is not None and since[0] == boot else (boot, mono)
             continue

@@ -126,7 +126,13 @@ def _clock(clock: Mapping[str, Any]) -> Iterator[str]:
         yield t("status.clock_rtc")
     for name, error in clock.get("platforms", {}).items():
         if error["large"]:
-            yield t(f"status.clock_error_{error['confidence']}", name=name, seconds=f"{error['seconds']:+g}")
+            seconds = f"{error['seconds']:+g}"
+            low = error["confidence"] == "low"
+            yield (
+                t("status.clock_error_low", name=name, seconds=seconds)
+                if low
+                else t("status.clock_error_medium", name=name, seconds=seconds)
+            )
 
 
 def _grouped(head: str) -> str:

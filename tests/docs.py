@@ -87,6 +87,8 @@ CHINESE = {
     "[station].closing_delay_seconds": "时段结束后等待最后应答的秒数;更晚到的数据形成新版本",
     "[station].reserve_mb": "预留的磁盘空间,MiB,磁盘写满时腾出;0 为不预留",
     "[station].wind_mean": "风向平均:按风速加权(weighted)或各次同权(unit)",
+    "[station].clock": "时间以何为准:systemd-timesyncd或chronyd(auto),或只凭主机时钟(host)",
+    "[station].rtc_after_minutes": "时间一直未经确认时,过多久改用主机的实时时钟(RTC);0为从不",
     "[station].clock_socket": "平台校时命令交给校时助手执行的套接字(见 systemd/README.md)",
     "[station].control_socket": "各命令联系运行中监测站的套接字;留空则为运行或数据文件夹中的 control.sock",
     "[station].health_file": "运行中的监测站在此写入状态信号;留空则为运行文件夹中的 health.json",

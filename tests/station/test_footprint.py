@@ -64,7 +64,7 @@ station.entry station.loader station.marks station.model station.outbox station.
 station.places
 station.poller station.purge station.qc station.recorder station.records station.seal station.sealing
 station.sender station.service station.status
-station.store station.suspicion
+station.store station.suspicion station.timekeeping
 station.values station.verbs station.version station.watchdog
 uplink uplink.base uplink.hj212 uplink.hj212.dialects uplink.hj212.frame uplink.hj212.joining uplink.hj212.keys
 uplink.hj212.link uplink.hj212.messages uplink.hj212.requests uplink.hj212.session uplink.hj212.sm4 uplink.hj212.tap

@@ -82,7 +82,7 @@ MADE = {
     "calibration_entry.": [*_ENTRIES, "write", "tell", "told", "act_point", "act_write"],
     "calibrations.": ["name", "device", "parameter", "procedure", "state", "begun", "user", "verdict", "coefficients"],
     "certificate.": [key.removeprefix("certificate.") for key in texts("en") if key.startswith("certificate.")],
-    "certificate_clock.": ["ntp", "platform", "none"],
+    "certificate_clock.": ["ntp", "host", "platform", "rtc", "none"],
     "qc.": [
         "name",
         "begun",
