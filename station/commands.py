@@ -286,6 +286,7 @@ class CommandDesk:
             return f"{command.verb[:SHOWN]!a} is not a verb of this station"
         if command.platform not in self._allow:
             return f"{command.platform[:SHOWN]!a} is not a platform of this station"
+        self._hear_time(command)
         asked = (self._not_allowed, self._repeated, self._stale, self._unusable, self._too_often)
         return next((reason for ask in asked if (reason := ask(command, verb))), None)
 
@@ -306,7 +307,6 @@ class CommandDesk:
         if issued is None or issued.tzinfo is None:
             return None if verb.group == "read" else f"{command.verb} does not say when it was issued"
         now = self._engine.clock.now()
-        self._compare(command, issued, "QN")
         if verb.group == "set_clock" and not trusted:
             return None
         if trusted and abs(issued - now) > FRESH:
@@ -314,9 +314,13 @@ class CommandDesk:
         last = self._engine.store.last_issued(command, now + FRESH if trusted else datetime.max.replace(tzinfo=UTC))
         return "a younger command of this kind was taken before" if last is not None and issued <= last else None
 
-    def _compare(self, command: Command, time: datetime, field: str) -> None:
-        """Note how far the platform's clock is from ours, where ours is known."""
-        if self._engine.time.waits:
+    def _hear_time(self, command: Command) -> None:
+        """Note how far the platform's clock is from ours, where ours is known, whatever becomes of *command*."""
+        time, field = command.issued, "QN"
+        said = command.arguments.get("time", "") if command.verb == "set_clock" else ""
+        if said and "parameter" not in command.arguments and moment(said) is None:
+            time, field = datetime.fromisoformat(said), "SystemTime"
+        if time is None or time.tzinfo is None or self._engine.time.waits or self._engine.store.was_taken(command):
             return
         if self.clocks is None:
             from station.platformclock import PlatformClocks  # most platforms hardly ever ask
@@ -337,7 +341,6 @@ class CommandDesk:
     def _wrong_time(self, command: Command) -> str | None:
         """The clock moves little once it is trusted, and never back before what was trusted last."""
         to, now = datetime.fromisoformat(command.arguments["time"]), self._engine.clock.now()
-        self._compare(command, to, "SystemTime")
         if self._trusted() == "ntp" and abs(to - now) > NTP_AGREES:
             return f"a time server is heard, and disagrees by {abs(to - now).total_seconds():.0f} s"
         if self._clock_is_trusted() and abs(to - now) > LARGEST_STEP:

@@ -15,6 +15,8 @@ from typing import Any
 from station.model import dataclass
 
 LARGE = timedelta(seconds=30)  # from which on it is an event (engineering.md: within 30 s of Beijing time, grade S)
+MOST_EVENTS = 12  # of one platform in an hour, whatever it sends
+HOUR = timedelta(hours=1)
 CONFIDENCE: Mapping[str, str] = {"QN": "low", "SystemTime": "medium"}
 
 
@@ -40,6 +42,7 @@ class PlatformClocks:
         self._note = note
         self._found: dict[str, ClockError] = {}
         self._noted: dict[str, float] = {}
+        self._events: dict[str, list[datetime]] = {}
 
     def told(self, platform: str, time: datetime, now: datetime, field: str) -> None:
         """*platform* said, in *field*, that it is *time* when it was *now* here by a clock that is trusted."""
@@ -49,15 +52,18 @@ class PlatformClocks:
         large = LARGE.total_seconds()
         if abs(error.seconds) > large and abs(error.seconds - before) > large:
             self._noted[platform] = error.seconds
-            self._note("clock_error", platform=platform, **_fields(error))
+            self._tell("clock_error", platform, error)
         elif before and abs(error.seconds) <= large:
             del self._noted[platform]
-            self._note("clock_error_over", platform=platform, **_fields(error))
+            self._tell("clock_error_over", platform, error)
+
+    def _tell(self, code: str, platform: str, error: ClockError) -> None:
+        recent = [at for at in self._events.get(platform, ()) if abs(error.at - at) < HOUR]
+        if len(recent) < MOST_EVENTS:
+            self._events[platform] = [*recent, error.at]
+            confidence = CONFIDENCE[error.told]
+            self._note(code, platform=platform, seconds=error.seconds, told=error.told, confidence=confidence)
 
     def shown(self) -> dict[str, dict[str, Any]]:
         """The newest of each platform that was heard."""
         return {name: error.shown() for name, error in list(self._found.items())}
-
-
-def _fields(error: ClockError) -> dict[str, Any]:
-    return {"seconds": error.seconds, "told": error.told, "confidence": CONFIDENCE[error.told]}

@@ -113,6 +113,7 @@ class Timekeeper:
     def was_set(self) -> None:
         """From any thread: a platform has set the clock, which is as good as it gets without a time server."""
         self._was_set.set()
+        self._set_by_platform = True
 
     @property
     def waiting_seconds(self) -> float:

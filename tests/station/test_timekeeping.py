@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import re
+import socket
+import struct
+import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from random import Random
+from threading import Thread
 from typing import Any
 
 import pytest
 
+from station import chrony, clock, status, timekeeping
 from station import engine as engine_module
 from station.clock import floor_to, from_ms
 from station.engine import Engine
 from station.ledger import silences
-from station.model import Kind
+from station.model import Command, Kind, Outcome, Result
+from station.platformclock import MOST_EVENTS
 from station.seal import verify
 from tests.station.conftest import START, FakeLine, Rig
 
@@ -417,3 +424,188 @@ def test_no_sequence_of_steps_dates_wrongly_doubles_or_loses_a_period(tmp_path: 
     wrong, doubled, missing, closed = wander(tmp_path, seed)
     assert (wrong, doubled, missing) == ([], [], set())
     assert closed > 2
+
+
+# -- what vouches for the time
+
+
+def tracking(
+    leap: int = 0, stratum: int = 3, reference: int = 0x0A000001, correction: int = 0, sequence: int = 7
+) -> bytes:
+    """What chronyd answers to `tracking`."""
+    head = struct.pack(">BBxxHHHxxxxxxIxxxxxxxx", 6, 2, 33, 5, 0, sequence)
+    return head + struct.pack(">I20xHH12xi32x", reference, stratum, leap, correction)
+
+
+@pytest.mark.parametrize(
+    ("answer", "good"),
+    [
+        (tracking(), True),
+        (tracking(leap=3), False),
+        (tracking(stratum=0), False),
+        (tracking(reference=0x7F7F0101, stratum=10), False),
+        (tracking(correction=0x04C00000), False),  # 1.5 s are still to be made up
+        (tracking(sequence=8), False),
+        (tracking()[:60], False),
+        (b"", False),
+    ],
+)  # fmt: skip
+def test_chronyd_is_believed_where_it_follows_a_server(answer: bytes, good: bool) -> None:
+    """Not while it is unsynchronised, goes by itself or has most of the way to go; and nonsense is no."""
+    assert chrony.tracks(answer, 7) is good
+
+
+def test_chronyd_is_asked_once_in_a_while() -> None:
+    """A datagram with the right length, the same sequence back; silence is no."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as daemon:
+        daemon.bind(("127.0.0.1", 0))
+        daemon.settimeout(5)
+        now = 0.0
+        asked = chrony.Chronyd(daemon.getsockname(), lambda: now)
+        found: list[bool] = []
+        thread = Thread(target=lambda: found.append(asked.synchronised()))
+        thread.start()
+        request, who = daemon.recvfrom(1024)
+        version, kind, command, _, sequence = struct.unpack_from(">BBxxHHI", request)
+        daemon.sendto(tracking(sequence=sequence), who)
+        thread.join()
+        assert (len(request), version, kind, command, found) == (104, 6, 1, 33, [True])
+        now = 9.0
+        assert asked.synchronised()
+    now = 11.0
+    assert not asked.synchronised()
+
+
+def test_the_host_says_what_its_clock_is_known_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """timesyncd, else chronyd, else the setting; a host without systemd cannot say and is believed."""
+    marker, chronys, systemd = tmp_path / "synchronized", tmp_path / "chrony", tmp_path / "systemd"
+    monkeypatch.setattr(clock, "SYNCHRONISED", marker)
+    monkeypatch.setattr(clock, "CHRONY", (chronys,))
+    monkeypatch.setattr(clock, "SYSTEMD", systemd)
+    assert clock.trust() == "host"
+    systemd.mkdir()
+    assert (clock.trust(), clock.trust("host")) == ("none", "host")
+    marker.touch()
+    assert clock.trust() == "ntp"
+    marker.unlink()
+    chronys.mkdir()
+    says = chrony.Chronyd()
+    monkeypatch.setattr(chrony, "CHRONYD", says)
+    for heard, word in ((True, "ntp"), (False, "none")):
+        monkeypatch.setattr(says, "synchronised", lambda heard=heard: heard)
+        assert clock.trust() == word
+
+
+def test_a_real_time_clock_is_read_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seconds since 1970, or nothing."""
+    monkeypatch.setattr(timekeeping, "RTC", tmp_path / "since_epoch")
+    assert timekeeping.rtc_time() is None
+    (tmp_path / "since_epoch").write_text("1772323230\n")
+    assert timekeeping.rtc_time() == START
+    (tmp_path / "since_epoch").write_text("soon\n")
+    assert timekeeping.rtc_time() is None
+
+
+# -- platforms
+
+
+class SettingPlatform:
+    """A helper that sets the rig's clock."""
+
+    def __init__(self, rig: Rig) -> None:
+        self.rig = rig
+
+    def set(self, moment: datetime, *, trusted: bool) -> str | None:
+        self.rig.clock.step((moment - self.rig.clock.now()).total_seconds())
+        return None
+
+
+def set_clock(rig: Rig, to: datetime) -> Result:
+    """What comes of a platform's 1012."""
+    answers: list[Result] = []
+    command = Command("set_clock", "district", "site", {"time": to.isoformat()}, identity=str(to), issued=to)
+    rig.engine.desk.submit(command, answers.append)
+    rig.engine.tick()
+    return answers[0]
+
+
+def test_a_platform_that_sets_the_clock_ends_the_waiting(tmp_path: Path) -> None:
+    """On a private network with the clock at 1970: 1012 is taken, absurd ones are not, and what waited is dated."""
+    rig = Lost(tmp_path)
+    rig.engine.desk._clock_setter = SettingPlatform(rig)
+    rig.run(130)
+    absurd = set_clock(rig, datetime(2025, 12, 31, tzinfo=UTC))
+    assert (absurd.outcome, absurd.reason) == (Outcome.REFUSED, "time was 2026-01-01T00:00:00+00:00 before")
+    assert rig.engine.time.waits
+    assert set_clock(rig, rig.truth).outcome is Outcome.DONE
+    assert set_clock(rig, rig.truth + SECOND).outcome is Outcome.REFUSED
+    rig.run(60)
+    assert (rig.engine.time.waits, rig.engine.trust()) == (False, "platform")
+    assert rig.wrongly_dated() == []
+    assert rig.periods() == minutes(MIDNIGHT, 3)
+
+
+def test_numbers_and_events_of_a_station_that_waits_go_on_from_the_last_time_known(tmp_path: Path) -> None:
+    """A host a year ahead gives no QN of next year, and events stand in their order."""
+    rig = Lost(tmp_path, says=START, truth=START)
+    rig.set_right()
+    rig.run(60)
+    rig.engine.shut_down()
+    rig.clock.step(365 * 86400)
+    rig.engine = rig.start()
+    rig.run(60)
+    assert timedelta() < rig.engine.time.now() - START < 3 * MINUTE
+    (last,) = rig.engine.store.query("SELECT max(at_ms) FROM event")[0]
+    assert from_ms(last) - START < 3 * MINUTE
+
+
+def test_the_clock_error_against_a_platform_is_recorded_with_its_confidence(tmp_path: Path) -> None:
+    """By the QN of a command, or by 1012; an event where it is beyond 30 s and news; nothing is known while we wait."""
+    rig = Lost(tmp_path, says=START)
+    numbers = count()
+
+    def hear(seconds: float) -> None:
+        issued = rig.clock.now() + timedelta(seconds=seconds)
+        rig.engine.desk.refusal(Command("read_clock", "district", "site", {}, str(next(numbers)), issued))
+
+    def events() -> list[Any]:
+        rig.engine.commit()
+        wanted = "SELECT code, json_extract(arguments, '$.seconds') FROM event WHERE code LIKE 'clock_error%'"
+        return rig.engine.store.query(wanted)
+
+    hear(900)
+    assert status.live(rig.engine)["clock"]["platforms"] == {}
+    rig.set_right()
+    rig.run(20)
+    for seconds in (2, 45, 50, -400, 3):
+        hear(seconds)
+    assert events() == [("clock_error", 45.0), ("clock_error", -400.0), ("clock_error_over", 3.0)]
+    set_clock(rig, rig.clock.now() + 12 * SECOND)
+    shown = status.live(rig.engine)["clock"]
+    error = shown["platforms"]["district"]
+    assert (error["seconds"], error["confidence"], error["large"]) == (12.0, "medium", False)
+    assert (shown["trust"], shown["waits"], shown["waiting"]) == ("ntp", False, 0)
+    for number in range(40):
+        hear(100 * (number % 2) + 100)
+    assert len(events()) == MOST_EVENTS
+
+
+# -- the host's zone
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Shanghai", "America/New_York", "Pacific/Chatham", "Asia/Kathmandu"])
+def test_the_zone_of_the_host_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
+    """UTC in the store, the station's own offset in its days."""
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        eve = datetime(2026, 3, 1, 15, 58, 30, tzinfo=UTC)
+        rig = Lost(tmp_path, says=BEGINNING, truth=eve)
+        rig.run(60)
+        rig.set_right()
+        rig.run(3700, step=5)
+        assert rig.wrongly_dated() == []
+        assert rig.periods(Kind.DAY) == [(datetime(2026, 2, 28, 16, tzinfo=UTC), 1)]
+    finally:
+        monkeypatch.undo()
+        time.tzset()

@@ -28,7 +28,8 @@ class Files(dict):
 class Link:
     """One uplink with its outbox and its desk; `up()` serves in a thread, as station/sender.py does."""
 
-    def __init__(self, port, systems=None, folder=None, **changes):
+    def __init__(self, port, systems=None, folder=None, trusted=True, **changes):
+        self.trusted = trusted
         defaults = {
             "name": "city",
             "standard": "2017",
@@ -48,6 +49,7 @@ class Link:
             secret=Files(SECRETS).__getitem__,
             started=datetime(2026, 3, 1, tzinfo=UTC),
             folder=folder,
+            trusted=lambda: self.trusted,
         )
         self.uplink = Hj212Uplink(self.settings, context, systems or {"P1": "22", "P2": "32"})
         self.outbox, self.commands = MemoryOutbox(), MemoryCommands()

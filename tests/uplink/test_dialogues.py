@@ -294,6 +294,30 @@ def test_the_clock_is_asked_for_after_connecting(link, listener):
     assert station.commands.asked[0].arguments == {"time": NOON}
 
 
+def test_a_station_that_does_not_know_the_time_asks_for_it_unasked(link, listener, monkeypatch):
+    """After connecting and once in a while, whatever `ask_clock` says, until it knows; nothing else waits for that."""
+    monkeypatch.setattr("uplink.hj212.session.ASK_SECONDS", 0.2)
+    with talking(link, listener, trusted=False) as station:
+        done(listener, station, "1012", 4)
+        asked = listener.frames(2)
+        assert (len({one.qn for one in asked}) > 1, {one.cn for one in asked}) == (True, {"1013"})
+        for one in asked:
+            listener.say("9013", qn=one.qn, st="91", flag="4")
+        listener.say("1012", "SystemTime=20260301120000")
+        while (answer := listener.frames(1)[0]).cn == "1013":
+            listener.say("9013", qn=answer.qn, st="91", flag="4")
+        assert answer.data == "QnRtn=1"
+        station.trusted = True
+        assert station.commands.asked[0].arguments == {"time": NOON}
+        assert station.errors == []
+
+
+def test_a_generation_without_1013_does_not_ask(link, listener):
+    with talking(link, listener, trusted=False, standard="2005") as station:
+        station.add()
+        assert [frame.cn for frame in listener.frames(1)] == ["2011"]
+
+
 def test_a_notice_nobody_answers_is_given_up_without_harm(link, listener):
     with talking(link, listener, ask_clock=True, timeout_seconds=0.1, resends=1) as station:
         assert len({asked.qn for asked in listener.frames(2)}) == 1
