@@ -47,7 +47,6 @@ from station.sender import Sender
 from station.store import Series, Store
 from station.suspicion import Checks, Suspicion
 from station.timekeeping import Timekeeper, rtc_time, waits
-from station.timekeeping import Turn as ClockTurn
 from station.version import VERSION
 from station.watchdog import Heartbeat, Watchdog, notify
 from uplink import UPLINKS
@@ -688,10 +687,10 @@ class Engine:
             self.hurry()
             return
         try:
-            if self.time.waits:
-                self._begin_dating(turn)
+            if self.waiting is not None and self.time.waits:
+                self.waiting.begin(self, turn)
             elif turn.seconds:
-                self._follow(turn.seconds)
+                self.follow(turn.seconds)
         except StoreError as error:
             self._refused(error)
             return
@@ -704,29 +703,7 @@ class Engine:
 
         self.waiting = Waiting(self.store, self.clock)
 
-    def _begin_dating(self, turn: ClockTurn) -> None:
-        """Somebody vouches for the clock at last: what was measured since the start, or a step, is dated by it."""
-        now = self.clock.now()
-        first = turn.seconds is None
-        if first:
-            self.started = now - timedelta(seconds=self.clock.monotonic() - self._started_monotonic)
-        with self.store.transaction():
-            self.store.add_clock(self.clock.monotonic(), now, turn.by)
-            if first:
-                self._register_schedules()
-        self._stepped = False
-        if not first:
-            self._follow(turn.seconds or 0.0)
-            return
-        self.periods.begin(self.started)
-        if self.furnace is not None:
-            self.furnace.begin()
-        self.alarms = self._alarms()
-        self._plan(self.started)
-        self._next_realtime = self._realtime_after(now)
-        self._power_on_due = True
-
-    def _follow(self, step: float) -> None:
+    def follow(self, step: float) -> None:
         """Go on with the present by a clock that moved by *step* seconds against what was dated last."""
         now = self.clock.now()
         self._next_realtime = self._realtime_after(now)
@@ -753,7 +730,7 @@ class Engine:
         try:
             with self.store.transaction() as db:
                 if self.waiting is not None:
-                    self._pass_through(turn, self.waiting)
+                    self.waiting.pass_through(self, turn)
                 if not turn.waits:
                     self._write(turn, power_on=power_on or self._power_on_due)
                 for sender in self.senders:
@@ -773,30 +750,6 @@ class Engine:
             self._power_on_due = False
         self._take_over(turn)
         return True
-
-    def _pass_through(self, turn: Turn, waiting: Waiting) -> None:
-        """Inside a transaction: what cannot be dated waits, and what has waited comes before it, a part at a time."""
-        batch = turn.batch
-        turn.series = self._add_readings(batch)
-        others = waiting.add_others(batch.records, batch.misses)
-        if self.time.waits:
-            turn.waits, turn.batch = True, Batch(events=batch.events, records=others)
-            if self._stepped:
-                self.store.add_clock(self.clock.monotonic(), turn.now, "none")
-            self.store.add_events(batch.events)
-            self.store.add_records(others)
-            self._take_marks(others)
-            turn.changed = self._remember(turn.changes, self.started, due=False)
-            return
-        dated = waiting.take(turn.now)
-        if dated.undatable:
-            self.note("undatable", readings=dated.undatable)
-        turn.batch = Batch(dated.readings, dated.misses, batch.events, [*others, *dated.records])
-        turn.rows, turn.more = dated.rows, dated.more
-        if dated.more:
-            until = dated.until or EPOCH
-            turn.ready = min(turn.ready, until - (turn.now - turn.ready))
-            turn.now = min(turn.now, until)
 
     def _write(self, turn: Turn, *, power_on: bool) -> None:
         """Inside a transaction: what *turn* brings, what it closes, and what platforms are told of both."""

@@ -9,13 +9,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from station.clock import Clock, from_ms, to_ms
+from station.clock import EPOCH, Clock, from_ms, to_ms
 from station.model import Reading, Reason, Record, dataclass, field, replace
+from station.recorder import Batch
 from station.records import TOLD
 from station.store import TRUSTED, Miss, Series, Store, measured
 from station.timekeeping import READINGS, RECORDS
+
+if TYPE_CHECKING:
+    from station.engine import Engine
+    from station.recorder import Turn
+    from station.timekeeping import Turn as ClockTurn
 
 CHUNK = 5000  # readings dated in one commit, of one hour at the most
 MISSED = "missed"  # in waiting_record: polls that gave nothing
@@ -99,6 +105,53 @@ class Waiting:
     def committed(self) -> None:
         """What `take` gave is durable."""
         self._done = dict(self._next)
+
+    # -- for the engine, whose commit this is a part of
+
+    def pass_through(self, engine: Engine, turn: Turn) -> None:
+        """Inside a transaction: what cannot be dated waits, and what has waited goes before it, a part at a time."""
+        batch = turn.batch
+        turn.series = engine._add_readings(batch)
+        others = self.add_others(batch.records, batch.misses)
+        if engine.time.waits:
+            turn.waits, turn.batch = True, Batch(events=batch.events, records=others)
+            if engine._stepped:
+                self._store.add_clock(self._clock.monotonic(), turn.now, "none")
+            self._store.add_events(batch.events)
+            self._store.add_records(others)
+            engine._take_marks(others)
+            turn.changed = engine._remember(turn.changes, engine.started, due=False)
+            return
+        dated = self.take(turn.now)
+        if dated.undatable:
+            engine.note("undatable", readings=dated.undatable)
+        turn.batch = Batch(dated.readings, dated.misses, batch.events, [*others, *dated.records])
+        turn.rows, turn.more = dated.rows, dated.more
+        if dated.more:
+            until = dated.until or EPOCH
+            turn.ready = min(turn.ready, until - (turn.now - turn.ready))
+            turn.now = min(turn.now, until)
+
+    def begin(self, engine: Engine, turn: ClockTurn) -> None:
+        """Somebody vouches for the clock at last: what was measured since the start, or a step, is dated by it."""
+        now, first = self._clock.now(), turn.seconds is None
+        if first:
+            engine.started = now - timedelta(seconds=self._clock.monotonic() - engine._started_monotonic)
+        with self._store.transaction():
+            self._store.add_clock(self._clock.monotonic(), now, turn.by)
+            if first:
+                engine._register_schedules()
+        engine._stepped = False
+        if not first:
+            engine.follow(turn.seconds or 0.0)
+            return
+        engine.periods.begin(engine.started)
+        if engine.furnace is not None:
+            engine.furnace.begin()
+        engine.alarms = engine._alarms()
+        engine._plan(engine.started)
+        engine._next_realtime = engine._realtime_after(now)
+        engine._power_on_due = True
 
     def _take_readings(self, dated: Dated) -> None:
         rows = self._store.query(
