@@ -22,6 +22,8 @@ from station.clock import to_ms
 from station.model import StoreError, asdict, dataclass, field
 from station.sealing import forget_key
 from station.store import PAGE_SIZE, SEQUENCE_BITS, Event, Store, connect, suspect, unclean
+from station.timekeeping import READINGS as DATED_READINGS
+from station.timekeeping import RECORDS as DATED_RECORDS
 
 if TYPE_CHECKING:
     from station.config import Loaded
@@ -225,6 +227,10 @@ def salvage(
     unknown = {*found.lost, *found.open_ended}
     if behind and unknown & {"span", "platform"}:
         _owe_again(store, now)
+    if behind and "setting" in unknown:  # how far what waited was dated is not known: nothing is dated twice
+        with store.transaction():
+            done = {DATED_READINGS: store.newest("waiting"), DATED_RECORDS: store.newest("waiting_record")}
+            store.remember("", {key: str(number) for key, number in done.items()}, now, "salvage")
     return found
 
 

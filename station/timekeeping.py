@@ -67,7 +67,7 @@ class Timekeeper:
     ) -> None:
         self._clock, self._store, self._host_trust, self._note = clock, store, host_trust, note
         self._rtc_after, self._rtc = rtc_after_seconds, rtc
-        self._offset = self.offset()
+        self._offset = self.before = self.offset()  # now, and before the last step
         self._dated_by: float | None = None  # the offset of what was dated last
         self._by = "none"  # who vouched for it
         self._was_set, self._set_by_platform, self._by_rtc = Event(), False, False
@@ -146,7 +146,7 @@ class Timekeeper:
 
     def _stepped(self, offset: float, step: float, trust: str, *, was_set: bool) -> str:
         """Note a step; what the clock is known by behind it: what held before says nothing about it."""
-        self._offset = offset
+        self.before, self._offset = self._offset, offset
         self._by_rtc = False
         self._set_by_platform = self._set_by_platform and was_set
         if trust in ("rtc", "platform") and not was_set:

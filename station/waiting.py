@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 CHUNK = 5000  # readings dated in one commit, of one hour at the most
 MISSED = "missed"  # in waiting_record: polls that gave nothing
+SLACK_MS = 1000
 HOUR_MS = 3_600_000
 
 
@@ -50,6 +51,7 @@ class Waiting:
         self._done = {key: int(noted.get(key, 0)) for key in (READINGS, RECORDS)}
         self._next = dict(self._done)
         self._offsets: dict[int, int | None] = {}
+        self._since = 0  # the monotonic clock, in ms, when something was put here last
 
     # -- in
 
@@ -64,26 +66,39 @@ class Waiting:
         with self._store.transaction_open() as db:
             db.executemany("INSERT INTO waiting(series, mono_ms, raw, value, mark) VALUES (?, ?, ?, ?, ?)", rows)
 
-    def add_others(self, records: Iterable[Record], misses: Iterable[Miss]) -> list[Record]:
+    def add_others(self, records: Iterable[Record], misses: Iterable[Miss], before: float) -> list[Record]:
         """Inside a transaction: append what platforms are told of, and *misses*; the records that need not wait.
 
-        What people enter carries their own dates, and the trust of the clock beside them.
+        What people enter carries their own dates, and the trust of the clock beside them.  *before* is the offset
+        before the last step, which some of it may be dated by.
         """
-        records, offset = list(records), self._wall_offset()
+        records, offsets = list(records), (self._wall_offset(), round(before * 1000))
         rows = [
-            (self._store.boot, to_ms(r.at) - offset, r.kind, r.point, r.device, json.dumps(dict(r.body), default=str))
+            (self._store.boot, self._monotonic(to_ms(r.at), offsets), r.kind, r.point, r.device,
+             json.dumps(dict(r.body), default=str))
             for r in records
             if r.kind in TOLD
-        ]
+        ]  # fmt: skip
         for miss in misses:
             seconds = (miss.last - miss.first).total_seconds()
             body = {"reason": int(miss.reason), "count": miss.count, "seconds": seconds}
-            rows.append((self._store.boot, to_ms(miss.last) - offset, MISSED, "", miss.device, json.dumps(body)))
+            at = self._monotonic(to_ms(miss.last), offsets)
+            rows.append((self._store.boot, at, MISSED, "", miss.device, json.dumps(body)))
+        self._since = round(self._clock.monotonic() * 1000)
         with self._store.transaction_open() as db:
             db.executemany(
                 "INSERT INTO waiting_record(boot, mono_ms, kind, point, device, body) VALUES (?, ?, ?, ?, ?, ?)", rows
             )
         return [r for r in records if r.kind not in TOLD]
+
+    def _monotonic(self, at_ms: int, offsets: Sequence[int]) -> int:
+        """What *at_ms* of the wall clock, by one of *offsets*, is on the monotonic one: best since the last time."""
+        now = round(self._clock.monotonic() * 1000)
+        for since in (self._since - SLACK_MS, 0):
+            for offset in offsets:
+                if since <= at_ms - offset <= now + SLACK_MS:
+                    return at_ms - offset
+        return now
 
     def _wall_offset(self) -> int:
         return to_ms(self._clock.now()) - round(self._clock.monotonic() * 1000)
@@ -112,7 +127,7 @@ class Waiting:
         """Inside a transaction: what cannot be dated waits, and what has waited goes before it, a part at a time."""
         batch = turn.batch
         turn.series = engine._add_readings(batch)
-        others = self.add_others(batch.records, batch.misses)
+        others = self.add_others(batch.records, batch.misses, engine.time.before)
         if engine.time.waits:
             turn.waits, turn.batch = True, Batch(events=batch.events, records=others)
             if engine._stepped:

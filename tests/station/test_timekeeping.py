@@ -7,6 +7,8 @@ import socket
 import struct
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -21,9 +23,11 @@ from station import engine as engine_module
 from station.clock import floor_to, from_ms
 from station.engine import Engine
 from station.ledger import silences
-from station.model import Command, Kind, Outcome, Result
+from station.migrations import migrate
+from station.model import Command, Kind, Outcome, Record, Result, StoreError
 from station.platformclock import MOST_EVENTS
 from station.seal import verify
+from station.store import SCHEMA_VERSION, connect
 from tests.station.conftest import START, FakeLine, Rig
 
 MIDNIGHT = datetime(2026, 3, 1, tzinfo=UTC)
@@ -95,6 +99,12 @@ class Lost(Rig):
             if shown and 60 < (float(shown[1]) - at / 1000) % PRIME < PRIME - 60:
                 found.append((at, text))
         return found
+
+    def missing_minutes(self) -> set[datetime]:
+        """Minutes between the first and the last that are not closed."""
+        found = {at for at, _ in self.periods()}
+        whole = {min(found) + n * MINUTE for n in range(int((max(found) - min(found)) / MINUTE))}
+        return whole - found
 
     def waiting(self) -> int:
         """How many readings are not dated."""
@@ -609,3 +619,80 @@ def test_the_zone_of_the_host_changes_nothing(tmp_path: Path, monkeypatch: pytes
     finally:
         monkeypatch.undo()
         time.tzset()
+
+
+# -- the file
+
+
+def test_a_file_of_the_schema_before_is_brought_up_and_waits_as_a_new_one_does(tmp_path: Path) -> None:
+    """4 knew nothing of waiting; what it holds stays as it is."""
+    rig = Lost(tmp_path, says=START)
+    rig.set_right()
+    rig.run(130)
+    rig.engine.shut_down()
+    with closing(connect(rig.loaded.database)) as before:
+        for table in ("waiting", "waiting_record"):
+            before.execute(f"DROP TABLE {table}")
+        before.execute("PRAGMA user_version=4")
+    assert migrate(rig.loaded.database) == (4, SCHEMA_VERSION)
+    rig.clock.step(7200)
+    rig.engine = rig.start()
+    rig.run(100)
+    assert rig.waiting() > 5
+    rig.set_right()
+    rig.run(100)
+    assert rig.wrongly_dated() == []
+    assert rig.missing_minutes() == set()
+
+
+def test_a_disk_that_refuses_while_data_wait_loses_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither what is about to wait nor what is about to be dated."""
+    rig = Lost(tmp_path)
+    real, full = rig.engine.store.transaction, False
+
+    @contextmanager
+    def transaction() -> Iterator[Any]:
+        with real() as db:
+            yield db
+            if full:
+                raise StoreError("the disk is full")
+
+    monkeypatch.setattr(rig.engine.store, "transaction", transaction)
+    rig.run(100)
+    full = True
+    rig.run(100)
+    assert rig.engine.store_error
+    full = False
+    rig.run(100)
+    full = True
+    rig.set_right()
+    rig.run(60)
+    assert rig.engine.time.waits
+    full = False
+    rig.run(100)
+    assert not rig.engine.time.waits
+    assert rig.wrongly_dated() == []
+    assert rig.missing_minutes() == set()
+    rows = rig.engine.store.query("SELECT at_ms, series FROM reading")
+    assert len(rows) == len(set(rows))
+    assert {version for _, version in rig.periods()} == {1}
+
+
+def test_what_is_told_waits_with_the_readings_and_what_people_enter_does_not(tmp_path: Path) -> None:
+    """An instrument's state is dated with the boot; a mark by hand has its own dates and is kept at once."""
+    rig = Lost(tmp_path)
+    rig.run(50)
+    rig.engine.keep(Record("equipment", rig.clock.now(), {"states": {"1": "running"}}, "site"))
+    rig.engine.keep(Record("note", rig.clock.now(), {"text": "by hand"}, "site"))
+    at = rig.truth
+    rig.run(70)
+    assert [row[0] for row in rig.engine.store.query("SELECT kind FROM record")] == ["note"]
+    rig.instrument.go_silent()
+    rig.run(20)
+    rig.instrument.come_back()
+    rig.set_right()
+    rig.run(30)
+    (kept,) = rig.engine.store.records("equipment", MIDNIGHT, MIDNIGHT + HOUR)
+    assert (kept.body, abs(kept.at - at) < SECOND) == ({"states": {"1": "running"}}, True)
+    (missed,) = {from_ms(row[0]) for row in rig.engine.store.query("SELECT min(first_ms) FROM missed")}
+    assert timedelta() <= missed - MIDNIGHT - timedelta(seconds=150) < 12 * SECOND
