@@ -40,7 +40,7 @@ def write_station(
 ) -> Path:
     """station.toml with one bus, the *devices* (profile, point) on it and one HJ 212 platform at *port*."""
     points = sorted({point for _, point in devices})
-    text = '[station]\nname = "bench"\ndata_folder = "data"\n'
+    text = '[station]\nname = "bench"\ndata_folder = "data"\nclock = "host"\n'
     for point in points:
         text += f'[[point]]\ncode = "{point}"\nname = "{point}"\nst = "22"\n'
     text += f'[[bus]]\nname = "line"\nport = "line"\nbaudrate = {baudrate}\ngap_ms = 0\n'

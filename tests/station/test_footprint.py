@@ -22,6 +22,7 @@ from uplink.hj212.emulator import Platform
 CONFIG = """
 [station]
 name = "footprint"
+clock = "host"
 data_folder = "data"
 closing_delay_seconds = 0
 
