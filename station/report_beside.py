@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 # Events a reader of figures has to know of; each has a text event.CODE.
 EVENTS = (
     "start", "stop", "clock_step", "clock_waits", "clock_trusted", "clock_by_rtc", "clock_error", "undatable",
-    "store_back", "disk_low", "disk_full", "disk_room", "log_missing", "instrument_swapped", "setting_overruled", "link_down",
+    "store_back", "disk_low", "disk_full", "disk_room", "log_missing", "instrument_swapped", "setting_overruled",
+    "link_down",
     "platform_refuses", "message_parked", "pin_lost", "pin_back", "pins_are_mock", "bus_written", "bus_raw",
     "instrument_told", "counting_resumed", "second_logger", "sample_kept", "sample_failed",
     "qc_failed", "qc_stopped", "qc_missed",
