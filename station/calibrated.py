@@ -20,10 +20,14 @@ if TYPE_CHECKING:
     from station.unattended import Unattended
 
 
-def in_force(store: Store, tasks: Mapping[str, Task]) -> None:
-    """Put the newest calibration of each series that changed the station's coefficients in force."""
+def in_force(store: Store, tasks: Mapping[str, Task], systems: Mapping[str, str]) -> None:
+    """Put the newest calibration of each series that changed the station's coefficients in force.
+
+    *systems* are the system codes of the points: where one number must show (calibrate.LOCKED) coefficients of
+    before the point was of that system hold no longer.
+    """
     for record in store.newest_records(calibrate.KIND, "device", "$.parameter", "$.changes"):
-        if record.body.get("changes"):
+        if record.body.get("changes") and systems.get(record.point) not in calibrate.LOCKED:
             recalibrate(tasks, record)
 
 

@@ -638,7 +638,7 @@ def _device_faults(
         at = points.get(settings.points.get(parameter, settings.point))
         if at is not None and at.st in LOCKED and tuple(coefficients) != IDENTITY:
             text = f"ST={at.st} wants one number in instrument, station and platform; calibrate in the instrument"
-            hints.append(Fault(f"{place}.calibration.{parameter}", text))
+            yield Fault(f"{place}.calibration.{parameter}", text)
     for key, least in (("calibrate_days", 0), ("constant_minutes", 0), ("rate", 1e-9), ("spike", 1)):
         for parameter, limit in getattr(settings, key).items():
             if limit < least:

@@ -153,7 +153,7 @@ class Engine:
         if store.kept(calibrate.KIND):
             from station.calibrated import in_force
 
-            in_force(store, self.tasks)
+            in_force(store, self.tasks, loaded.systems)
         self.recorder.judge = self._suspicion().judge
         self.series = {key: one for task in self.tasks.values() for key, one in series_of(task).items()}
         self._forget_overruled([s for s, _ in uplinks] if uplinks is not None else self.config.uplink)

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
+from station import calibrated
 from station.calibrate import KIND
 from station.calibration import Book
 from station.calibration_entry import calibration_book, enter_calibration
 from station.calibration_run import read_book
 from station.config import load
 from station.fieldbook import BEGINNING, END
-from station.model import StoreError, WrongArgument
+from station.model import ConfigError, Record, StoreError, WrongArgument, replace
 from station.store import Store
 from tests.station.commands import configure
 from tests.station.conftest import CONFIG, START, Rig
@@ -305,13 +306,28 @@ def test_a_full_scale_comes_from_the_configured_range(tmp_path: Any) -> None:
 
 
 @pytest.mark.parametrize(("st", "slope", "told"), [("39", 2.0, 0), ("31", 1.0, 0), ("31", 2.0, 1), ("52", 2.0, 1)])
-def test_coefficients_where_one_number_must_show_are_said(tmp_path: Path, st: str, slope: float, told: int) -> None:
-    """A configuration of before goes on working; `station check` says what is wrong with it."""
+def test_coefficients_where_one_number_must_show_are_a_fault(tmp_path: Path, st: str, slope: float, told: int) -> None:
+    """Coefficients of the station are 1 and 0 there."""
     path = configure(
         tmp_path,
         ('st = "39"', f'st = "{st}"'),
         ('point = "site"\n', f'point = "site"\ncalibration = {{ pm25 = [{slope}, 0.0] }}\n'),
     )
-    said = [one for one in load(path).warnings if "calibration.pm25: " in one]
-    assert len(said) == told
-    assert all(f"ST={st} wants one number in instrument, station and platform" in one for one in said)
+    if not told:
+        assert load(path).config.point[0].st == st
+        return
+    with pytest.raises(ConfigError) as refused:
+        load(path)
+    (said,) = str(refused.value).splitlines()
+    assert f"calibration.pm25: ST={st} wants one number in instrument, station and platform" in said
+
+
+def test_coefficients_of_before_a_point_was_locked_hold_no_longer(rig: Rig) -> None:
+    """The record stays; what it says of the station's coefficients is over."""
+    body = {"do": "done", "name": "K1", "parameter": "pm25", "changes": True, "coefficients": [2.0, 0.0]}
+    with rig.engine.store.transaction():
+        rig.engine.store.add_records([Record(KIND, rig.clock.now(), body, "site", "dust")])
+    for st, slope in (("39", 2.0), ("31", 1.0)):
+        calibrated.in_force(rig.engine.store, rig.engine.tasks, {"site": st})
+        assert rig.engine.tasks["dust"].settings.calibration.get("pm25", (1.0, 0.0))[0] == slope
+        rig.engine.tasks["dust"].settings = replace(rig.engine.tasks["dust"].settings, calibration={})
