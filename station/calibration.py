@@ -51,7 +51,7 @@ def begin(
     mark: str, full_scale: float | None = None, rule: Rule | None = None, note: str = "", override: str = "",
     trust: str = "", into: str = "", unattended: bool = False, kept: Mapping[str, str] | None = None,
     instrument: Mapping[str, str] | None = None, photos: Sequence[Mapping[str, Any]] = (),
-    also_marks: Sequence[str] = (),
+    also_marks: Sequence[str] = (), environment: str = "",
 ) -> Record:  # fmt: skip
     """Begin *procedure*; from here on its standards and their order are fixed."""
     who = _who(user)
@@ -84,6 +84,7 @@ def begin(
         "before": list(before),
         "mark": mark,
         "also_marks": [*also_marks],
+        "environment": environment,
         "user": who,
         "trust": trust,
         "into": target,

@@ -19,6 +19,7 @@ from station.clock import to_ms
 from station.companions import companions
 from station.fieldbook import BEGINNING, END
 from station.model import Mark, Record, StationError, WrongArgument, dataclass, did_you_mean
+from station.parameters import catalogue
 from station.store import Store
 
 if TYPE_CHECKING:
@@ -45,6 +46,10 @@ class Hands:
     talk: Talk = _nobody
     keep: Callable[..., None] = _nothing
     number: Callable[[], int] | None = None  # of the next mark by hand, where others set marks meanwhile
+
+
+SURROUNDINGS = ("air_temperature", "humidity", "air_pressure")
+FRESH = timedelta(minutes=10)
 
 
 def calibration_book(store: Store) -> Book:
@@ -168,6 +173,7 @@ def _begin(desk: _Desk, fields: Mapping[str, Any]) -> list[Record]:
         "trust": desk.trust,
         "unattended": bool(fields.get("unattended")),
         "photos": _photos(fields),
+        "environment": _texts(fields, "environment")["environment"] or _measured(desk),
         **_texts(fields, "user", "note", "override", "into"),
     }
     standards = [standard_of(one) for one in fields["standards"]]
@@ -207,6 +213,19 @@ def _kept(desk: _Desk, place: Place, procedure: str, into: str) -> dict[str, str
     if not (told and place.ways.get("saved")):
         return {}
     return dict(desk.hands.talk(place.device, "read_coefficients", {"parameter": place.parameter}))
+
+
+def _measured(desk: _Desk) -> str:
+    """What the station itself measures of the air around it, of the last minutes; "" where it does not."""
+    from station.status import last_readings
+
+    found: dict[str, float] = {}
+    for one in last_readings(desk.store):
+        if one.value is not None and one.mark is Mark.N and abs(desk.now - one.time) <= FRESH:
+            found.setdefault(one.parameter, one.value)
+    known = catalogue()
+    shown = (f"{found[one]:.{known[one].decimals}f} {known[one].unit}" for one in SURROUNDINGS if one in found)
+    return ", ".join(shown)
 
 
 def _instrument(desk: _Desk, book: Book, place: Place, fields: Mapping[str, Any]) -> dict[str, str]:

@@ -130,6 +130,7 @@ class Run:
     stages: Sequence[str] = ()  # begin, end and cancel, where the instrument is told
     kept: Mapping[str, str] = field(default_factory=dict)  # its registers of coefficients at the beginning
     instrument: Mapping[str, str] = field(default_factory=dict)  # serial, firmware
+    environment: str = ""  # temperature, humidity and the like, as typed or as the station measured them
     photos: Sequence[Mapping[str, Any]] = ()
     steps: Sequence[Step] = ()
     acts: Sequence[Act] = ()
@@ -316,7 +317,8 @@ def _begun(record: Record) -> Run:
     body = record.body
     slope, intercept = body["before"]
     plain = {key: body[key] for key in ("note", "override", "trust", "into", "unattended", "stages", "kept",
-                                        "instrument", "photos", "also_marks") if key in body}  # fmt: skip
+                                        "instrument", "photos", "also_marks", "environment")
+             if key in body}  # fmt: skip
     return Run(
         name=body["name"],
         device=record.device,

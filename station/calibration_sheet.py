@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -150,6 +150,8 @@ def _facts(run: Run, loaded: Loaded, parameter: str) -> Sequence[tuple[str, str]
         ("by", _signed(run)),
         ("serial", run.instrument.get("serial", "–")),
         ("firmware", run.instrument.get("firmware", "–")),
+        ("environment", run.environment or "–"),
+        ("next_due", _next_due(run, loaded)),
         *_coefficients(run),
     ]
     if result.get("valid_from"):
@@ -161,6 +163,18 @@ def _facts(run: Run, loaded: Loaded, parameter: str) -> Sequence[tuple[str, str]
     found += [(key, f"{result[key]:.5f}") for key in ("r", "factor") if result.get(key) is not None]
     found += [(key, f"{result[key]:+.2f} %") for key in SHARES if result.get(key) is not None]
     return found
+
+
+def _next_due(run: Run, loaded: Loaded) -> str:
+    """The day by which the parameter wants the next run, by station.toml or by rules; "–" where nothing wants one."""
+    from station.calibration_due import wanted
+
+    chosen = {one.name: one.calibrate_days for bus in loaded.config.bus for one in bus.device}
+    intervals = wanted(loaded.systems.get(run.point, ""), run.parameter, chosen.get(run.device, {}))
+    if not intervals or run.ended is None:
+        return "–"
+    due = run.ended + timedelta(days=min(one.days for one in intervals))
+    return f"{due.astimezone(loaded.zone):%Y-%m-%d}"
 
 
 SHARES = ("zero_drift", "span_drift", "mean_percent", "rsd", "flow_percent", "series_percent")

@@ -60,6 +60,7 @@ def calibrate() -> None:
 @option("--user", key="user", default="")
 @option("--serial", key="calibration_serial", default="")
 @option("--firmware", key="calibration_firmware", default="")
+@option("--environment", key="calibration_environment", default="")
 @option("--photo", "photos", key="calibration_photo", type=click.Path(path_type=Path), multiple=True)
 @option("--copy-photos", key="calibration_copy_photos", is_flag=True)
 @option("--next", "scripted", key="next", is_flag=True)
@@ -80,7 +81,8 @@ def calibrate() -> None:
 @lang_option
 def lead(
     device: str, parameter: str, procedure: str | None, standards: tuple[str, ...], into: str | None, times: int,
-    shown: tuple[float, ...], reference: Path | None, user: str, serial: str, firmware: str, photos: Sequence[Path],
+    shown: tuple[float, ...], reference: Path | None, user: str, serial: str, firmware: str, environment: str,
+    photos: Sequence[Path],
     copy_photos: bool, scripted: bool, unattended: bool, cancel_for: str | None, override: str, note: str,
     full_scale: float | None, readings: int, noise: float, drift: float, stay: float | None, every: float | None,
     wait: float, tail: float, config: Path, as_json: bool,
@@ -95,7 +97,8 @@ def lead(
     rule: dict[str, Any] = {"readings": readings, "noise_percent": noise, "drift_percent": drift, "seconds": stay}
     asked = Asked(
         procedure=procedure, standards=[standard_in(text) for text in standards], into=into or "", times=times,
-        shown=shown, reference=reference, user=user, serial=serial, firmware=firmware, override=override, note=note,
+        shown=shown, reference=reference, user=user, serial=serial, firmware=firmware, environment=environment,
+        override=override, note=note,
         photos=seen(photos, loaded.data_folder if copy_photos else None), full_scale=full_scale, rule=rule, wait=wait,
     )  # fmt: skip
     with desk.reading(every):

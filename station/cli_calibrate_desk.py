@@ -47,6 +47,7 @@ class Asked:
     user: str
     serial: str
     firmware: str
+    environment: str
     override: str
     note: str
     photos: Sequence[Mapping[str, Any]]
@@ -91,7 +92,8 @@ class Desk:
         body = self.enter(
             "begin", device=self.place.device, parameter=self.place.parameter, procedure=asked.procedure,
             standards=[one.plain() for one in standards], into=asked.into, user=asked.user, serial=asked.serial,
-            firmware=asked.firmware, full_scale=asked.full_scale, rule=dict(asked.rule), note=asked.note,
+            firmware=asked.firmware, environment=asked.environment,
+            full_scale=asked.full_scale, rule=dict(asked.rule), note=asked.note,
             override=asked.override, photos=[dict(one) for one in asked.photos], unattended=unattended,
         )  # fmt: skip
         run = read_all(self.loaded).named(str(body["name"]))

@@ -89,6 +89,8 @@ def _about(run: Run) -> Iterator[str]:
     if run.instrument:
         texts = [run.instrument.get(key, t("calibrations.unknown")) for key in ("serial", "firmware")]
         yield t("calibrations.instrument", serial=texts[0], firmware=texts[1])
+    if run.environment:
+        yield t("calibrations.environment", text=run.environment)
     for photo in (*run.photos, *run.result.get("photos", ())):
         yield t("calibrations.photo", name=photo["name"], sha256=photo["sha256"])
 

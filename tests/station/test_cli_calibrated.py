@@ -315,3 +315,16 @@ def test_a_file_of_a_reference_is_read_in_the_stations_time(config: Path, tmp_pa
             read_series(file, load(config))
     with pytest.raises(WrongArgument, match="cannot be read"):
         read_series(tmp_path / "none.csv", load(config))
+
+
+def test_the_certificate_says_the_surroundings_and_when_the_next_one_is_due(command: Here, tmp_path: Path) -> None:
+    """Digest B5, record: environment and next due."""
+    config = configure(tmp_path, ('point = "site"\n', 'point = "site"\ncalibrate_days = { pm25 = 30 }\n'))
+    at = datetime(2026, 3, 1, 4, tzinfo=UTC)
+    whole(config, at, environment="23 °C, 55 %RH")
+    text = said(command, config, "certificate", "K1", "--lang", "zh").out
+    assert "环境条件" in text
+    assert "23 °C, 55 %RH" in text
+    assert "下次到期" in text
+    assert "2026-03-31" in text
+    assert "surroundings: 23 °C, 55 %RH" in said(command, config, "show", "K1").out
