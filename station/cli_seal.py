@@ -7,6 +7,7 @@ import os
 import secrets
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -16,13 +17,12 @@ from station.clock import to_ms
 from station.command_line import EX_FAULTS, ask_station, print_json, read_config
 from station.control import EX_UNAVAILABLE, ControlRefused
 from station.i18n import t
-from station.model import StationError, StoreError, WrongArgument
+from station.model import StationError, StoreError, StoreVersionError, WrongArgument
 from station.texts import Command, Group, config_option, json_option, lang_option, option, wall
 
 if TYPE_CHECKING:
     from station.config import Loaded
-    from station.seal import Key, Verdict
-    from station.store import Store
+    from station.seal import Key, Query, Verdict
 
 
 @click.command("verify", cls=Command, help="help.verify")
@@ -36,7 +36,7 @@ def verify(head: str | None, key_file: Path | None, database: Path | None, confi
     """Every block of the chain; 0 when nothing speaks against the record, else 1."""
     from station.seal import head_in
     from station.seal import verify as walk
-    from station.store import Store, connect
+    from station.store import connect, rows_of
 
     loaded = read_config(config)
     try:
@@ -50,9 +50,11 @@ def verify(head: str | None, key_file: Path | None, database: Path | None, confi
     keep = loaded.config.retention
     kept = min(keep.readings_days, keep.averages_days, keep.messages_days, keep.events_days, keep.records_days)
     since = to_ms(datetime.now(UTC) - timedelta(days=kept))
-    with closing(Store(connect(path, read_only=True), str(path))) as store:
-        store.query("BEGIN")  # one state of it, however often the station commits meanwhile
-        found = walk(store.query, head=wanted, key=key, kept_from_ms=max(since, _given_up_until(store)))
+    with closing(connect(path, read_only=True)) as db:  # also a copy, which has no log and is no store to write to
+        query = partial(rows_of, db, str(path))
+        query("BEGIN")  # one state of it, however often the station commits meanwhile
+        _known_schema(query, path)
+        found = walk(query, head=wanted, key=key, kept_from_ms=max(since, given_up_until(query)))
     if as_json:
         print_json(_plain(found))
     else:
@@ -60,10 +62,26 @@ def verify(head: str | None, key_file: Path | None, database: Path | None, confi
     return 0 if found.sound else EX_FAULTS
 
 
-def _given_up_until(store: Store) -> int:
-    """Up to when (ms) readings left because the disk was full, as the sealed events say; 0 where none did."""
-    until = "SELECT max(json_extract(arguments, '$.until_ms')) FROM event WHERE code = 'disk_full'"
-    return int(store.query(until)[0][0] or 0)
+def _known_schema(query: Query, path: Path) -> None:
+    from station.store import SCHEMA_VERSION
+
+    version = int(query("PRAGMA user_version", ())[0][0])
+    if version != SCHEMA_VERSION:
+        raise StoreVersionError(f"{path}: has schema {version}, this version verifies {SCHEMA_VERSION}")
+
+
+def given_up_until(query: Query) -> int:
+    """Up to when (ms) readings left because the disk was full, as sealed events say; 0 where none did.
+
+    An event that no block holds says nothing: whoever has the card could have written it.
+    """
+    from station.seal import blocks_of
+
+    sealed = 0
+    for block in blocks_of(query):
+        sealed = block.upto.get("event", 0)
+    until = "SELECT max(json_extract(arguments, '$.until_ms')) FROM event WHERE code = 'disk_full' AND id <= ?"
+    return int(query(until, (sealed,))[0][0] or 0)
 
 
 def _plain(found: Verdict) -> dict[str, Any]:

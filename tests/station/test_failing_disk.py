@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from station import room as module
-from station.cli_seal import _given_up_until
+from station.cli_seal import given_up_until
 from station.model import Kind, StoreDamaged, StoreError, StoreFull
 from station.room import Room
 from station.seal import Key, verify
@@ -271,7 +271,7 @@ def test_only_readings_leave_that_every_platform_has_answered_for(tmp_path: Path
     last = room.answered_until()
     assert rig.engine.store.query("SELECT count(*) FROM reading WHERE id <= ? AND at_ms >= ?", (last, owed)) == [(0,)]
     rig.engine.commit()
-    given_up = _given_up_until(rig.engine.store)
+    given_up = given_up_until(rig.engine.store.query)
     assert verify(rig.engine.store.query, kept_from_ms=given_up).sound  # they left, and nobody changed anything
     assert not verify(rig.engine.store.query).sound
     told = rig.engine.store.query("SELECT arguments FROM event WHERE code = 'disk_full' ORDER BY id")

@@ -578,3 +578,28 @@ def test_what_is_no_key_file_is_one_sentence(rig: Rig, tmp_path: Path, here: Her
     done = here("verify", "--config", rig.folder / "station.toml", "--key-file", tmp_path / "key")
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert done.err.startswith(f"{tmp_path}/key: ")
+
+
+def test_a_copy_is_verified_as_a_whole_too(rig: Rig, tmp_path: Path, here: Here) -> None:
+    rig.run(700)
+    (tmp_path / "usb").mkdir()
+    copy, _ = take(rig.loaded.database, tmp_path / "usb", rig.clock.now())
+    config = ("--config", rig.folder / "station.toml")
+    done = here("verify", "--database", copy.path, *config)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("nothing was changed: 2 blocks over ")
+    with closing(connect(copy.path)) as db:
+        db.execute("PRAGMA user_version=2")
+    refused = here("verify", "--database", copy.path, *config)
+    assert (refused.code, "has schema 2, this version verifies" in refused.err) == (65, True)
+
+
+def test_an_event_that_no_block_holds_explains_no_missing_readings(rig: Rig, here: Here) -> None:
+    """Written on the card by whoever deleted them: a full disk that never was."""
+    rig.run(700)
+    config = ("--config", rig.folder / "station.toml")
+    rig.engine.store.query("DELETE FROM reading WHERE id <= 100")
+    until = round(rig.clock.now().timestamp() * 1000)
+    put = "INSERT INTO event(at_ms, code, arguments) VALUES (?, 'disk_full', json_object('until_ms', ?))"
+    rig.engine.store.query(put, (until, until))
+    assert here("verify", *config).code == 1
