@@ -33,6 +33,7 @@ MADE = {
     ("station/collector.py", "f'collector_{code}'"): ["collector_foreign", "collector_lost"],
     ("station/linkage.py", "f'output_{word}'"): ["output_on", "output_off"],
     ("station/linkage.py", "code"): [code for kind in INPUTS.values() for code in getattr(resolve(kind), "codes", ())],
+    ("station/platformclock.py", "code"): ["clock_error", "clock_error_over"],
     ("station/poller.py", "error.event"): [kind.event for kind in (PortLost, *PortLost.__subclasses__())],
 }
 # Calls of these names that hand a code on, or that write no event of the station.
@@ -57,6 +58,8 @@ OTHERS = {
     ("station/maintaining.py", "own"),
     ("station/recorder.py", "code"),
     ("station/salvage.py", "database"),
+    ("station/salvage.py", "{key: str(number) for key, number in done.items()}"),
+    ("station/waiting.py", "{key: str(at) for key, at in self._next.items()}"),
     ("station/salvage.py", "loaded.database"),
     ("uplink/hj212/emulator.py", "segment"),
     ("uplink/hj212/link.py", "code"),
