@@ -266,6 +266,7 @@ class Desk:
 
     def print_sheet(self, path: Path) -> int:
         """The handover sheet of the commissioning finished last."""
+        from station.calibration_entry import calibration_book
         from station.cli_compare import write
         from station.commission_sheet import sheet
         from station.commissioning import KIND
@@ -276,7 +277,9 @@ class Desk:
             raise WrongArgument("no commissioning is finished; station commission goes on with the one under way")
         with reader(self.loaded) as store:
             entries = [record for record in store.records(KIND, BEGINNING, END) if record.body["name"] == one.name]
-        write(path, sheet(one, entries, self.loaded))
+            runs = calibration_book(store).runs.values()
+        serials = {run.device: run.instrument["serial"] for run in runs if run.instrument.get("serial")}
+        write(path, sheet(one, entries, self.loaded, serials))
         return 0
 
 

@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 SIGNED = ("handed_over", "taken_over")
 
 
-def sheet(one: Commissioning, entries: Sequence[Record], loaded: Loaded) -> str:
-    """The page for *one*, which is done, with the *entries* it is made of, in the language in use."""
+def sheet(one: Commissioning, entries: Sequence[Record], loaded: Loaded, serials: Mapping[str, str]) -> str:
+    """The page for *one*, which is done, with the *entries* it is made of, in the language in use.
+
+    *serials* are the numbers on record (from calibrations), by instrument; the others stay open to be written in.
+    """
     title, hashed = t("commission_sheet.title", name=loaded.config.station.name), digest(entries)
     steps = [one.steps[name] for name in STEPS if name in one.steps]
     skipped = sum(step.verdict == "skipped" for step in steps)
@@ -40,8 +43,8 @@ def sheet(one: Commissioning, entries: Sequence[Record], loaded: Loaded) -> str:
         ),
         f"<h2>{escape(t('commission_sheet.instruments'))}</h2>",
         table(
-            [t(f"commission_sheet.{c}") for c in ("device", "read_by", "address", "measures")],
-            [_device(each) for each in one.steps["profiles"].facts.get("devices", ())]
+            [t(f"commission_sheet.{c}") for c in ("device", "serial", "read_by", "address", "measures")],
+            [_device(each, serials) for each in one.steps["profiles"].facts.get("devices", ())]
             if "profiles" in one.steps
             else [],
         ),
@@ -99,10 +102,10 @@ def _found(step: str, facts: Mapping[str, Any]) -> Iterator[str]:
         yield f"{facts['path']} SHA-256 {facts['sha256'][:16]}…"
 
 
-def _device(row: Mapping[str, Any]) -> Sequence[str]:
+def _device(row: Mapping[str, Any], serials: Mapping[str, str]) -> Sequence[str]:
     read_by = f"{row['read_by']} {row['variant']}".strip()
     address = "-" if row["unit_id"] is None else str(row["unit_id"])
-    return row["device"], read_by, address, ", ".join(map(_name, row["parameters"]))
+    return row["device"], serials.get(row["device"], ""), read_by, address, ", ".join(map(_name, row["parameters"]))
 
 
 def _name(parameter: str) -> str:

@@ -14,6 +14,7 @@ import pytest
 from drivers.emulator import EmulatedBus, emulated_bus
 from station import cli_commission, cli_commission_steps, commissioning
 from station.cli_commission_steps import Asked as Looked
+from station.commission_sheet import _device
 from station.config import load
 from station.model import WrongArgument
 from tests.station.commands import Here, answer, configure, daemon, served, station, until
@@ -285,3 +286,9 @@ def test_a_script_says_yes_by_flags_and_hears_what_is_left(here: Here, tmp_path:
     assert here("commission", "--cancel", "", *words).err == "a commissioning is given up for a reason\n"
     assert here("commission", "--cancel", "moved", *words).code == 0
     assert here("commission", "--cancel", "moved", *words).err.startswith("no commissioning is under way")
+
+
+def test_the_handover_sheet_has_the_serial_numbers_on_record_and_room_for_the_others() -> None:
+    row = {"device": "dust", "read_by": "renke-rs-pm", "variant": "", "unit_id": 1, "parameters": ["pm25"]}
+    assert tuple(_device(row, {"dust": "PM-42"}))[:2] == ("dust", "PM-42")
+    assert tuple(_device(row, {"river": "S-1"}))[:2] == ("dust", "")
