@@ -326,7 +326,7 @@ def factor(parameter: str) -> str:
 
 def _of_then(row: Row) -> str:
     """The platform's number; of another moment, with what the station had then, which it is held against."""
-    from station.screen import number
+    from station.screen_words import number
 
     then = number(row.then, row.parameter)
     if row.then is None or then == number(row.station, row.parameter):
@@ -338,7 +338,7 @@ def sentence(one: Check, key: str) -> str:
     """How the three stand of one factor, in one line."""
     row = one.rows[key]
     found = row.judged(one.per_mille)
-    from station.screen import number
+    from station.screen_words import number
 
     station = number(row.station, row.parameter)
     if row.trouble:

@@ -104,7 +104,7 @@ def _water(row: Mapping[str, Any], loaded: Loaded) -> list[str]:
     if row["period"] == "day":
         said.append("  " + t("index.indication"))
     for parameter, mean in row["means"].items():
-        from station.screen import number
+        from station.screen_words import number
 
         value = number(mean, parameter)
         said.append("  " + t("index.mean", name=_names([parameter]), value=value, days=row["days"][parameter]))

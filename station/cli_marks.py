@@ -173,7 +173,7 @@ def _worded(row: dict[str, Any], loaded: Loaded) -> dict[str, str]:
 
 def _sentences(found: dict[str, Any], loaded: Loaded) -> list[str]:
     """The record of one value in sentences, the value first."""
-    from station.screen import number
+    from station.screen_words import number
 
     parameter, said = found["parameter"], []
     reading = found["reading"]
@@ -216,7 +216,7 @@ def _event_sentence(event: dict[str, Any], loaded: Loaded) -> str:
 
 
 def _period_sentence(period: dict[str, Any], version: dict[str, Any], parameter: str, loaded: Loaded) -> str:
-    from station.screen import number
+    from station.screen_words import number
 
     holds = t("explain.valid" if version["is_valid"] else "explain.not_valid")
     rule = t("explain.of_minute", valid=version["valid"], expected=version["expected"])

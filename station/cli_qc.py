@@ -276,7 +276,7 @@ def plain(one: Check, book: Book) -> dict[str, Any]:
 
 
 def _worded(one: Check, book: Book, loaded: Loaded) -> dict[str, str]:
-    from station.screen import number
+    from station.screen_words import number
 
     value = one.result.get("value")
     return {

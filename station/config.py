@@ -41,6 +41,7 @@ DRY_FLOW = "station.working:DryFlowSettings"
 PERMIT = "station.working:PermitSettings"
 QC = "station.checks:CheckSettings"
 BOUNDARY = "station.boundary:BoundarySettings"
+PAGE = "station.page.settings:PageSettings"
 LEGAL_DAYS = 1827  # raw records at least 5 years (State Council Order 820, Art. 21-26 as digested)
 
 
@@ -245,6 +246,7 @@ class Config:
     permit: tuple[Any, ...] = field(default=(), metadata={"pick": _only(PERMIT)})
     qc: tuple[Any, ...] = field(default=(), metadata={"pick": _only(QC)})
     boundary: tuple[Any, ...] = field(default=(), metadata={"pick": _only(BOUNDARY)})
+    page: Any = field(default=None, metadata={"pick": _only(PAGE)})
 
     @property
     def wired(self) -> bool:
@@ -495,6 +497,7 @@ def _cross_faults(
     yield from _twice(("point", config.point, "code"), ("bus", config.bus, "name"), ("uplink", config.uplink, "name"))
     yield from _twice(("bus", config.bus, "port"), ("collector", config.collector, "name"))
     yield from _one_port_by_two_names(config.bus)
+    yield from () if config.page is None else config.page.faults()
     points = {point.code: point for point in config.point}
     for index, point in enumerate(config.point):
         if not re.fullmatch(r"[0-9A-Z]{2}", point.st):

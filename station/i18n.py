@@ -7,9 +7,11 @@ import tomllib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from threading import local
 
 LANGUAGES = ("zh", "en")
 _language = "en"
+_thread = local()  # a thread that serves one person at a time speaks that person's language
 
 
 def use(language: str) -> None:
@@ -20,9 +22,16 @@ def use(language: str) -> None:
     _language = language
 
 
+def use_here(language: str | None) -> None:
+    """Speak *language* in this thread alone from here on; None goes back to the language of all."""
+    if language not in (*LANGUAGES, None):
+        raise ValueError(f'"{language}" is not one of {", ".join(LANGUAGES)}')
+    _thread.language = language
+
+
 def language() -> str:
-    """The language in use."""
-    return _language
+    """The language in use, in this thread."""
+    return getattr(_thread, "language", None) or _language
 
 
 def preferred(environment: Mapping[str, str] = os.environ) -> str:
@@ -60,4 +69,4 @@ def t(key: str, **values: object) -> str:
     >>> use("en"); t("age.seconds", n=5)
     '5 s'
     """
-    return texts(_language)[key].format(**values)
+    return texts(language())[key].format(**values)

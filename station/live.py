@@ -9,7 +9,8 @@ from typing import Any
 from station.cells import BOLD, LOUD, PLAIN, Line, Piece, Script
 from station.i18n import t
 from station.model import dataclass
-from station.screen import _SILENCES, _limit, _mark, _name, _point, _unit, _why, age, number
+from station.screen import _SILENCES, _limit, _mark, _name, _point, _unit, _why
+from station.screen_words import age, number
 
 WIDE = 64  # from so many columns on a mark has its word, and a value its instrument
 SECTIONS = ("values", "devices", "platforms", "outputs", "alarms")

@@ -12,7 +12,8 @@ from station.i18n import t
 from station.live import SECTIONS, Place, aged, flowing, head, pages, sections, under_maintenance
 from station.live_source import Desk, Done, Looked, Source
 from station.model import dataclass, field
-from station.screen import _name, _unit, number
+from station.screen import _name, _unit
+from station.screen_words import number
 from station.terminal import ENTER, ESCAPE, INTERRUPT, LOOK, NEXT, PREVIOUS, RUBOUT, STOP, Terminal
 from station.texts import in_zone, wall
 

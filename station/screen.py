@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, tzinfo
 from typing import Any
@@ -12,7 +11,7 @@ from rich.table import Table
 
 from station.i18n import language, t
 from station.parameters import catalogue
-from station.rounding import rounded
+from station.screen_words import age, number
 from station.texts import wall
 
 _SILENCES = {
@@ -29,32 +28,6 @@ def console() -> Console:
     """Where the tables go: as wide as the terminal, or 100 columns into a pipe."""
     made = Console(highlight=False, emoji=False, markup=False)
     return made if made.is_terminal else Console(width=100, highlight=False, emoji=False, markup=False)
-
-
-def age(seconds: float | None) -> str:
-    """How long ago, in one unit.
-
-    >>> age(59), age(3600), age(90000), age(None)
-    ('59 s', '60 min', '25 h', 'never')
-    """
-    if seconds is None:
-        return t("age.never")
-    for key, length, limit in (("seconds", 1, 120), ("minutes", 60, 120), ("hours", 3600, 48)):
-        if seconds < length * limit:
-            return t(f"age.{key}", n=int(seconds // length))
-    return t("age.days", n=int(seconds // 86400))
-
-
-def number(value: float | None, parameter: str) -> str:
-    """*value* with the decimals that the catalogue sends.
-
-    >>> number(7.126, "ph"), number(None, "ph"), number(7.125, "ph")
-    ('7.13', '-', '7.12')
-    """
-    if value is None:
-        return t("status.unknown")
-    known = catalogue().get(parameter)
-    return rounded(value, known.decimals) if known and math.isfinite(value) else f"{value:g}"
 
 
 def show_status(found: Mapping[str, Any], points: Mapping[str, str], zone: tzinfo) -> None:

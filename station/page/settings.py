@@ -1,0 +1,34 @@
+"""The [page] table: where the local page listens, by which names it is called and who may look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from station.loader import Fault
+from station.model import dataclass, setting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageSettings:
+    """The [page] table; without one the page has these defaults."""
+
+    listen: str = setting("0.0.0.0", text="address that the page listens on; 127.0.0.1: this machine alone")
+    port: int = setting(8080, low=1, high=65535, text="TCP port of the page")
+    hosts: tuple[str, ...] = setting(
+        (), text="more names the page may be called by, beside localhost, the host's name and its own addresses"
+    )
+    open_view: bool = setting(False, text="true: whoever reaches the page may look without a name; never act")
+    session_hours: int = setting(12, low=1, high=720, text="a person is signed out after so long")
+    idle_minutes: int = setting(60, low=1, high=10080, text="and after so long without a page asked for")
+    code_hours: int = setting(24, low=1, high=720, text="how long a one-time code can be used")
+    trusted_proxy: str = setting(
+        "", text="address of a TLS proxy in front whose X-Forwarded-For and X-Forwarded-Proto are believed"
+    )
+    refresh_seconds: int = setting(10, low=2, high=3600, text="how often a page that is looked at renews its values")
+
+    def faults(self) -> Iterator[Fault]:
+        """Names that no browser could send."""
+        for index, name in enumerate(self.hosts):
+            if not name or any(sign in name for sign in "/:@ ") or not name.isascii():
+                said = f'"{name}" is not a host name such as station.example; write it without http:// and port'
+                yield Fault(f"page.hosts[{index}]", said)

@@ -1,0 +1,51 @@
+"""How templates say things: texts, times in the station's zone, ages, numbers with their decimals, names."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from flask import Flask
+
+from station.i18n import language, t, texts
+from station.page.source import Source
+from station.parameters import catalogue
+from station.screen_words import age, number
+
+__all__ = ["install"]
+
+
+def install(app: Flask, source: Source) -> None:
+    """Give the templates of *app* their words."""
+
+    def wall(moment: datetime | str | None, form: str = "%Y-%m-%d %H:%M:%S") -> str:
+        """A time as an operator reads it: the station's own, 24 hours."""
+        if not moment:
+            return ""
+        at = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+        return at.astimezone(source.zone).strftime(form)
+
+    def text(key: str, **values: Any) -> str:
+        """The text of *key*; what has none (a code of a later version) stays as it is."""
+        return t(key, **values) if key in texts(language()) else key.rpartition(".")[2]
+
+    app.jinja_env.globals.update(t=t, word=text, station_name=source.loaded.config.station.name)
+    app.jinja_env.filters.update(
+        wall=wall,
+        age=age,
+        number=number,
+        unit=unit,
+        parameter=parameter,
+        point=lambda code: source.point_names.get(code, code),
+    )
+
+
+def unit(text: str) -> str:
+    """The unit a person reads: the catalogue's levels are A-weighted, which Chinese readers expect beside them."""
+    return "dB(A)" if text == "dB" and language() == "zh" else text
+
+
+def parameter(key: str) -> str:
+    """The name of a parameter in the language in use."""
+    known = catalogue().get(key)
+    return known.name(language()) if known else key
