@@ -44,6 +44,7 @@ from station.cli_meter import meter
 from station.cli_order import load as permits
 from station.cli_order import order
 from station.cli_output import emulate_pin, output
+from station.cli_page import page
 from station.cli_profile import profile
 from station.cli_qc import qc
 from station.cli_receiver import emulate_receiver
@@ -548,6 +549,7 @@ for command in (
     doctor,
     health,
     disk,
+    page,
 ):
     cli.add_command(command)
 emulate.add_command(emulate_pin)

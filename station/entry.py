@@ -15,7 +15,7 @@ def main() -> None:
 
 
 def _run() -> None:
-    """Run `station run --config FILE` and `station --version` directly, any other words through station.cli."""
+    """Run `station run --config FILE`, `station page --config FILE` and `station --version` directly, all else by cli."""
     words = sys.argv[1:]
     if words == ["--version"]:
         from station.version import VERSION
@@ -27,6 +27,11 @@ def _run() -> None:
         from station.service import main as run
 
         sys.exit(run(words))
+    if len(words) == 3 and words[:2] == ["page", "--config"]:
+        gc.disable()
+        from station.page.serve import main as serve
+
+        sys.exit(serve(words))
     from station.cli import main as commands
 
     commands()

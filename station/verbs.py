@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 FOREVER = datetime.max.replace(tzinfo=UTC)
 LONGEST_ORDER = 30 * 86400  # seconds a person's word about an output may hold
 LENT = ("line", "ask", "poke", "tell", "frames")  # what tools do on a line that is lent to them
+LONGEST_TOLD = 200  # characters of what the page tells
+PAGE_DONE = ("signed_in", "signed_out", "enrolled", "refused", "downloaded", "forgotten", "all_out")
+PAGE_TOLD = ("address", "name", "file", "kind", "point", "parameter", "first", "last", "rows", "sessions")
 SEE = {
     "maintenance": "maintenance list",
     "visit": "visit list",
@@ -93,6 +96,7 @@ class Verbs:
             "trace": self.trace,
             "gaps": self.gaps,
             "output": self.output,
+            "page": self.page,
             "pin": self.pin,
             **{name: partial(self._lent, name) for name in LENT},
         }
@@ -399,6 +403,16 @@ class Verbs:
             why = self.engine.store_error or "the commit takes long"
             raise StoreError(f"{name}: done, and not on record yet ({why})")
         return found
+
+    def page(self, request: Mapping[str, Any]) -> Any:
+        """Put on record what a person did at the local page: fields do, user and what belongs to it."""
+        fields = _fields(request)
+        do, user = (str(fields.get(key) or "").strip() for key in ("do", "user"))
+        if do not in PAGE_DONE or not (user or do == "refused"):
+            raise WrongArgument(f"the page tells of {', '.join(PAGE_DONE)}, with a person")
+        more = {key: str(fields[key])[:LONGEST_TOLD] for key in PAGE_TOLD if fields.get(key) not in (None, "")}
+        self.engine.note("page", urgent=True, do=do, user=user[:LONGEST_TOLD], **more)
+        return {}
 
     def pin(self, request: Mapping[str, Any]) -> Any:
         """With mock pins alone: do to an input what its wire would (active, inactive or tip)."""

@@ -47,6 +47,7 @@ def create_app(loaded: Loaded, source: Source | None = None, accounts: Accounts 
     app = Flask(__name__, static_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=LARGEST_BODY, MAX_FORM_MEMORY_SIZE=LARGEST_BODY, MAX_FORM_PARTS=100)
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     guard = Guard(source, accounts)
     guard.install(app)
     preferences.install(app, source)

@@ -20,10 +20,10 @@ from station.page.source import Source
 from station.page.throttle import Throttle, address_group
 
 CSP = (
-    "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; frame-src 'self';"
-    " img-src 'self'; object-src 'none'"
+    "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
 )
-SHEET_CSP = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'"
+SHEET_CSP = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
+"""Of a page or picture that other parts of the station draw with styles of their own: no script, no origin."""
 SESSION, VISIT = "station_session", "station_visit"
 SAFE = ("GET", "HEAD", "OPTIONS")
 LEVELS = ("anyone", "viewer", "person")
@@ -60,8 +60,7 @@ class Guard:
 
     def person(self) -> str:
         """The name of who asks; empty when nobody is signed in."""
-        found = getattr(g, "session", None)
-        return found.name if found else ""
+        return g.session.name if g.get("session") else ""
 
     def address(self) -> str:
         """Where the request comes from, as the throttle counts it."""
@@ -70,6 +69,7 @@ class Guard:
     # -- before
 
     def _admit(self) -> Response | None:
+        g.session, g.visit = None, ""
         if not self._hosts.knows(request.host):
             abort(421)
         token = request.cookies.get(SESSION, "")
@@ -139,12 +139,12 @@ class Guard:
         headers.setdefault("Content-Security-Policy", CSP)
         headers["X-Content-Type-Options"] = "nosniff"
         headers["Referrer-Policy"] = "same-origin"
-        headers["X-Frame-Options"] = "SAMEORIGIN" if "frame-ancestors 'self'" in headers["Content-Security-Policy"] else "DENY"
+        headers["X-Frame-Options"] = "DENY"
         headers["Cross-Origin-Opener-Policy"] = "same-origin"
         headers["Cross-Origin-Resource-Policy"] = "same-origin"
         headers["Permissions-Policy"] = "camera=(), geolocation=(), microphone=()"
         headers.setdefault("Cache-Control", "no-store")
-        anonymous = not getattr(g, "session", None) and getattr(g, "keep_visit", True)
-        if anonymous and getattr(g, "visit", "") and g.visit != request.cookies.get(VISIT) and answer.mimetype == "text/html":
+        anonymous = g.get("visit") and not g.get("session") and g.get("keep_visit", True)
+        if anonymous and g.visit != request.cookies.get(VISIT) and answer.mimetype == "text/html":
             self._cookie(answer, VISIT, g.visit, None)
         return answer

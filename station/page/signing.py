@@ -59,7 +59,7 @@ def blueprint(source: Source, guard: Guard) -> Blueprint:
         except WrongArgument:
             return _form("code.html", t("page.bad_name", most=LONGEST_NAME), 400)
         guard.codes.succeeded(guard.address())
-        source.note("enrolled", name, address=guard.address())
+        source.tell("enrolled", name, address=guard.address())
         return _let_in(name)
 
     @made.post("/sign-out")
@@ -68,7 +68,7 @@ def blueprint(source: Source, guard: Guard) -> Blueprint:
         answer = redirect(url_for("signing.sign_in"))
         if name := guard.person():
             guard.sign_out(answer)  # type: ignore[arg-type]
-            source.note("signed_out", name)
+            source.tell("signed_out", name)
         return answer
 
     @made.post("/preferences")
@@ -83,7 +83,7 @@ def blueprint(source: Source, guard: Guard) -> Blueprint:
     def _let_in(name: str) -> Response:
         answer = redirect(_next(), 303)
         guard.sign_in(answer, name)  # type: ignore[arg-type]
-        source.note("signed_in", name, address=guard.address())
+        source.tell("signed_in", name, address=guard.address())
         return answer  # type: ignore[return-value]
 
     return made
@@ -118,5 +118,5 @@ def _failed(throttle: Throttle, template: str, said: str, source: Source, guard:
     seconds = math.ceil(throttle.wait(guard.address()))
     if seconds:  # not for every slip of a finger, nor for every try of a machine: those are refused unheard
         log.warning("sign-in from %s failed again; the next try in %d s", guard.address(), seconds)
-        source.note("refused", "", address=guard.address())
+        source.tell("refused", "", address=guard.address())
     return _form(template, said, 401)

@@ -95,7 +95,7 @@ class Source:
             found |= {"station": self.loaded.config.station.name, "why": str(error)}
         return found
 
-    def note(self, do: str, person: str, **more: Any) -> bool:
+    def tell(self, do: str, person: str, **more: Any) -> bool:
         """Put on record that *person* did *do* at the page (an event `page`); False where no station runs to keep it."""
         fields: Mapping[str, Any] = {key: str(value)[:LONGEST_NOTE] for key, value in more.items()}
         try:
