@@ -56,12 +56,22 @@ def create_app(loaded: Loaded, source: Source | None = None, accounts: Accounts 
     for name in MODULES:
         if find_spec(name) is not None:
             app.register_blueprint(import_module(name).blueprint(source, guard))
-    app.context_processor(lambda: {"nav": [item for item in ITEMS if item.endpoint in app.view_functions], "viewing": source.settings.open_view})
-    app.context_processor(lambda: {"layout": "fragment.html" if "X-Fragment" in request.headers else "layout.html"})
+    app.context_processor(lambda: _frame(app, source))
     _say_errors(app, source)
     app.add_url_rule("/", "root", access("viewer")(lambda: redirect(url_for("views.overview"))))
     app.teardown_request(lambda error: use_here(None))
     return app
+
+
+def _frame(app: Flask, source: Source) -> dict[str, Any]:
+    """What stands around every view."""
+    return {
+        "nav": [item for item in ITEMS if item.endpoint in app.view_functions],
+        "endpoints": app.view_functions,
+        "viewing": source.settings.open_view,
+        "refresh": source.settings.refresh_seconds,
+        "layout": "fragment.html" if "X-Fragment" in request.headers else "layout.html",
+    }
 
 
 def _say_errors(app: Flask, source: Source) -> None:

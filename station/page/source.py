@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
@@ -32,18 +32,16 @@ LONGEST_NOTE = 200  # characters of a text in an event of the page
 class Source:
     """The station *loaded*, for whoever makes a view of it; safe to use from several threads."""
 
-    def __init__(self, loaded: Loaded, sockets: tuple[Path, ...] = ()) -> None:
-        self.loaded = loaded
+    def __init__(
+        self, loaded: Loaded, sockets: tuple[Path, ...] = (), now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self.loaded, self.now = loaded, now
         self.settings: PageSettings = loaded.config.page or PageSettings()
         self.zone: tzinfo = loaded.zone
         self._sockets = sockets or (loaded.control_socket,)
         self._lock = Lock()
         self._status: tuple[float, dict[str, Any]] | None = None
         self.point_names = {point.code: point.name for point in loaded.config.point}
-
-    def now(self) -> datetime:
-        """The time on this host, in UTC."""
-        return datetime.now(UTC)
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from flask import Blueprint, render_template
 
+from station.page import live
 from station.page.guard import Guard, access
 from station.page.source import Source
 
@@ -17,6 +18,13 @@ def blueprint(source: Source, guard: Guard) -> Blueprint:
     @made.get("/overview")
     @access("viewer")
     def overview() -> Any:
-        return render_template("overview.html", found=source.status())
+        found = source.status()
+        return render_template(
+            "overview.html",
+            found=found,
+            points=list(live.points(found, source.point_names)),
+            lamps=live.lamps(found),
+            notes=list(live.notes(found)),
+        )
 
     return made

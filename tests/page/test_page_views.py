@@ -1,0 +1,30 @@
+"""What the views show of a station that runs."""
+
+from __future__ import annotations
+
+from tests.page.house import House, Visitor
+
+
+def test_nobody_sees_anything_before_signing_in(house: House) -> None:
+    answer = Visitor(house.client()).get("/overview")
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/sign-in?next=/overview")
+
+
+def test_the_overview_has_each_value_with_unit_mark_age_and_limit(house: House) -> None:
+    page = house.signed_in().get("/overview").text
+    assert "1# 锅炉烟囱" in page
+    assert "120" in page
+    assert "mg/m³" in page
+    assert "N normal" in page
+    assert "≤ 100 (1min)" in page
+
+
+def test_every_view_speaks_the_language_that_was_chosen(house: House) -> None:
+    visitor = house.signed_in()
+    visitor.get("/overview")
+    done = visitor.post("/preferences", language="zh", next="/overview")
+    assert (done.status_code, done.headers["Location"]) == (302, "/overview")
+    page = visitor.get("/overview").text
+    assert '<html lang="zh-CN"' in page
+    assert "总览" in page
+    assert "N 正常" in page
