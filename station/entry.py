@@ -15,7 +15,7 @@ def main() -> None:
 
 
 def _run() -> None:
-    """Run `station run --config FILE`, `station page --config FILE` and `station --version` directly, all else by cli."""
+    """Run `station run|page --config FILE` and `station --version` directly, any other words through station.cli."""
     words = sys.argv[1:]
     if words == ["--version"]:
         from station.version import VERSION

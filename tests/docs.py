@@ -40,6 +40,7 @@ from station.config import (
     resolve,
 )
 from station.model import MISSING, fields
+from station.page.settings import PageSettings
 from station.texts import Option
 
 ROOT = Path(__file__).parents[1]
@@ -51,6 +52,7 @@ TABLES = {
     "[point]": PointSettings,
     "[bus]": BusConfig,
     "[collector]": CollectorSettings,
+    "page": PageSettings,
 }
 LINKS = {
     "README.md": "Keys of `[[bus.device]]` are in [drivers/README.md](drivers/README.md), "
@@ -101,6 +103,15 @@ CHINESE = {
     "[disk].budget_mb": "数据库最多占用的 MB;0 为不限",
     "[disk].floor_mb": "磁盘剩余少于此 MB 时报警;0 为写满前不报警",
     "[disk].release": "达到预算或下限时:原始月份不动(never),或在 station backup 到另一磁盘后移出(copied)",
+    "[page].listen": "网页监听的地址;127.0.0.1 表示仅本机可用",
+    "[page].port": "网页的 TCP 端口",
+    "[page].hosts": "除 localhost、主机名和本机地址外,还可用来访问网页的名称",
+    "[page].open_view": "true:能连上网页的人不登录也可查看,但不能操作",
+    "[page].session_hours": "登录后最多保持多少小时",
+    "[page].idle_minutes": "多少分钟没有访问网页即退出登录",
+    "[page].code_hours": "一次性代码的有效小时数",
+    "[page].trusted_proxy": "前置 TLS 代理的地址,采信其 X-Forwarded-For 和 X-Forwarded-Proto",
+    "[page].refresh_seconds": "打开的网页每隔多少秒更新一次数值",
     "[dustfall].target": "镇级目标:月均降尘量低于此值,t/(km²·30d)",
     "[[point]].code": "短代码,站内唯一",
     "[[point]].name": "点位在界面中的名称",

@@ -91,7 +91,7 @@ class Accounts:
 
     def _is(self, one: dict[str, Any], typed: str) -> bool:
         plain = "".join(sign for sign in typed.upper() if sign.isalnum())
-        return hmac.compare_digest(one["digest"], _digest(plain)) and self._clock() < one["until"]
+        return hmac.compare_digest(str(one["digest"]), _digest(plain)) and self._clock() < float(one["until"])
 
     # -- people
 
@@ -104,7 +104,7 @@ class Accounts:
         entry = self._read()["people"].get(name.strip())
         salt = bytes.fromhex(entry["salt"]) if entry else bytes(16)
         found = _scrypt(password[:LONGEST_PASSWORD], salt).hex()
-        return hmac.compare_digest(found, entry["hash"] if entry else "0" * len(found)) and entry is not None
+        return hmac.compare_digest(found, str(entry["hash"]) if entry else "0" * len(found)) and entry is not None
 
     def forget(self, name: str) -> bool:
         """Take *name* off the list and close its sessions; whether there was such a name."""
@@ -157,7 +157,8 @@ class Accounts:
     def _holds(self, one: dict[str, Any], now: float) -> bool:
         # a clock that was set back neither ends a session nor lengthens it by more than its own length
         old, idle = now - one["since"], now - one["seen"]
-        return abs(old) < self._settings.session_hours * 3600 and idle < self._settings.idle_minutes * 60 + SEEN_AGAIN
+        longest, asleep = self._settings.session_hours * 3600, self._settings.idle_minutes * 60 + SEEN_AGAIN
+        return bool(abs(old) < longest and idle < asleep)
 
     # -- the file
 
@@ -181,7 +182,9 @@ class Accounts:
         except FileNotFoundError:
             return _empty()
         except OSError as error:
-            raise StoreError(f"{self._path}: cannot be read ({error.strerror}); it belongs to the station's account") from error
+            raise StoreError(
+                f"{self._path}: cannot be read ({error.strerror}); it belongs to the station's account"
+            ) from error
         except (ValueError, KeyError, TypeError) as error:
             raise StoreError(
                 f"{self._path}: is damaged; move it away, and station page code lets people in again"
@@ -194,7 +197,9 @@ class Accounts:
             self._folder.mkdir(mode=0o700, exist_ok=True)
             lock = os.open(self._folder / "people.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise StoreError(f"{self._folder}: cannot be written ({error.strerror}); use sudo, or the station's account") from error
+            raise StoreError(
+                f"{self._folder}: cannot be written ({error.strerror}); use sudo, or the station's account"
+            ) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             kept = self._load()
@@ -209,7 +214,8 @@ class Accounts:
     def _write(self, kept: dict[str, Any]) -> None:
         owner, new = self._folder.parent.stat(), self._path.with_suffix(".new")
         try:
-            with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w", encoding="utf-8") as file:
+            number = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            with os.fdopen(number, "w", encoding="utf-8") as file:
                 json.dump(kept, file, ensure_ascii=False)
                 file.flush()
                 os.fsync(file.fileno())

@@ -95,5 +95,5 @@ def _say_errors(app: Flask, source: Source) -> None:
 
     @app.errorhandler(Exception)
     def unforeseen(error: Exception) -> Any:
-        log.exception("%s %s met an unforeseen error", request.method, request.path)
+        log.error("%s %s met an unforeseen error", request.method, request.path, exc_info=error)
         return page(500, t("page_error.500"))

@@ -19,9 +19,7 @@ from station.page.hosts import Hosts
 from station.page.source import Source
 from station.page.throttle import Throttle, address_group
 
-CSP = (
-    "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
-)
+CSP = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
 SHEET_CSP = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
 """Of a page or picture that other parts of the station draw with styles of their own: no script, no origin."""
 SESSION, VISIT = "station_session", "station_visit"

@@ -1,4 +1,7 @@
-"""By which names the page may be called: a foreign one is a page elsewhere that points a browser here (DNS rebinding)."""
+"""By which names the page may be called: a foreign one is a page elsewhere that points a browser here.
+
+That is called DNS rebinding; it needs a name, which is why our own addresses are good however they come about.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import re
 import socket
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -57,13 +61,9 @@ def bare(given: str) -> str | None:
 def own_addresses(net: Path = Path("/proc/net")) -> set[str]:
     """The addresses of this host as the kernel lists them."""
     found = {"127.0.0.1", "::1"}
-    try:
+    with suppress(OSError):
         found |= set(_LOCAL.findall((net / "fib_trie").read_text(encoding="ascii", errors="replace")))
-    except OSError:
-        pass
-    try:
+    with suppress(OSError, ValueError, IndexError):
         for line in (net / "if_inet6").read_text(encoding="ascii", errors="replace").splitlines():
             found.add(str(ip_address(bytes.fromhex(line.split()[0]))))
-    except (OSError, ValueError, IndexError):
-        pass
     return found

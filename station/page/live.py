@@ -1,4 +1,4 @@
-"""What the overview shows: values by measuring point with their mark, age and limit, and lamps for the whole station."""
+"""What the overview shows: values by measuring point with mark, age and limit, and lamps for the whole station."""
 
 from __future__ import annotations
 
@@ -118,7 +118,12 @@ def _uplinks(platforms: Sequence[Mapping[str, Any]], running: bool) -> Lamp:
         return Lamp("idle", name, t("page.lamp_none") if not of else t("page.lamp_owed", count=owed), "views.outbox")
     up = sum(one["connected"] for one in platforms)
     text = t("page.lamp_connected", count=up, of=of)
-    return Lamp("good" if up == of else "bad" if not up else "warn", name, f"{text} · {t('page.lamp_owed', count=owed)}", "views.outbox")
+    return Lamp(
+        "good" if up == of else "bad" if not up else "warn",
+        name,
+        f"{text} · {t('page.lamp_owed', count=owed)}",
+        "views.outbox",
+    )
 
 
 def _alarms(rows: Sequence[Mapping[str, Any]]) -> Lamp:

@@ -64,7 +64,7 @@ def _takes_gzip() -> bool:
 
 def _pack(answer: Response) -> Response:
     """*answer* with gzip where the browser takes it; what is streamed stays as it is."""
-    if not answer.mimetype.startswith(PACKED):
+    if not (answer.mimetype or "").startswith(PACKED):
         return answer
     answer.vary.add("Accept-Encoding")
     if answer.is_streamed or answer.direct_passthrough or "Content-Encoding" in answer.headers or not _takes_gzip():

@@ -31,13 +31,13 @@ WHOLE_REQUEST_SECONDS = 15.0  # from its first byte to its last, however the byt
 IDLE_SECONDS = 30
 STUCK_SECONDS = 60.0  # an answer of which nobody takes a byte
 CLEAN_UP_SECONDS = 2
-EX_CANTCREAT = 73
+EX_UNAVAILABLE = 69
 
 
 class NoAddress(StationError):
     """Error raised when the page cannot listen where it is told to."""
 
-    exit_code = EX_CANTCREAT
+    exit_code = EX_UNAVAILABLE
 
 
 class Channel(HTTPChannel):  # type: ignore[misc]

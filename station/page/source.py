@@ -94,7 +94,7 @@ class Source:
         return found
 
     def tell(self, do: str, person: str, **more: Any) -> bool:
-        """Put on record that *person* did *do* at the page (an event `page`); False where no station runs to keep it."""
+        """Put on record that *person* did *do* at the page (an event); False where no station runs that keeps it."""
         fields: Mapping[str, Any] = {key: str(value)[:LONGEST_NOTE] for key, value in more.items()}
         try:
             self.ask("page", fields={**fields, "do": do, "user": person})

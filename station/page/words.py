@@ -29,7 +29,9 @@ def install(app: Flask, source: Source) -> None:
         """The text of *key*; what has none (a code of a later version) stays as it is."""
         return t(key, **values) if key in texts(language()) else key.rpartition(".")[2]
 
-    app.jinja_env.globals.update(t=t, word=text, station_name=source.loaded.config.station.name)
+    app.jinja_env.globals.update(
+        t=t, t_in=lambda one, key: texts(one)[key], word=text, station_name=source.loaded.config.station.name
+    )
     app.jinja_env.filters.update(
         wall=wall,
         age=age,

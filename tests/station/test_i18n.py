@@ -47,6 +47,8 @@ from station.live import COUNTS, OWED, SECTIONS, Place, plain
 from station.live_session import _ACTIONS
 from station.model import Mark, Reason, fields
 from station.orders import WHYS as ORDER_WHYS
+from station.page.navigation import ITEMS
+from station.page.preferences import THEMES
 from station.parameters import catalogue
 from station.recipe import ABOUT
 from station.report_table import COLUMNS as REPORTED
@@ -59,6 +61,7 @@ from tests.station.commands import configure, station
 from uplink.http.link import HttpSettings
 
 SOURCE = Path(i18n.__file__).parent
+MODULES = [*SOURCE.glob("*.py"), *(SOURCE / "page").glob("*.py")]
 PAGE = (SOURCE / "report_page.py").read_text(encoding="utf-8")
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 # Texts that are the same in both languages: nothing but placeholders and signs.
@@ -254,6 +257,10 @@ MADE = {
     "event.": list(event_codes.found()[0]),
     "event_word.": [key.removeprefix("event_word.") for key in texts("en") if key.startswith("event_word.")],
     "event_value.": [key.removeprefix("event_value.") for key in texts("en") if key.startswith("event_value.")],
+    "page_nav.": [item.word for item in ITEMS],
+    "page_mark.": [mark.name for mark in Mark],
+    "page_error.": [key.removeprefix("page_error.") for key in texts("en") if key.startswith("page_error.")],
+    "page.theme_": list(THEMES),
     "report_method.": [key.removeprefix("report_method.") for key in texts("en") if key.startswith("report_method.")],
 }
 
@@ -271,10 +278,18 @@ def placeholders(text: str) -> set[str]:
     return {f"{name}:{form}" for _, name, form, _ in string.Formatter().parse(text) if name is not None}
 
 
+def templates() -> Iterator[str]:
+    """The templates of the local page, which ask for texts by t("…") and t("…" ~ …), too."""
+    for path in sorted((SOURCE / "page" / "templates").glob("*.html")):
+        yield path.read_text(encoding="utf-8")
+
+
 def used() -> set[str]:
     """Every key the code asks for: t("…"), t("…" if … else "…"), help="help.…", key="…" of options, table columns."""
     found = {f"{prefix}{word}" for prefix, words in MADE.items() for word in words}
-    for path in SOURCE.glob("*.py"):
+    for text in templates():
+        found |= set(re.findall(r"""\bt(?:_in)?\((?:\w+,)?\s*["'](\w+\.\w+)["']\s*[,)]""", text))
+    for path in MODULES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Call):
                 continue
@@ -306,7 +321,9 @@ def whole(node: ast.AST) -> Iterator[ast.AST]:
 def put_together() -> tuple[set[str], set[str]]:
     """What the keys begin with that t(…) puts together while the program runs; and calls that say nothing of theirs."""
     begin, opaque = set(), set()
-    for path in SOURCE.glob("*.py"):
+    for text in templates():
+        begin |= set(re.findall(r"""\bt(?:_in)?\((?:\w+,)?\s*["'](\w+\.\w*)["']\s*~""", text))
+    for path in MODULES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "t"):
                 continue
@@ -360,6 +377,7 @@ FROM_A_TABLE = {
     *("cli_maintenance.py: t(key, name=body['name'], user=body['user'])", "cli_visit.py: t(key, name=body['name'])"),
     "report_page.py: t(key, humid=f'{HUMID_PERCENT:g}')",
     "cli_calibrated.py: t(f'{section}.{value}')",
+    "words.py: t(key, **values)",  # of the templates: those keys are found in them
 }
 # Listed in MADE though no t(f"…") begins so: they come from tables, as whole keys, or are click's own.
 BY_NAME = {"silence.", "click.", "report_method.", "maintained.", "visited.", "parted.", "calibration_into."} | {
