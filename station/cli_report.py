@@ -27,34 +27,39 @@ def report() -> None:
 
 _output = option("--output", key="report_output", type=click.Path(path_type=Path), default=".")
 _point = option("--point", key="report_point")
+_xlsx = option("--xlsx", key="report_xlsx", is_flag=True)
 
 
 @report.command("day", help="help.report_day")
 @click.argument("date", metavar="[YYYY-MM-DD]", default="")
 @_output
 @_point
+@_xlsx
 @config_option
 @json_option
 @lang_option
-def day(date: str, output: Path, point: str | None, config: Path, as_json: bool) -> None:
+def day(date: str, output: Path, point: str | None, xlsx: bool, config: Path, as_json: bool) -> None:
     """One day by its hours."""
-    _report("day", date, output, point, config, as_json)
+    _report("day", date, output, point, config, as_json, xlsx)
 
 
 @report.command("month", help="help.report_month")
 @click.argument("which", metavar="[YYYY-MM]", default="")
 @_output
 @_point
+@_xlsx
 @config_option
 @json_option
 @lang_option
-def month(which: str, output: Path, point: str | None, config: Path, as_json: bool) -> None:
+def month(which: str, output: Path, point: str | None, xlsx: bool, config: Path, as_json: bool) -> None:
     """One month by its days."""
-    _report("month", which, output, point, config, as_json)
+    _report("month", which, output, point, config, as_json, xlsx)
 
 
-def _report(word: str, which: str, output: Path, point: str | None, config: Path, as_json: bool) -> None:
-    """Gather, and print as JSON or write page and table."""
+def _report(
+    word: str, which: str, output: Path, point: str | None, config: Path, as_json: bool, xlsx: bool
+) -> None:  # fmt: skip
+    """Gather, and print as JSON or write page and table, and the workbook if it is wanted."""
     from station.report import span_of
 
     loaded = read_config(config)
@@ -67,7 +72,7 @@ def _report(word: str, which: str, output: Path, point: str | None, config: Path
     if as_json:
         print_json(found)
         return
-    for path in written(found, output, loaded.zone, point):
+    for path in written(found, output, loaded.zone, point, xlsx=xlsx):
         print(t("report.written", path=path))
 
 
@@ -81,8 +86,10 @@ def gathered(loaded: Loaded, span: Any, point: str | None = None) -> dict[str, A
     return dict(found)
 
 
-def written(found: dict[str, Any], folder: Path, zone: tzinfo, point: str | None = None) -> list[Path]:
-    """The files of a report, written to *folder*; the page first."""
+def written(
+    found: dict[str, Any], folder: Path, zone: tzinfo, point: str | None = None, *, xlsx: bool = False
+) -> list[Path]:
+    """The files of a report, written to *folder*: page, table, and with *xlsx* a workbook."""
     from station.export import write_csv
     from station.report_page import page
     from station.report_table import COLUMNS, rows
@@ -91,11 +98,18 @@ def written(found: dict[str, Any], folder: Path, zone: tzinfo, point: str | None
     name = f"report-{found['period']}{which}"
     html, table = folder / f"{name}.html", folder / f"{name}.csv"
     text = page(found)
+    book = None
+    if xlsx:
+        from station.report_xlsx import workbook
+
+        book = workbook(found)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         html.write_text(text, encoding="utf-8")
         with table.open("w", encoding="utf-8", newline="") as file:
             write_csv(rows(found), file, COLUMNS, zone)
+        if book is not None:
+            book.save(table.with_suffix(".xlsx"))
     except OSError as error:
         raise StoreError(f"{folder}: cannot be written ({error.strerror})") from error
-    return [html, table]
+    return [html, table, *([table.with_suffix(".xlsx")] if book is not None else [])]

@@ -70,6 +70,10 @@ WORDLESS = {"doctor.line", "events.line", "status.unknown", "status.error", "emu
 }
 # Keys that are put together while the program runs, and what they are put together from.
 MADE = {
+    "xlsx.title_": ["day", "month"],
+    "xlsx.time_": ["day", "month"],
+    "xlsx.column_": ["converted", "load_kg"],
+    "xlsx.": ["mean", "maximum", "minimum", "valid", "total"],
     "procedure.": list(PROCEDURES),
     "run_state.": ["open", "done", "cancelled", "reverted", "ready", "failed"],
     "calibrate_told.": ["zero", "span", "point", "write"],
