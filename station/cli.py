@@ -37,6 +37,7 @@ from station.cli_events import events
 from station.cli_hj212 import frame
 from station.cli_index import index
 from station.cli_init import init
+from station.cli_lab import lab
 from station.cli_live import live
 from station.cli_maintenance import maintenance
 from station.cli_marks import marks
@@ -528,6 +529,7 @@ for command in (
     index,
     marks,
     qc,
+    lab,
     meter,
     replay,
     profile,

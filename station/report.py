@@ -136,6 +136,7 @@ def gather(store: Store, loaded: Loaded, span: Span, point: str | None = None) -
     names = {one.code for one in codes}
     return made | {
         "hand_marks": beside.hand_marks(store, span, names, loaded.zone),
+        "laboratory": beside.laboratory(store, span, names, loaded.zone),
         "exchanges": beside.exchanges(store, span, names, loaded.zone),
         "coefficients": [c for c in readings.coefficients if c["point"] in names],
         "checks": beside.checks(store, span, names, loaded.zone),

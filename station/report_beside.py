@@ -70,6 +70,22 @@ def exchanges(store: Store, span: Span, points: set[str], zone: tzinfo) -> list[
     ]
 
 
+def laboratory(store: Store, span: Span, points: set[str], zone: tzinfo) -> list[dict[str, Any]]:
+    """Results of laboratories sampled in *span*, withdrawn ones included, each with the station's own hour."""
+    if not store.kept("laboratory"):
+        return []
+    from station.laboratory import beside, in_store
+
+    keys = ("name", "point", "parameter", "value", "below", "person", "report", "laboratory", "remark", "withdrawn")
+    found = []
+    for one in in_store(store):
+        if one.point in points and span.start <= one.sampled < span.end:
+            own, mark = beside(store, one)
+            said = {key: getattr(one, key) for key in keys}
+            found.append(said | {"sampled": _iso(one.sampled, zone), "own_hour": own, "own_mark": mark})
+    return found
+
+
 def checks(store: Store, span: Span, points: set[str], zone: tzinfo) -> list[dict[str, Any]]:
     """Zero, span and other checks of the period."""
     return [

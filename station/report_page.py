@@ -423,6 +423,19 @@ def _dustfall(found: Mapping[str, Any] | None) -> Iterator[str]:
     yield _p(t("report.dustfall_note", limit=f"{found['detection_limit']:g}"), "note")
 
 
+def _result(one: Mapping[str, Any], names: Mapping[str, str]) -> Sequence[str]:
+    key, unit = one["parameter"], catalogue()[one["parameter"]].unit
+    value = f"<{one['below']:g}" if one["value"] is None else f"{one['value']:g}"
+    own = "-" if one["own_hour"] is None else f"{shown(one['own_hour'], key)} {one['own_mark']}"
+    remark = (
+        t("marks.withdrawn", reason=one["remark"] or "-", why=one["withdrawn"]) if one["withdrawn"] else one["remark"]
+    )
+    return (
+        one["name"], _minute(one["sampled"]), names.get(one["point"], one["point"]), name_of(key),
+        f"{value} {unit} S", own, one["person"], " ".join((one["laboratory"], one["report"])).strip(), remark,
+    )  # fmt: skip
+
+
 def _exchange(one: Mapping[str, Any], names: Mapping[str, str]) -> Sequence[str]:
     reason = one["reason"]
     return (
@@ -443,6 +456,11 @@ def _people(found: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[str]
         yield _h(2, "hand_marks")
         columns = ("name", "point", "parameter", "mark", "from", "to", "user", "reason")
         yield _table(columns, [_hand_mark(one, names) for one in found["hand_marks"]])
+    if found["laboratory"]:
+        yield _h(2, "laboratory")
+        results = [_result(one, names) for one in found["laboratory"]]
+        yield _table(("name", "at", "point", "parameter", "value", "own_hour", "user", "laboratory", "remark"), results)
+        yield _p(t("lab.note"), "note")
     if found["exchanges"]:
         yield _h(2, "exchanges")
         columns = ("name", "at", "point", "parameter", "old_meter", "new_meter", "user", "reason")
@@ -457,9 +475,7 @@ def _people(found: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[str]
     if found["calibrations"]:
         yield _h(2, "calibrations")
         runs = [_calibration(one, names) for one in found["calibrations"]]
-        yield _table(
-            ("name", "at", "point", "device", "parameter", "procedure", "state", "coefficients", "user"), runs
-        )
+        yield _table(("name", "at", "point", "device", "parameter", "procedure", "state", "coefficients", "user"), runs)
     if found["drift"]:
         yield _h(2, "drift")
         yield _table(("point", "device", "parameter", "said"), [_drift(one, names) for one in found["drift"]])

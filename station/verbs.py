@@ -70,6 +70,7 @@ class Verbs:
         self._one_entry = engine.one_entry
         self._orders_issued = 0  # the highest number of an order so far, also of those that wait for a commit
         self._meters_issued = 0  # and of exchanges of meters
+        self._results_issued = 0  # and of results of laboratories
         self._bands_issued = 0  # and of power bands
 
     def table(self) -> dict[str, Verb]:
@@ -87,6 +88,7 @@ class Verbs:
             "field": self.field,
             "marks": self.marks,
             "meter": self.meter,
+            "laboratory": self.laboratory,
             "band": self.band,
             "status": lambda request: status.live(self.engine),
             "read": self.read,
@@ -366,6 +368,28 @@ class Verbs:
             self._make_durable("meter list", made)
             engine.note("meter_exchange", urgent=True, point=made.point, **made.body)
         return dict(made.body)
+
+    def laboratory(self, request: Mapping[str, Any]) -> Any:
+        """Keep results of laboratories, committed when this returns; what is wrong in a table is returned."""
+        from station import laboratory
+
+        with self._one_entry:
+            engine, fields = self.engine, _fields(request)
+            points = {point.code: point.name for point in engine.config.point}
+            book, now = laboratory.in_store(engine.store), engine.clock.now()
+            number = max(self._results_issued + 1, book.next_number)
+            try:
+                made = laboratory.enter(book, fields, points, now, engine.loaded.zone, number)
+            except laboratory.NoTable as error:
+                return {"error": str(error), "faults": error.faults}
+            names = [record.body["name"] for record in made]
+            if not fields.get("dry_run"):
+                self._results_issued = max(self._results_issued, *(int(name[1:]) for name in names))
+                self._make_durable("lab list", *made)
+                told = {key: str(fields.get(key) or "") for key in ("do", "user", "report", "file", "sha256", "reason")}
+                said = {key: value for key, value in told.items() if value}
+                engine.note("laboratory", urgent=True, first=names[0], last=names[-1], **said)
+        return {"do": fields["do"], "names": names}
 
     def band(self, request: Mapping[str, Any]) -> Any:
         """Learn, confirm or withdraw a power band, committed when this returns."""

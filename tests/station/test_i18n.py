@@ -70,6 +70,20 @@ WORDLESS = {"doctor.line", "events.line", "status.unknown", "status.error", "emu
 }
 # Keys that are put together while the program runs, and what they are put together from.
 MADE = {
+    "lab.": [
+        "name",
+        "point",
+        "parameter",
+        "sampled",
+        "result",
+        "own",
+        "difference",
+        "person",
+        "report",
+        "remark",
+        "imported",
+        "tried",
+    ],
     "xlsx.title_": ["day", "month"],
     "xlsx.time_": ["day", "month"],
     "xlsx.column_": ["converted", "load_kg"],
