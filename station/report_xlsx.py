@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 HEAD_ROW = 5
 LONGEST_TITLE = 31  # characters of a sheet's name
+UPRIGHT = 4  # so many columns of figures stand on an upright A4
 FONT = "Microsoft YaHei"
 _NO_TITLE = re.compile(r"[\[\]:*?/\\]")
 _NO_CELL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")  # XML has no way to write them
@@ -187,7 +188,8 @@ class _Sheet:
         for number in range(2, self._last):
             sheet.column_dimensions[get_column_letter(number)].width = 13
         sheet.column_dimensions[get_column_letter(self._last)].width = 28
-        sheet.page_setup.orientation, sheet.page_setup.paperSize = "landscape", sheet.PAPERSIZE_A4
+        sheet.page_setup.orientation = "portrait" if len(self._columns) <= UPRIGHT else "landscape"
+        sheet.page_setup.paperSize = sheet.PAPERSIZE_A4
         sheet.page_setup.fitToWidth, sheet.page_setup.fitToHeight = 1, 0
         sheet.sheet_properties.pageSetUpPr.fitToPage = True
         sheet.print_title_rows = f"{HEAD_ROW}:{HEAD_ROW + 1}"
