@@ -196,6 +196,8 @@ class PointSettings:
     )
     longitude: float | None = setting(None, low=-180, high=180, text="degrees east")
     latitude: float | None = setting(None, low=-90, high=90, text="degrees north")
+    closed: str = setting("", text="when measuring ended here, such as 2026-11-30T10:00; the archive stays")
+    moved_from: str = setting("", text="the closed point whose instruments measure here now")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -534,6 +536,10 @@ def _cross_faults(
         yield from _collector_faults(f"collector[{c}]", collector, given)
     for u, uplink in enumerate(config.uplink):
         yield from _uplink_faults(f"uplink[{u}]", uplink, points, folder)
+    if any(point.closed or point.moved_from for point in config.point):
+        from station import resiting  # only who has moved pays for it
+
+        yield from resiting.faults(config)
     if config.wired:
         from station import wiring  # only who has pins pays for it
 

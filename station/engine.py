@@ -175,6 +175,7 @@ class Engine:
         self.purge = Purge(store, self.config.retention, clock, self._zone, outboxes, self.note)
         self._calibrating: AtWork | None = self._at_work() if store.kept(calibrate.KIND) else None
         self._site = self._site_watched()
+        self._closed = self._closed_points()
         self._register()
         self.linkage = None if pins is None else self._linkage(pins)
         self.city = self._city_feed()
@@ -358,6 +359,10 @@ class Engine:
         self._next_commit = self.clock.monotonic() + self.commit_seconds
         self.note("start", version=VERSION, trust=self.time.trust())
         self._say_what_it_is()
+        if self._closed:
+            from station.resiting import note_closed
+
+            note_closed(self)
         self.commit(power_on=not self.time.waits)
 
     def _plan(self, since: datetime) -> None:
@@ -444,6 +449,15 @@ class Engine:
         """When each platform's next real-time data are due."""
         return {name: floor_to(moment, n) + timedelta(seconds=n) for name, n in self.realtime.items()}
 
+    def _closed_points(self) -> dict[str, datetime]:
+        """Since when nothing is due of the points that were closed."""
+        if not any(point.closed for point in self.config.point):
+            return {}
+        from station.resiting import since  # most stations stay where they are
+
+        found = {point.code: since(point, self._zone, self.started) for point in self.config.point}
+        return {code: at for code, at in found.items() if at is not None}
+
     def _register_schedules(self) -> None:
         """What each platform is due, from when on, so that completeness can be reckoned by subtraction."""
         for sender in self.senders:
@@ -463,7 +477,8 @@ class Engine:
         hot = self._furnace_points() if kind is Kind.FURNACE and seconds else set()
         for point in getattr(settings, "point", ()):
             due = kind is not Kind.FURNACE or point.point in hot
-            self.store.schedule(sender.outbox.id, point.point, kind, since, seconds * due)
+            closed = self._closed.get(point.point)
+            self.store.schedule(sender.outbox.id, point.point, kind, closed or since, seconds * (due and not closed))
 
     def _furnace_points(self) -> set[str]:
         from station.furnace import measured_at  # most stations have no furnace
@@ -997,7 +1012,7 @@ class Engine:
 
     def _power_on(self) -> Iterable[tuple[int, Kind, str, datetime, int, str]]:
         for sender in self.senders:
-            for point in self.config.point:
+            for point in (one for one in self.config.point if one.code not in self._closed):
                 again = Record("restart", self.started, {}, point.code)
                 text = sender.uplink.compose(Report(Kind.POWER_ON, point.code, self.started, record=again))
                 if text is not None:

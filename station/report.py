@@ -121,7 +121,7 @@ def gather(store: Store, loaded: Loaded, span: Span, point: str | None = None) -
     """Everything a report of *span* shows, of every point or of one *point*, as values that JSON can carry."""
     from station import report_beside as beside
 
-    codes = [one for one in loaded.config.point if point in (None, one.code)]
+    codes = [one for one in loaded.config.point if point in (None, one.code) and not _gone(one, span, loaded.zone)]
     readings = _readings(store, span)
     made = {
         "report": span.word,
@@ -152,6 +152,16 @@ def gather(store: Store, loaded: Loaded, span: Span, point: str | None = None) -
         "missed": beside.missed(store, loaded, span, names),
         "events": beside.events(store, span, loaded.zone),
     }
+
+
+def _gone(point: PointSettings, span: Span, zone: tzinfo) -> bool:
+    """Whether *point* was closed before *span*."""
+    if not point.closed:
+        return False
+    from station.resiting import closed_at
+
+    at = closed_at(point, zone)
+    return at is not None and at < span.start
 
 
 def _iso(moment: datetime, zone: tzinfo) -> str:

@@ -122,6 +122,8 @@ CHINESE = {
     "[[point]].depth_cm": "水深,cm;浅水按水深判定透明度",
     "[[point]].longitude": "东经,度",
     "[[point]].latitude": "北纬,度",
+    "[[point]].closed": "该点位停止监测的时间,如 2026-11-30T10:00;历史数据照旧保存",
+    "[[point]].moved_from": "仪器迁来之前所在的(已关闭的)点位",
     "[[collector]].name": "集尘缸的名称",
     "[[collector]].device": "称量它的仪器(collector_mass)",
     "[[collector]].diameter_cm": "缸口内径,cm",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 from drivers.base import Device
@@ -99,8 +99,18 @@ def checked_analyser(folder: Path) -> None:
     bench.engine.shut_down()
 
 
+def laboratory_table(folder: Path) -> None:
+    """A table as a laboratory sends it, of a sample taken an hour ago."""
+    at = datetime.now(timezone(timedelta(hours=8))) - timedelta(hours=1)
+    for place in (folder, folder / "site"):
+        (place / "results.csv").write_text(
+            f"point,parameter,sampled,value,unit\nsite,pm10,{at:%Y-%m-%d %H:%M},0.182,mg/m³\n", encoding="utf-8"
+        )
+
+
 PREPARATIONS: Mapping[str, Callable[[Path], None]] = {
     "dusty_hour": dusty_hour,
     "checked_analyser": checked_analyser,
     "outlet_probe": outlet_probe,
+    "laboratory_table": laboratory_table,
 }
