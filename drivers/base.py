@@ -102,7 +102,10 @@ class BusSettings:
     """One [[bus]] table of station.toml: a serial line and how it is spoken on."""
 
     name: str = setting(text="what the line is called in logs and on screens")
-    port: str = setting(text="device file, best a /dev/serial/by-path link")
+    port: str = setting(
+        text="device file, best a /dev/serial/by-path link; or tcp://ADDRESS:502 for Modbus TCP, "
+        "rtu+tcp://ADDRESS:PORT for a serial server"
+    )
     baudrate: int = setting(9600, choices=BAUDRATES, text="bit/s")
     parity: str = setting("N", choices=("N", "E", "O"), text="none, even or odd")
     stopbits: int = setting(1, choices=(1, 2), text="stop bits")

@@ -384,7 +384,7 @@ class Bus:
         wire = self._opened()
         try:
             line = wire.speak(self.speed_of(unit_id))
-            timeout = profile.timeout_seconds(line, request)
+            timeout = profile.timeout_seconds(line, request) + wire.slack
             wire.await_silence(self._gap(profile, line), timeout, statistics)
             statistics.requests += 1
             payload = wire.command(unit_id, request, timeout, statistics)
@@ -490,6 +490,8 @@ class _Wire:
         self.crc: Callable[[bytes], bytes] = crc16
         self._timeout = self.sent_at = 0.0
         self._quiet_since = monotonic()
+        self._stall = getattr(port, "stall_seconds", STALLED_SECONDS)
+        self.slack = getattr(port, "slack_seconds", 0.0)  # seconds that a network may take beside the line
         self._blocked_until = 0.0
         self._foreign_unit, self._foreign_until = -1, 0.0  # whose reply to another master is due, and until when
         self._statistics = Statistics()
@@ -764,7 +766,7 @@ class _Wire:
     def _take(self, begun: bytes, size: int) -> bytes:
         """*begun* made up to *size* bytes: sleeps while they are on the wire, stops when no more come."""
         waited = 0.0
-        while (missing := size - len(begun)) > 0 and waited < STALLED_SECONDS + missing * self.line.character:
+        while (missing := size - len(begun)) > 0 and waited < self._stall + missing * self.line.character:
             waiting = self._port.in_waiting
             if waiting:
                 begun += bytes(self._port.read(min(waiting, missing)))

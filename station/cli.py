@@ -402,7 +402,8 @@ def emulate_bus(
         for device, fault in (pair(text, "--fault") for text in faults):
             found.set_fault(device, fault)
         for name, bus in found.buses.items():
-            print(t("emulate.bus", name=name, port=bus.path, baudrate=bus.line.baudrate, units=len(bus.units) or 1))
+            port = found.addresses.get(name, bus.path)
+            print(t("emulate.bus", name=name, port=port, baudrate=bus.line.baudrate, units=len(bus.units) or 1))
         print(t("emulate.prompt_bus"))
         print(t("emulate.ready"), flush=True)
         listen(sys.stdin, obey_lines(found), say)

@@ -471,7 +471,10 @@ def _faults_of_the_sound(
 
 def _with_whole_ports(config: Config, folder: Path) -> Config:
     """*config* with relative ports made whole: they start at station.toml's folder, wherever the service runs."""
-    return replace(config, bus=tuple(replace(bus, port=str(folder / bus.port)) for bus in config.bus))
+    return replace(
+        config,
+        bus=tuple(replace(bus, port=bus.port if "://" in bus.port else str(folder / bus.port)) for bus in config.bus),
+    )
 
 
 def _worded(path: Path, fault: Fault, lines: Mapping[str, int]) -> str:
@@ -510,6 +513,10 @@ def _cross_faults(
     unread: set[str] = set()  # points of instruments of which it is not known what they measure
     for b, bus in enumerate(config.bus):
         line, units, general = Bus(bus), dict[Any, str](), set[int | None]()
+        if "://" in bus.port:
+            from drivers import network  # only who has one pays for it
+
+            yield from (Fault(f"bus[{b}].{key}", text) for key, text in network.faults(bus))
         yield from _crowded(f"bus[{b}]", bus)
         for d, device in enumerate(bus.device):
             place = f"bus[{b}].device[{d}]"
@@ -741,7 +748,7 @@ def _warnings(config: Config, folder: Path, units_of: Mapping[str, Mapping[str, 
 
         yield from wiring.warnings(config)
     for b, bus in enumerate(config.bus):
-        if not is_there(Path(bus.port)):
+        if "://" not in bus.port and not is_there(Path(bus.port)):
             yield Fault(f"bus[{b}].port", f"{bus.port} is not there now; the station will wait for it")
 
 

@@ -17,7 +17,7 @@ from drivers.emulated import EmulatedUnit
 from drivers.emulated_stream import EmulatedBam, EmulatedInstrument, emulated_stream
 from drivers.emulator import EmulatedBus, emulated_bus
 from drivers.replay import CsvReplay
-from station.config import Loaded
+from station.config import BusConfig, Loaded
 from station.i18n import t
 from station.model import ConfigError, StationError, WrongArgument, dataclass, did_you_mean, field
 
@@ -56,6 +56,7 @@ class Lines:
 
     buses: dict[str, EmulatedBus] = field(default_factory=dict)
     units: dict[str, EmulatedUnit | EmulatedInstrument | EmulatedBam] = field(default_factory=dict)
+    addresses: dict[str, str] = field(default_factory=dict)  # of those behind an emulated gateway
 
     def set_fault(self, device: str, fault: str) -> None:
         """Let a device, or a bus, fail in the way *fault* says ("late:0.1,noise:0.02"), or recover with "none"."""
@@ -99,6 +100,32 @@ class Lines:
         return value
 
 
+def _link(bus: BusConfig, links: Path | None) -> Path | None:
+    """Where the terminal of *bus* is linked; None for a line behind a network."""
+    if "://" in bus.port:
+        return None
+    return Path(bus.port) if links is None else links / bus.name.replace("/", "_")
+
+
+def _behind_gateway(stack: contextlib.ExitStack, bus: BusConfig, emulated: Any, found: Lines) -> None:
+    """Serve *emulated* where station.toml says that *bus* is, if that is behind a network on this machine."""
+    if "://" not in bus.port:
+        return
+    from drivers.emulated_network import EmulatedGateway
+    from drivers.network import address_of
+    from drivers.port import Speed
+
+    address = address_of(bus.port)
+    if address.host != "127.0.0.1":
+        raise WrongArgument(f"{bus.port}: an emulated gateway is on this machine alone; set the port to tcp://127.0.0.1:…")
+    try:
+        speed = Speed(bus.baudrate, bus.parity, bus.stopbits)
+        stack.enter_context(EmulatedGateway(emulated, numbered=address.numbered, port=address.port, speed=speed))
+    except OSError as error:
+        raise WrongArgument(f"{bus.port}: cannot be served ({error.strerror})") from error
+    found.addresses[bus.name] = bus.port
+
+
 @contextlib.contextmanager
 def lines(
     loaded: Loaded, replays: Mapping[str, Replay], links: Path | None = None, seed: int = 0, speed: float = 1.0
@@ -114,19 +141,22 @@ def lines(
     found = Lines()
     with contextlib.ExitStack() as stack:
         for bus in loaded.config.bus:
-            link = Path(bus.port) if links is None else links / bus.name.replace("/", "_")
-            stack.enter_context(_claimed(link))
-            _clear(link)
+            link = _link(bus, links)
+            if link is not None:
+                stack.enter_context(_claimed(link))
+                _clear(link)
             values = {d.name: replays[d.name].values() for d in bus.device if d.name in replays}
             settings: Sequence[Any] = bus.device
             if settings and settings[0].alone:
                 stream = emulated_stream(bus, settings[0], values.get(settings[0].name), link=link, seed=seed)
                 found.buses[bus.name] = stack.enter_context(stream)
                 found.units[settings[0].name] = stream.instrument
+                _behind_gateway(stack, bus, stream, found)
                 continue
             emulated = emulated_bus(bus, settings, loaded.profile_folders, values, link=link, seed=seed, speed=speed)
             found.buses[bus.name] = stack.enter_context(emulated)
             found.units |= {d.name: emulated.units[d.unit_id] for d in settings}
+            _behind_gateway(stack, bus, emulated, found)
         yield found
 
 

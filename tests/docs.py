@@ -135,7 +135,7 @@ CHINESE = {
     "[[collector]].band_kelvin": "与去皮时温度相差超过此值的称量不计",
     "[[collector]].drift_mg": "传感器在其载荷下的温度漂移,mg/K",
     "[[bus]].name": "线路在日志和界面中的名称",
-    "[[bus]].port": "设备文件,最好用 /dev/serial/by-path 链接",
+    "[[bus]].port": "设备文件,最好用 /dev/serial/by-path 链接;Modbus TCP 写 tcp://地址:502,串口服务器写 rtu+tcp://地址:端口",
     "[[bus]].baudrate": "bit/s(波特率)",
     "[[bus]].parity": "无校验、偶校验或奇校验",
     "[[bus]].stopbits": "停止位",
