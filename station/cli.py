@@ -46,6 +46,7 @@ from station.cli_order import load as permits
 from station.cli_order import order
 from station.cli_output import emulate_pin, output
 from station.cli_page import page
+from station.cli_people import people
 from station.cli_profile import profile
 from station.cli_qc import qc
 from station.cli_receiver import emulate_receiver
@@ -531,6 +532,7 @@ for command in (
     marks,
     qc,
     lab,
+    people,
     meter,
     replay,
     profile,

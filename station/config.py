@@ -41,6 +41,7 @@ DRY_FLOW = "station.working:DryFlowSettings"
 PERMIT = "station.working:PermitSettings"
 QC = "station.checks:CheckSettings"
 BOUNDARY = "station.boundary:BoundarySettings"
+NOTIFY = "station.people:NotifySettings"
 PAGE = "station.page.settings:PageSettings"
 LEGAL_DAYS = 1827  # raw records at least 5 years (State Council Order 820, Art. 21-26 as digested)
 
@@ -248,6 +249,7 @@ class Config:
     permit: tuple[Any, ...] = field(default=(), metadata={"pick": _only(PERMIT)})
     qc: tuple[Any, ...] = field(default=(), metadata={"pick": _only(QC)})
     boundary: tuple[Any, ...] = field(default=(), metadata={"pick": _only(BOUNDARY)})
+    notify: tuple[Any, ...] = field(default=(), metadata={"pick": _only(NOTIFY)})
     page: Any = field(default=None, metadata={"pick": _only(PAGE)})
 
     @property
@@ -557,6 +559,10 @@ def _cross_faults(
         if (said := city.faults(config.city)) is not None:
             yield Fault("city.url", said)
     yield from _not_of(unread, _evaluated_faults(config, owners, folder))
+    if config.notify:
+        from station import people
+
+        yield from people.faults(config, (one.name for one in (*config.alarms, *config.qc)))
     if config.qc:
         from station import check_faults  # only who has checks pays for it
 
@@ -714,6 +720,7 @@ def _uplink_faults(
 
 def _secret_faults(config: Config, folder: Path) -> Iterator[Fault]:
     """Credentials that are not there, or that no frame could carry."""
+    yield from _secrets_of_people(config, folder)
     for u, uplink in enumerate(config.uplink):
         name, place = getattr(uplink, "password_file", ""), f"uplink[{u}].password_file"
         if not name:
@@ -729,6 +736,13 @@ def _secret_faults(config: Config, folder: Path) -> Iterator[Fault]:
             continue
         if not text or not text.isprintable() or set(text) & set(";,=&#"):
             yield Fault(place, f"{path} holds no usable password: 1 to 6 printable characters without ;,=&#")
+
+
+def _secrets_of_people(config: Config, folder: Path) -> Iterator[Fault]:
+    if config.notify:
+        from station import people
+
+        yield from people.secret_faults(config, lambda name: secret_path(name, folder))
 
 
 def _warnings(config: Config, folder: Path, units_of: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:

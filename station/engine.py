@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from station.maintaining import Maintaining
     from station.room import Room
     from station.site import Site
+    from station.telling import Telling
     from station.waiting import Waiting
 
 log = logging.getLogger(__name__)
@@ -179,8 +180,9 @@ class Engine:
         self._register()
         self.linkage = None if pins is None else self._linkage(pins)
         self.city = self._city_feed()
-        helpers = (self.linkage, self.city)
-        self.helpers: tuple[Linkage | CityFeed, ...] = tuple(one for one in helpers if one is not None)
+        self.telling = self._telling()
+        helpers = (self.linkage, self.city, self.telling)
+        self.helpers: tuple[Linkage | CityFeed | Telling, ...] = tuple(one for one in helpers if one is not None)
 
     # -- making the parts
 
@@ -436,6 +438,29 @@ class Engine:
         from station.checking import Checking
 
         return Checking(self)
+
+    def _telling(self) -> Telling | None:
+        """What tells people of alarms."""
+        if not self.config.notify:
+            return None
+        from station.config import secret_path
+        from station.people import secrets_of
+        from station.telling import PATIENCE, Means, Telling
+        from uplink.http.transport import Stopped, Transport, Trust
+
+        def connect(base: str, one: Any) -> Transport:
+            heart.beat()
+            return Transport(
+                base, Trust(), seconds=one.timeout_seconds, connect_seconds=one.timeout_seconds, proxy="",
+                alive=lambda: not self.stop.is_set(), now=lambda: self.clock.now().isoformat(timespec="seconds"),
+                monotonic=self.clock.monotonic,
+            )  # fmt: skip
+
+        heart = self.watchdog.heart("telling", PATIENCE)
+        secrets = {
+            one.name: secrets_of(one, lambda name: secret_path(name, self.loaded.folder)) for one in self.config.notify
+        }
+        return Telling(self, self.config.notify, secrets, Means(connect, Stopped), heart.beat)
 
     def _city_feed(self) -> CityFeed | None:
         """The thread that pulls the city's air, where there is an address to pull it from."""

@@ -89,6 +89,7 @@ class Verbs:
             "marks": self.marks,
             "meter": self.meter,
             "laboratory": self.laboratory,
+            "people_test": self.people_test,
             "band": self.band,
             "status": lambda request: status.live(self.engine),
             "read": self.read,
@@ -390,6 +391,13 @@ class Verbs:
                 said = {key: value for key, value in told.items() if value}
                 engine.note("laboratory", urgent=True, first=names[0], last=names[-1], **said)
         return {"do": fields["do"], "names": names}
+
+    def people_test(self, request: Mapping[str, Any]) -> Any:
+        """Send the person called `name` a word that is no alarm."""
+        if self.engine.telling is None:
+            raise WrongArgument("there is no [[notify]] in station.toml")
+        self.engine.telling.test(str(request.get("name") or ""))
+        return {"name": request.get("name")}
 
     def band(self, request: Mapping[str, Any]) -> Any:
         """Learn, confirm or withdraw a power band, committed when this returns."""

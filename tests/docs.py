@@ -26,6 +26,7 @@ from station.config import (
     BOUNDARY,
     CITY,
     DRY_FLOW,
+    NOTIFY,
     PAIR,
     PERMIT,
     QC,
@@ -78,6 +79,7 @@ WATCHED = {
     "permit": PERMIT,
     "qc": QC,
     "boundary": BOUNDARY,
+    "notify": NOTIFY,
 }  # tables that station/README.md documents
 WIRED = {"input": INPUTS, "output": OUTPUTS, "rule": RULES}  # the kinds each table may be of
 REQUIRED = {"en": "required", "zh": "必填"}

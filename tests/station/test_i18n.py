@@ -70,6 +70,10 @@ WORDLESS = {"doctor.line", "events.line", "status.unknown", "status.error", "emu
 }
 # Keys that are put together while the program runs, and what they are put together from.
 MADE = {
+    "people_line.": ["raised", "pre", "again", "acknowledged", "over", "test"],
+    "people.": ["name", "kind", "owed", "last", "error", "at", "person", "alarm", "what", "state"],
+    "people_what.": ["raised", "pre", "again", "acknowledged", "over"],
+    "people_state.": ["sending", "sent", "tried", "uncertain", "given_up"],
     "lab.": [
         "name",
         "point",
@@ -398,7 +402,7 @@ FROM_A_TABLE = {
     "words.py: t(key, **values)",  # of the templates: those keys are found in them
 }
 # Listed in MADE though no t(f"…") begins so: they come from tables, as whole keys, or are click's own.
-BY_NAME = {"silence.", "click.", "report_method.", "maintained.", "visited.", "parted.", "calibration_into."} | {
+BY_NAME = {"people_line.", "silence.", "click.", "report_method.", "maintained.", "visited.", "parted.", "calibration_into."} | {
     *("checkup.", "checkup_advice.", "event.", "event_word.", "event_value."),  # looked up in both languages at once
 }
 
