@@ -402,7 +402,8 @@ FROM_A_TABLE = {
     "words.py: t(key, **values)",  # of the templates: those keys are found in them
 }
 # Listed in MADE though no t(f"…") begins so: they come from tables, as whole keys, or are click's own.
-BY_NAME = {"people_line.", "silence.", "click.", "report_method.", "maintained.", "visited.", "parted.", "calibration_into."} | {
+BY_NAME = {"people_line.", "silence.", "click."} | {
+    *("report_method.", "maintained.", "visited.", "parted.", "calibration_into."),
     *("checkup.", "checkup_advice.", "event.", "event_word.", "event_value."),  # looked up in both languages at once
 }
 
