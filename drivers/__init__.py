@@ -5,6 +5,7 @@ DRIVERS = {
     "analyser": "drivers.analyser:Analyser",
     "stream": "drivers.stream:StreamDevice",
     "bam1020": "drivers.bam1020:Bam1020",
+    "dlt645": "drivers.dlt645:Meter",
 }
 
 # What a [[input]] or [[output]] table may be, by its kind.

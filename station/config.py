@@ -594,6 +594,15 @@ def _crowded(place: str, bus: BusConfig) -> Iterator[Fault]:
             others = ", ".join(f'"{other.name}"' for other in bus.device if other is not device)
             yield Fault(f"{place}.device[{d}]", f'"{device.name}" needs a line of its own, {others} cannot share it')
             return
+    spoken = {"dlt645" if device.driver == "dlt645" else "modbus" for device in bus.device}
+    if len(spoken) > 1:
+        yield Fault(f"{place}.device", "meters of DL/T 645 and Modbus instruments need a line each")
+    addresses: dict[str, str] = {}
+    for d, device in enumerate(bus.device):
+        if (address := getattr(device, "address", None)) in addresses:
+            yield Fault(f"{place}.device[{d}].address", f'{address} is already "{addresses[address]}" on this bus')
+        if isinstance(address, str):
+            addresses.setdefault(address, device.name)
 
 
 def _one_port_by_two_names(buses: Sequence[BusConfig]) -> Iterator[Fault]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from drivers.emulated import EmulatedUnit
+from drivers.emulated_meter import EmulatedMeter, emulated_meters
 from drivers.emulated_stream import EmulatedBam, EmulatedInstrument, emulated_stream
 from drivers.emulator import EmulatedBus, emulated_bus
 from drivers.replay import CsvReplay
@@ -55,7 +56,7 @@ class Lines:
     """Every emulated line of a configuration, by bus name, and its units by device name."""
 
     buses: dict[str, EmulatedBus] = field(default_factory=dict)
-    units: dict[str, EmulatedUnit | EmulatedInstrument | EmulatedBam] = field(default_factory=dict)
+    units: dict[str, EmulatedUnit | EmulatedInstrument | EmulatedBam | EmulatedMeter] = field(default_factory=dict)
     addresses: dict[str, str] = field(default_factory=dict)  # of those behind an emulated gateway
 
     def set_fault(self, device: str, fault: str) -> None:
@@ -152,6 +153,12 @@ def lines(
                 found.buses[bus.name] = stack.enter_context(stream)
                 found.units[settings[0].name] = stream.instrument
                 _behind_gateway(stack, bus, stream, found)
+                continue
+            if settings and settings[0].driver == "dlt645":
+                meters = emulated_meters(bus, settings, values, link=link, seed=seed)
+                found.buses[bus.name] = stack.enter_context(meters)
+                found.units |= {d.name: meters.meters[d.address] for d in settings}
+                _behind_gateway(stack, bus, meters, found)
                 continue
             emulated = emulated_bus(bus, settings, loaded.profile_folders, values, link=link, seed=seed, speed=speed)
             found.buses[bus.name] = stack.enter_context(emulated)

@@ -12,6 +12,7 @@ import click
 from drivers import INPUTS, OUTPUTS
 from drivers.analyser import AnalyserSettings, CommandSettings, PlaceSettings
 from drivers.bam1020 import BamSettings
+from drivers.dlt645 import MeterSettings
 from drivers.base import DeviceSettings
 from drivers.captured import FAULTS, NOTES
 from drivers.doctor import ADVICE
@@ -466,6 +467,7 @@ def blocks(file: str) -> dict[str, str]:
             "place-keys": inline_keys(PlaceSettings),
             "command-keys": inline_keys(CommandSettings),
             "bam-keys": own_keys("bam1020", BamSettings),
+            "meter-keys": own_keys("dlt645", MeterSettings),
             "decode-faults": decode_faults(),
             "decode-notes": decode_notes(),
             "advice": advice(),
