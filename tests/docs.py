@@ -12,9 +12,9 @@ import click
 from drivers import INPUTS, OUTPUTS
 from drivers.analyser import AnalyserSettings, CommandSettings, PlaceSettings
 from drivers.bam1020 import BamSettings
-from drivers.dlt645 import MeterSettings
 from drivers.base import DeviceSettings
 from drivers.captured import FAULTS, NOTES
+from drivers.dlt645 import MeterSettings
 from drivers.doctor import ADVICE
 from drivers.modbus import ModbusSettings
 from drivers.profile import SHIPPED, Profile, load
