@@ -455,7 +455,12 @@ class CommandDesk:
             if found is None:
                 return _cannot("no instrument of this point measures that")
             device = found.device.name
-        why_not = work.by_platform(command.platform, command.point, device, asked["value"] == "maintenance")
+        from station.maintaining import EntryBusy  # loaded with the work itself
+
+        try:
+            why_not = work.by_platform(command.platform, command.point, device, asked["value"] == "maintenance")
+        except EntryBusy as error:
+            return Result(Outcome.BUSY, reason=str(error))
         return _cannot(why_not) if why_not else Result(Outcome.DONE, dict(asked))
 
     def _start_check(self, command: Command, answer: Answer) -> Result | None:

@@ -29,6 +29,7 @@ PATIENCE = 5.0  # seconds a client has to say what it wants
 AGAIN = 1.0  # seconds between two looks while the host is short of descriptors
 SO_PEERGROUPS = 59  # linux/socket.h
 EX_UNAVAILABLE = 69
+EX_SOFTWARE = 70
 
 Verb = Callable[[Mapping[str, Any]], Any]
 
@@ -105,23 +106,32 @@ class ControlServer:
                 if _may_ask(client):
                     reply = self._carry_out(line, uid)
                 else:
-                    reply = {"ok": False, "error": f"this user may not ask; use sudo or {_join(self._path)}"}
-                client.sendall(json.dumps(reply, default=str).encode() + b"\n")
+                    reply = _no(f"this user may not ask; use sudo or {_join(self._path)}")
+                client.sendall(reply.encode() + b"\n")
             except OSError:
                 return  # the client went away
 
-    def _carry_out(self, line: bytes, uid: int) -> dict[str, Any]:
+    def _carry_out(self, line: bytes, uid: int) -> str:
         try:
             request = json.loads(line)
             verb = self._verbs[request["do"]]
             if "user" in request:
                 request["user"] = uid  # as the kernel knows, whatever the client wrote
         except (ValueError, KeyError, TypeError, RecursionError):
-            return {"ok": False, "error": f"not a request; known: {', '.join(self._verbs)}"}
+            return _no(f"not a request; known: {', '.join(self._verbs)}")
         try:
-            return {"ok": True, "result": verb(request)}
+            return json.dumps({"ok": True, "result": verb(request)}, default=str)
         except StationError as error:
-            return {"ok": False, "error": str(error), "exit_code": error.exit_code}
+            return _no(str(error), exit_code=error.exit_code)
+        except Exception as error:  # a fault of ours in one verb: who asked is told, and the others are served
+            log.exception("control socket: %s failed", request["do"])
+            what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            said = f"{request['do']} failed in the station ({what}); its log (journalctl -u station) has the rest"
+            return _no(said, exit_code=EX_SOFTWARE)
+
+
+def _no(text: str, **more: int) -> str:
+    return json.dumps({"ok": False, "error": text, **more})
 
 
 def ask(path: Path, verb: str, *, timeout: float = 30.0, **arguments: Any) -> Any:

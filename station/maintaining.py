@@ -23,7 +23,12 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
 PARTS_SECONDS = 60.0
+PATIENCE = 5.0  # seconds a platform's word waits for somebody's entry; its session stands still meanwhile
 FLAPPING, FLAP_SECONDS = 8, 600.0  # so many changes of a switch within so long: somebody should look at its wire
+
+
+class EntryBusy(StationError):
+    """Error raised when the entry of somebody else takes too long."""
 
 
 @dataclass(slots=True)
@@ -219,10 +224,15 @@ class Maintaining:
     # -- platforms
 
     def by_platform(self, platform: str, point: str | None, device: str, on: bool) -> str:
-        """A platform begins or ends maintenance at *point* or of *device*; what speaks against it, or ""."""
+        """A platform begins or ends maintenance at *point* or of *device*; what speaks against it, or "".
+
+        Raise EntryBusy when somebody else's entry is not done within PATIENCE: the platform's other messages wait.
+        """
         settings = next(one for one in self._engine.loaded.config.uplink if one.name == platform)
         person = settings.maintenance_person
-        with self._engine.one_entry:
+        if not self._engine.one_entry.acquire(timeout=PATIENCE):
+            raise EntryBusy(f"another entry at the station was not done within {PATIENCE:g} s; ask again")
+        try:
             where = {"device": device} if device else {"point": point} if point else {}
             try:
                 scope, what, _ = maintenance.scope_of(self._engine.loaded, where)
@@ -242,6 +252,8 @@ class Maintaining:
                     self.enter("maintenance", do="off", name=span.name, by=maintenance.PLATFORM, source=platform)
             except StationError as error:
                 return str(error)
+        finally:
+            self._engine.one_entry.release()
         return ""
 
     # -- what is shown

@@ -54,6 +54,14 @@ class Verbs:
         self.go_on.wait(10)
         return {}
 
+    def broken(self, request: Mapping[str, Any]) -> Any:
+        """A fault of the program."""
+        raise KeyError("no such thing")
+
+    def odd(self, request: Mapping[str, Any]) -> Any:
+        """What JSON cannot write, though its default can write much."""
+        return {(1, 2): "a key that is no text"}
+
     def table(self) -> dict[str, Callable[[Mapping[str, Any]], Any]]:
         """By name."""
         return {"echo": self.echo, "refuse": self.refuse, "slow": self.slow}
@@ -341,3 +349,25 @@ def test_another_user_is_refused(verbs: Verbs) -> None:
             assert as_nobody() == f"this user may not ask; use sudo or {join}"
         finally:
             server.close()
+
+
+@pytest.mark.parametrize(
+    ("verb", "kind"), [("broken", "KeyError: 'no such thing'"), ("odd", "TypeError: keys must be")]
+)
+def test_a_fault_in_a_verb_is_answered_logged_and_the_next_one_is_served(
+    verbs: Verbs, tmp_path: Path, caplog: pytest.LogCaptureFixture, verb: str, kind: str
+) -> None:
+    """Not a connection that closes without a word."""
+    server = ControlServer(tmp_path / "control.sock")
+    server.start({**verbs.table(), "broken": verbs.broken, "odd": verbs.odd})
+    try:
+        with pytest.raises(ControlRefused) as refused:
+            ask(tmp_path / "control.sock", verb)
+        assert str(refused.value).startswith(f"{verb} failed in the station ({kind}")
+        assert str(refused.value).endswith("; its log (journalctl -u station) has the rest")
+        assert refused.value.exit_code == 70
+        assert ask(tmp_path / "control.sock", "echo", n=1)["n"] == 1
+    finally:
+        server.close()
+    (record,) = [one for one in caplog.records if one.exc_info]
+    assert record.getMessage() == f"control socket: {verb} failed"

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from station import maintaining
 from station.clock import EPOCH
 from station.config import load
 from station.control import ControlRefused, ControlServer, ask
@@ -410,6 +411,22 @@ def test_what_a_platform_ends_is_what_it_names(tmp_path: Path) -> None:
     assert told(rig, item="instrument_state", value="running", parameter="pm10").outcome is Outcome.CONDITIONS
     assert told(rig, item="logger_state", value="running").outcome is Outcome.DONE
     assert not entered.spans.running()
+    rig.engine.shut_down()
+
+
+def test_a_platform_does_not_wait_for_an_entry_that_does_not_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its session would stand still, and the watchdog end the station."""
+    monkeypatch.setattr(maintaining, "PATIENCE", 0.01)
+    rig = allowed(tmp_path, 'maintenance_person = "Zhao Min, district centre"')
+    entered = Asked(rig)
+    with rig.engine.one_entry:
+        result = told(rig, item="logger_state", value="maintenance")
+    assert result.outcome is Outcome.BUSY
+    assert result.reason == "another entry at the station was not done within 0.01 s; ask again"
+    assert not len(entered.spans)
+    assert told(rig, item="logger_state", value="maintenance").outcome is Outcome.DONE
     rig.engine.shut_down()
 
 
