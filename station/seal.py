@@ -14,11 +14,12 @@ Whoever is root on a running station can feed it false values.  On flash an eras
 from __future__ import annotations
 
 import json
+import sqlite3
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from station.model import dataclass
+from station.model import StoreError, dataclass
 
 try:  # Python's own SHA-256: hashlib would load OpenSSL, 3.6 MiB of the 26 that the service may have
     from _sha2 import sha256  # type: ignore[import-not-found, unused-ignore]
@@ -110,15 +111,37 @@ def parts(query: Query, before: Mapping[str, int], upto: Mapping[str, int]) -> I
             continue
         name, _, platform = table.partition(" ")
         low = int(platform or 0) << SEQUENCE_BITS
-        rows = query(f"SELECT * FROM {name} WHERE id > ? AND id <= ? ORDER BY id", (low + first, low + last))
+        rows, texts = _texts(query, name, low + first, low + last)
         made = sha256(f"{table} {len(rows)}\n".encode())
-        made.update("\n".join(map(_ROW, rows)).encode())
+        made.update("\n".join(texts).encode())
         column = DATED.get(name)
-        oldest = None if column is None else min((row[column] for row in rows), default=None)
-        yield Part(table, bytes(made.digest()[:HASH_BYTES]), len(rows), last - first, oldest)
+        times = () if column is None else (row[column] for row in rows if isinstance(row[column], int))
+        yield Part(table, bytes(made.digest()[:HASH_BYTES]), len(rows), last - first, min(times, default=None))
 
 
 _ROW = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode  # the same text from any Python
+
+
+def _texts(query: Query, table: str, first: int, last: int) -> tuple[Sequence[Any], list[str]]:
+    """The rows of *table* with numbers above *first* up to *last*, and each as the text that is hashed.
+
+    Where a cell holds what is no text any more (a damaged card), all of these rows are hashed by the bytes that stand
+    there: a seal says what is stored, good or bad, and one bad cell keeps no later row from being sealed.
+    """
+    where = f"FROM {table} WHERE id > ? AND id <= ? ORDER BY id"
+    try:
+        rows = query(f"SELECT * {where}", (first, last))
+        return rows, list(map(_ROW, rows))
+    except TypeError:  # a text that became bytes
+        pass
+    except (StoreError, sqlite3.OperationalError) as error:
+        if "Could not decode" not in str(error):
+            raise
+    names = [column[1] for column in query(f"PRAGMA table_info({table})", ())]
+    bare = ", ".join(f"CASE typeof({one}) WHEN 'text' THEN '' ELSE {one} END" for one in names)
+    kinds = ", ".join(f"typeof({one}) || hex(CAST({one} AS BLOB))" for one in names)
+    texts = list(map(_ROW, query(f"SELECT {kinds} {where}", (first, last))))
+    return query(f"SELECT {bare} {where}", (first, last)), texts
 
 
 def seal(query: Query, before: Block | None, head: bytes, key: bytes | None, at_ms: int) -> Block:
@@ -180,7 +203,8 @@ def blocks_of(query: Query) -> Iterator[Block]:
     """Every block as stored, oldest first."""
     known, last = dict[str, int](), 0
     while rows := query(
-        "SELECT epoch, at_ms, more, digest, tag FROM seal WHERE epoch > ? ORDER BY epoch LIMIT 500", (last,)
+        "SELECT epoch, at_ms, CAST(more AS BLOB), digest, tag FROM seal WHERE epoch > ? ORDER BY epoch LIMIT 500",
+        (last,),
     ):
         for epoch, at_ms, more, made, tag in rows:
             try:
@@ -188,8 +212,13 @@ def blocks_of(query: Query) -> Iterator[Block]:
             except (ValueError, TypeError, AttributeError):
                 grown = {"": 0}  # what cannot be read is not what was written
             known = {table: known.get(table, 0) + grown.get(table, 0) for table in {**known, **grown}}
-            yield Block(int(epoch), int(at_ms), known, bytes(made), bytes(tag))
+            at_ms, made, tag = _as(int, at_ms, 0), _as(bytes, made, b""), _as(bytes, tag, b"")
+            yield Block(int(epoch), at_ms, known, made, tag)
         last = int(rows[-1][0])
+
+
+def _as(kind: Any, value: Any, instead: Any) -> Any:
+    return value if isinstance(value, kind) else instead
 
 
 def growth(before: Mapping[str, int], upto: Mapping[str, int]) -> str:

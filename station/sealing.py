@@ -14,9 +14,12 @@ from typing import Any
 from station.clock import to_ms
 from station.model import StoreError, WrongArgument
 from station.seal import EPOCH_SECONDS, NOTHING, Block, blocks_of, caught_up, growth, heads, next_key, seal
-from station.store import Store, connect
+from station.store import Event, Store, connect
 
 log = logging.getLogger(__name__)
+
+KEY_BYTES = 32
+SHOWN = 40  # characters of what is damaged that a message repeats
 
 
 def seal_due(store: Store, now: datetime) -> float:
@@ -24,7 +27,10 @@ def seal_due(store: Store, now: datetime) -> float:
 
     The key of the block is replaced by the next one in the same transaction.
     """
-    before, head, key = state(store)
+    try:
+        before, head, key = _standing(store)
+    except ValueError as error:
+        before, head, key = _from_chain(store, now, str(error))
     block = seal(store.query, before, head, key, to_ms(now))
     reached = {} if before is None else before.upto
     with store.transaction_open() as db:
@@ -81,12 +87,44 @@ def _overwrite(path: Path, key: bytes, start: int, size: int) -> None:
 
 def state(store: Store) -> tuple[Block | None, bytes, bytes | None]:
     """The newest block (without what only a verifier needs), the head, and the key of the next block."""
-    rows = store.query("SELECT epoch, upto, head, key FROM sealing WHERE id = 1")
+    try:
+        return _standing(store)
+    except ValueError:
+        return (*_walked(store), None)
+
+
+def _standing(store: Store) -> tuple[Block | None, bytes, bytes | None]:
+    """The same; raise ValueError where what is stored of it is not what a station writes."""
+    rows = store.query("SELECT epoch, CAST(upto AS BLOB), head, key FROM sealing WHERE id = 1")
     if not rows:
         return (*_walked(store), None)
     epoch, upto, head, key = rows[0]
-    block = Block(int(epoch), 0, json.loads(upto), b"", b"") if epoch else None
-    return block, bytes(head), None if key is None else bytes(key)
+    reached = json.loads(upto)  # a ValueError, also where it is no text
+    if not (isinstance(reached, dict) and all(type(last) is int and last >= 0 for last in reached.values())):
+        raise ValueError(f"{str(reached)[:SHOWN]!a} is not how far tables were sealed")
+    if not (isinstance(epoch, int) and isinstance(head, bytes) and len(head) == len(NOTHING) and _may_be_key(key)):
+        raise ValueError("block, head or key are not what they were written as")
+    return (Block(epoch, 0, reached, b"", b"") if epoch else None), head, key
+
+
+def _may_be_key(key: Any) -> bool:
+    return key is None or (isinstance(key, bytes) and len(key) == KEY_BYTES)
+
+
+def _from_chain(store: Store, now: datetime, why: str) -> tuple[Block | None, bytes, bytes | None]:
+    """Inside a transaction: the row of the state is damaged, so the chain says it; an event marks the next block.
+
+    The key of the next block is kept where the row still has it beside the number of the chain's last block; else no
+    later block has a tag, and whoever has the file of the key sees from which block on.
+    """
+    before, head = _walked(store)
+    last = 0 if before is None else before.epoch
+    ((epoch, key),) = store.query("SELECT epoch, key FROM sealing WHERE id = 1")
+    key = key if epoch == last and _may_be_key(key) else None
+    log.error("%s: the state of the seals is damaged (%s); it goes on from block %d", store.where, why, last)
+    said = {"block": last + 1, "error": why, "tags": key is not None}
+    store.add_events([Event(now, "seal_state_damaged", said)])
+    return before, head, key
 
 
 def _walked(store: Store) -> tuple[Block | None, bytes]:

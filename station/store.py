@@ -48,6 +48,7 @@ SHARED_MEMORY = 65536  # bytes; a reader of a write-ahead log makes its index of
 SCHEMA_VERSION = 5
 PAGE_SIZE = 1024  # measured with the whole flow: tests/bench/bench_store.py prints both sizes
 PURGE_CHUNK = 5000
+SEALING = "SELECT id, epoch, CAST(upto AS BLOB), head, key FROM sealing"  # as bytes: damage there stops no commit
 READ_BACK = 1000  # newest rows of each table that are read after an I/O error, before anything is written
 KEPT = "calibration"  # its records outlive [retention]: coefficients in force would be those of station.toml again
 MOST_SEEN = 1024  # identities of commands kept for each platform
@@ -276,7 +277,7 @@ class Store:
         self.boot = 0
         try:
             self._prepare(page_size)
-            self._committed, self._sealing = self._ends(), list(self._connection.execute("SELECT * FROM sealing"))
+            self._committed, self._sealing = self._ends(), list(self._connection.execute(SEALING))
         except sqlite3.Error as error:
             raise refused(Path(where), error) from error
 
@@ -351,7 +352,7 @@ class Store:
                 self._connection.execute("BEGIN IMMEDIATE")
                 try:
                     yield self._connection
-                    ends, sealing = self._ends(), list(self._connection.execute("SELECT * FROM sealing"))
+                    ends, sealing = self._ends(), list(self._connection.execute(SEALING))
                 except BaseException:
                     self._rollback()
                     raise
@@ -418,11 +419,11 @@ class Store:
 
     def _take_back_seals(self, connection: Any) -> None:
         """Inside a transaction: no block beyond the last one that is durable, and the key of the one behind it."""
-        if list(connection.execute("SELECT * FROM sealing")) != self._sealing:
+        if list(connection.execute(SEALING)) != self._sealing:
             connection.execute("DELETE FROM seal WHERE epoch > ?", (self._sealing[0][1] if self._sealing else 0,))
             connection.execute("DELETE FROM sealing")
             connection.executemany(
-                "INSERT INTO sealing(id, epoch, upto, head, key) VALUES (?, ?, ?, ?, ?)", self._sealing
+                "INSERT INTO sealing(id, epoch, upto, head, key) VALUES (?, ?, CAST(? AS TEXT), ?, ?)", self._sealing
             )
 
     def _rollback(self) -> None:

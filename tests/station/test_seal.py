@@ -453,6 +453,86 @@ def test_a_chain_whose_end_is_lost_goes_on_from_its_blocks(rig: Rig) -> None:
     assert verify(rig.engine.store.query).sound
 
 
+BAD_STATE = [
+    ("upto = 'x'", True),
+    ("upto = ''", True),
+    ("upto = '[1]'", True),
+    ("upto = '{\"reading\": \"7\"}'", True),
+    ("upto = CAST(x'ff00fe' AS TEXT)", True),  # no text at all: not even a SELECT of it succeeds
+    ("head = x'00'", True),
+    ("head = 'text'", True),
+    ("epoch = 'two'", False),
+    ("epoch = 7, upto = '{'", False),
+    ("key = x'00'", False),
+]
+
+
+@pytest.mark.parametrize(("damage", "tags"), BAD_STATE)
+def test_a_damaged_state_of_the_seals_stops_no_commit_and_the_chain_goes_on(
+    rig: Rig, damage: str, *, tags: bool
+) -> None:
+    """It is made again from the blocks; with the key where that is sound; an event in the next block says so."""
+    store = rig.engine.store
+    with store.transaction():
+        give_key(store, KEY)
+    rig.run(700)
+    with store.transaction() as db:
+        db.execute(f"UPDATE sealing SET {damage}")
+    rig.run(700)
+    assert rig.engine.store_error == ""
+    found = verify(store.query)
+    assert (found.blocks, found.sound) == (4, True)
+    ((arguments, number),) = store.query("SELECT arguments, id FROM event WHERE code = 'seal_state_damaged'")
+    said = json.loads(arguments)
+    assert (said["block"], said["tags"]) == (3, tags)
+    before, block = [one for one in blocks_of(store.query) if one.epoch in (2, 3)]
+    assert before.upto["event"] < number <= block.upto["event"]
+    keyed = verify(store.query, key=Key(1, KEY))
+    assert (keyed.bad, keyed.keyed) == ((None, 4) if tags else (3, 2))
+    with closing(Store.open(rig.loaded.database)) as again:  # and a start finds what it can go on with
+        assert has_key(again) is tags
+
+
+def has_key(store: Store) -> bool:
+    """Whether there is a key already."""
+    try:
+        with store.transaction():
+            give_key(store, KEY)
+    except WrongArgument:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("cell", ["CAST(x'ff00fe' AS TEXT)", "x'00ff'"])
+def test_a_row_that_is_no_text_any_more_is_sealed_as_it_stands(rig: Rig, cell: str) -> None:
+    """It keeps no other row from being sealed; another change to it shows, and so does the one that mends it."""
+    store = rig.engine.store
+    rig.run(400)
+    with store.transaction() as db:
+        db.execute(f"INSERT INTO event(at_ms, code, arguments) VALUES (1, 'odd', {cell})")
+        bad = db.execute("SELECT last_insert_rowid()").fetchone()[0]
+    rig.run(700)
+    assert rig.engine.store_error == ""
+    assert verify(store.query).sound
+    for change in ("CAST(x'ff00fd' AS TEXT)", "'{}'"):
+        copy = Copy(rig.loaded.database)
+        copy.query(f"UPDATE event SET arguments = {change} WHERE id = ?", (bad,))
+        assert copy.check().why == "rows"
+
+
+@pytest.mark.parametrize("what", ["more = CAST(x'ff' AS TEXT)", "digest = 'x'", "tag = 7", "at_ms = 'x'"])
+def test_a_damaged_block_is_a_wrong_one_and_the_next_ones_are_made(rig: Rig, what: str) -> None:
+    store = rig.engine.store
+    rig.run(1000)
+    with store.transaction() as db:
+        db.execute(f"UPDATE seal SET {what} WHERE epoch = 2")
+        db.execute("UPDATE sealing SET upto = '{'")
+    rig.run(700)
+    assert rig.engine.store_error == ""
+    found = verify(store.query)
+    assert (len(list(blocks_of(store.query))) >= 5, found.sound) == (True, what.startswith(("tag", "at_ms")))
+
+
 # -- parts
 
 
