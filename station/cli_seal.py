@@ -54,7 +54,7 @@ def verify(head: str | None, key_file: Path | None, database: Path | None, confi
         query = partial(rows_of, db, str(path))
         query("BEGIN")  # one state of it, however often the station commits meanwhile
         _known_schema(query, path)
-        found = walk(query, head=wanted, key=key, kept_from_ms=max(since, given_up_until(query)))
+        found = walk(query, head=wanted, key=key, kept_from_ms=since)
     if as_json:
         print_json(_plain(found))
     else:
@@ -68,20 +68,6 @@ def _known_schema(query: Query, path: Path) -> None:
     version = int(query("PRAGMA user_version", ())[0][0])
     if version != SCHEMA_VERSION:
         raise StoreVersionError(f"{path}: has schema {version}, this version verifies {SCHEMA_VERSION}")
-
-
-def given_up_until(query: Query) -> int:
-    """Up to when (ms) readings left because the disk was full, as sealed events say; 0 where none did.
-
-    An event that no block holds says nothing: whoever has the card could have written it.
-    """
-    from station.seal import blocks_of
-
-    sealed = 0
-    for block in blocks_of(query):
-        sealed = block.upto.get("event", 0)
-    until = "SELECT max(json_extract(arguments, '$.until_ms')) FROM event WHERE code = 'disk_full' AND id <= ?"
-    return int(query(until, (sealed,))[0][0] or 0)
 
 
 def _plain(found: Verdict) -> dict[str, Any]:

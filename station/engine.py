@@ -1000,7 +1000,8 @@ class Engine:
 
             size, may_leave = self.config.station.reserve_mb << 20, self.config.retention.when_full == "answered"
             outboxes, folder = self.outboxes.values(), self.loaded.data_folder
-            self.room = Room(self.store, folder, size, outboxes, self.clock, self.note, may_leave=may_leave)
+            told = partial(setattr, self.periods, "raw_from")
+            self.room = Room(self.store, folder, size, outboxes, self.clock, self.note, may_leave=may_leave, left=told)
         return self.room
 
     def _recovered(self) -> None:

@@ -3,7 +3,8 @@
 A full disk never costs what a platform is still owed.  When it comes, the reserve goes first, so that alarms, answers
 and readings can still be written.  Then readings wait in memory, as many as it holds, and each that is dropped is
 counted.  With `[retention] when_full = "answered"` the oldest raw readings make room in the file before that: only
-such whose messages every platform has answered for, and what left is an event.
+such whose messages every platform has answered for.  What left is an event, and a record of kind `released` written
+with their deletion: `station verify` takes it for the reason that they are missing, as it does a person's release.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from station.clock import Clock, from_ms
-from station.model import StoreError
+from station.model import Record, StoreError
 from station.outbox import PlatformOutbox
 from station.store import SEQUENCE_BITS, Store
 
@@ -26,11 +27,15 @@ LOW = 4  # times the reserve: with less room than this there is an alarm
 LEAST_LOW = 32 << 20  # bytes; the same where no reserve is wanted
 SHARE = 0.05  # of the readings that leave in one go
 BETWEEN = 600.0  # seconds between two goes: a disk that others fill does not empty the file
+RELEASED = "released"  # as station/capacity.py, which this need not load
 YOUNG = timedelta(days=2)  # averages, checks and screens still look at these
 
 
 class Room:
-    """The disk of *folder*, where *store* lies, with a reserve of *size* bytes; *note* records an event by its code."""
+    """The disk of *folder*, where *store* lies, with a reserve of *size* bytes; *note* records an event by its code.
+
+    *left* is told before when raw readings have left: nothing is closed anew of what is older.
+    """
 
     def __init__(
         self,
@@ -42,9 +47,10 @@ class Room:
         note: Callable[..., None],
         *,
         may_leave: bool = False,
+        left: Callable[[datetime], None] = lambda before: None,
     ) -> None:
         self._store, self._folder, self._size, self._clock, self._note = store, folder, size, clock, note
-        self._outboxes, self._may_leave = tuple(outboxes), may_leave
+        self._outboxes, self._may_leave, self._left = tuple(outboxes), may_leave, left
         self.reserve = folder / "station.reserve"
         self._low_bytes = LOW * size or LEAST_LOW
         self._next = 0.0
@@ -106,18 +112,28 @@ class Room:
         if first is None or last < first:
             return False
         last = min(last, first + max(1, round((newest - first) * SHARE)))
-        (until,) = self._store.query("SELECT max(at_ms) FROM reading WHERE id <= ?", (last,))[0]
-        (sealed,) = self._store.query("SELECT min(at_ms) FROM seal WHERE at_ms >= ?", (until,))[0]  # with others
+        ((rows, until),) = self._store.query("SELECT count(*), max(at_ms) FROM reading WHERE id <= ?", (last,))
+        before = from_ms(until).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+        body = {"before": before.isoformat(), "rows": rows, "first": first, "last": last, "user": "station",
+                "reason": '[retention] when_full = "answered"', "copy": None, "sha256": None}  # fmt: skip
         try:
             with self._store.transaction() as db:
+                pages = self._free_pages()
                 db.execute("DELETE FROM reading WHERE id <= ?", (last,))
+                db.execute("DELETE FROM late WHERE reading <= ?", (last,))
+                body["bytes"] = (self._free_pages() - pages) * self._store.query("PRAGMA page_size")[0][0]
+                self._store.add_records([Record(RELEASED, self._clock.now(), body)])  # in the room they left
         except StoreError:
             return False  # there is not even room for what a deletion writes
+        self._left(before)
         log.error("%s: the disk is full; readings %d to %d left, every platform has answered for them", self._folder,
                   first, last)  # fmt: skip
-        said = {"rows": last - first + 1, "first": first, "last": last, "until_ms": 1 + (sealed or until)}
+        said = {"rows": rows, "first": first, "last": last, "mb": round(body["bytes"] / 1e6, 1)}
         self._note("disk_full", urgent=True, given_up="readings", **said)
         return True
+
+    def _free_pages(self) -> int:
+        return int(self._store.query("PRAGMA freelist_count")[0][0])
 
     def answered_until(self) -> int:
         """The last reading (by id) that is neither young nor of a period whose message a platform still waits for."""

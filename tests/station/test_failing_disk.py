@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from station import room as module
-from station.cli_seal import given_up_until
+from station.clock import EPOCH, from_ms
 from station.model import Kind, StoreDamaged, StoreError, StoreFull
+from station.resumption import FOREVER
 from station.room import Room
 from station.seal import Key, verify
 from station.sealing import give_key
@@ -271,11 +272,24 @@ def test_only_readings_leave_that_every_platform_has_answered_for(tmp_path: Path
     last = room.answered_until()
     assert rig.engine.store.query("SELECT count(*) FROM reading WHERE id <= ? AND at_ms >= ?", (last, owed)) == [(0,)]
     rig.engine.commit()
-    given_up = given_up_until(rig.engine.store.query)
-    assert verify(rig.engine.store.query, kept_from_ms=given_up).sound  # they left, and nobody changed anything
-    assert not verify(rig.engine.store.query).sound
+    assert verify(rig.engine.store.query).sound  # they left, and nobody changed anything
+    kept = rig.engine.store.records("released", EPOCH, FOREVER)
+    assert [r.body["first"] for r in kept] == [whole[0], left[0]]
+    assert sum(r.body["rows"] for r in kept) == first()[0] - whole[0]
+    assert all(r.body["bytes"] > 0 and r.body["user"] == "station" and not r.body["copy"] for r in kept)
+    ((oldest,),) = rig.engine.store.query("SELECT min(at_ms) FROM reading")
+    assert datetime.fromisoformat(kept[-1].body["before"]) - from_ms(oldest) <= timedelta(hours=1)
+    rig.engine.store.query("UPDATE record SET kind = 'reseased' WHERE kind = 'released' AND id = ?", (kept[-1].id,))
+    assert not verify(rig.engine.store.query).sound  # an event alone explains nothing
+    rig.engine.store.query("UPDATE record SET kind = 'released' WHERE id = ?", (kept[-1].id,))
     told = rig.engine.store.query("SELECT arguments FROM event WHERE code = 'disk_full' ORDER BY id")
     assert ['"given_up": "readings"' in text for (text,) in told] == [True, True]
+    own = rig.engine._room()  # the engine's own one tells the periods what they cannot be closed of again
+    own.reserve.unlink(missing_ok=True)
+    rig.clock.advance(700)
+    assert own.make_some()
+    newest = rig.engine.store.newest_records("released", "kind")[0]
+    assert rig.engine.periods.raw_from == datetime.fromisoformat(newest.body["before"])
     rig.answer(1.0)
     young = room.answered_until()
     at = rig.engine.store.query("SELECT max(at_ms) FROM reading WHERE id <= ?", (young,))[0][0]
