@@ -52,6 +52,7 @@ class Salvaged:
     lost: dict[str, int] = field(default_factory=dict)
     there: dict[str, int] = field(default_factory=dict)
     open_ended: list[str] = field(default_factory=list)  # tables whose end cannot be read: what came there is not known
+    renumbered: dict[str, int] = field(default_factory=dict)  # events that had the number of another: the new one
     unfinished: bool = False  # the time was over before the oldest numbers
 
 
@@ -223,7 +224,7 @@ def salvage(
             _bring(db, store, table, found, replace=behind)
         for table in APPENDED:
             for low in _floors(db, table):
-                _bring(db, store, table, found, low=low, late=lambda: monotonic() > deadline)
+                _bring(db, store, table, found, low=low, late=lambda: monotonic() > deadline, sealed=behind)
     unknown = {*found.lost, *found.open_ended}
     if behind and unknown & {"span", "platform"}:
         _owe_again(store, now)
@@ -248,9 +249,9 @@ def _whole_pages(damaged: Path) -> None:
 
 def _bring(
     db: sqlite3.Connection, store: Store, table: str, found: Salvaged, *, low: int = 0, replace: bool = False,
-    late: Callable[[], bool] = lambda: False,
+    late: Callable[[], bool] = lambda: False, sealed: bool = True,
 ) -> None:  # fmt: skip
-    """Rows of *table* numbered from *low* on, one transaction a block."""
+    """Rows of *table* numbered from *low* on, one transaction a block; *sealed* if the seals came over too."""
     shape = store.query(f"PRAGMA table_info({table})")
     keyed = table != "late"  # the one table without numbers
     columns = (["rowid"] if keyed and not any(row[5] and row[1] == "id" for row in shape) else []) + [
@@ -270,6 +271,8 @@ def _bring(
             before = new.execute("SELECT total_changes()").fetchone()[0]
             new.executemany(put, sound)
             written = new.execute("SELECT total_changes()").fetchone()[0] - before
+            if table == "event" and written < len(sound):
+                written += _keep_both(db, new, sound, found, sealed=sealed)
         for counts, more in (
             (found.rows, written), (found.lost, lost + len(block) - len(sound)), (found.there, len(sound) - written),
         ):  # fmt: skip
@@ -278,6 +281,32 @@ def _bring(
         if late():
             found.unfinished = True
             return
+
+
+def _keep_both(
+    db: sqlite3.Connection, new: Any, events: Sequence[tuple[Any, ...]], found: Salvaged, *, sealed: bool
+) -> int:
+    """Inside a transaction: of two events with one number one is told again under a new number; how many came over.
+
+    A copy that was restored has an event of that, under the number of what came in the former file behind the copy.
+    The one whose number is in the seals that hold now keeps it: the damaged file's if they came over from there.
+    """
+    low, high = min(row[0] for row in events), max(row[0] for row in events)
+    here = {row[0]: tuple(row) for row in new.execute("SELECT * FROM event WHERE id BETWEEN ? AND ?", (low, high))}
+    came = 0
+    for row in events:
+        if (own := here.get(row[0], row)) == row:
+            continue
+        if new.execute("SELECT 1 FROM event WHERE (at_ms, code, arguments) = (?, ?, ?)", row[1:]).fetchone():
+            continue  # it was brought over before
+        number = 1 + max(new.execute("SELECT max(id) FROM event").fetchone()[0], _last(db, "event", 0)[0])
+        moved = own if sealed else row
+        if sealed:
+            new.execute("UPDATE event SET at_ms = ?, code = ?, arguments = ? WHERE id = ?", (*row[1:], row[0]))
+        new.execute("INSERT INTO event(id, at_ms, code, arguments) VALUES (?, ?, ?, ?)", (number, *moved[1:]))
+        found.renumbered[f"{moved[2]} {row[0]}"] = number
+        came += 1
+    return came
 
 
 def _rows(

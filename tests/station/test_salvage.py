@@ -312,6 +312,57 @@ def test_a_file_that_went_another_way_is_not_mixed_in(rig: Rig, here: Here) -> N
     assert json.loads(str(event[3]))["copy"] == copy.path.name
 
 
+def test_two_events_of_one_number_are_both_kept(rig: Rig, here: Here) -> None:
+    """That of a restored copy, and that of the former file, whose seals come over with it."""
+    rig.run(1800)
+    copy, _ = take(rig.loaded.database, shelf(rig), NOW)
+    rig.run(900)
+    rig.engine.note("stop")
+    rig.engine.commit(last=True)
+    rig.engine.store.close()
+    config = ("--config", rig.folder / "station.toml")
+    back = here("restore", copy.path, *config, "--user", "Wang Fang", "--reason", "the card", "--json")
+    assert back.code == 0, back.err
+    former = Path(json.loads(back.out)["former"])
+    was = contents(former)["event"]
+    (number, restored), *more = [(n, one) for n, one in contents(rig.loaded.database)["event"].items() if n in was
+                                 and one != was[n]]  # fmt: skip
+    assert (restored[2], more) == ("restored", [])
+    done = here("salvage", former, *config, "--json")
+    assert done.code == 0, done.err
+    rows = contents(rig.loaded.database)["event"]
+    assert {n: row for n, row in was.items() if rows[n] != row} == {}
+    (again,) = [n for n, row in rows.items() if row[2] == "restored"]
+    assert rows[again][1:] == (again, *restored[1:])[1:]
+    assert again == max(was) + 1
+    assert json.loads(done.out)["renumbered"] == {f"restored {number}": again}
+    assert here("verify", *config).code == 0
+    count = len(rows)
+    assert json.loads(here("salvage", former, *config, "--json").out)["renumbered"] == {}
+    assert len(contents(rig.loaded.database)["event"]) == count + 1  # that of the second salvage
+    assert f"got another number: restored {number} {again}" in here("events", *config, "--code", "salvaged").out
+
+
+def test_an_event_of_a_file_behind_the_seals_gets_a_number_of_its_own(rig: Rig, here: Here) -> None:
+    """The store went on, so its own event keeps the number that is sealed; the other one follows, once."""
+    rig.run(700)
+    rig.engine.store.close()
+    former = rig.folder / "former.db"
+    shutil.copy(rig.loaded.database, former)
+    with closing(sqlite3.connect(former)) as db, db:
+        db.execute("UPDATE event SET arguments = '{\"other\": 1}' WHERE id = 1")
+        db.execute("DELETE FROM reading WHERE id > 50")
+    for times in range(2):
+        with closing(Store.open(rig.loaded.database)) as store:
+            before = contents(rig.loaded.database)["event"]
+            found = salvage(former, store, NOW)
+        rows = contents(rig.loaded.database)["event"]
+        assert {n: row for n, row in before.items() if rows[n] != row} == {}
+        assert len(rows) == len(before) + (times == 0)
+        assert (len(found.renumbered), found.rows.get("event", 0)) == ((1, 1) if times == 0 else (0, 0))
+    assert rows[max(rows)][3] == '{"other": 1}'
+
+
 # -- a start
 
 
