@@ -238,11 +238,15 @@ def _energy(values: Sequence[float], before: float | None) -> float:
 def _increments(values: Sequence[float], before: float | None) -> float:
     """What a counter advanced, its resets to zero allowed for.
 
-    >>> _increments([10.2, 10.4, 0.2], before=10.0)
-    0.6
+    A single 0 between two stands that fit each other is a bad reading: no register goes there and back.
+
+    >>> _increments([10.2, 10.4, 0.2], before=10.0), _increments([10.2, 0.0, 10.4], before=10.0)
+    (0.6, 0.4)
     """
     total, last = 0.0, values[0] if before is None else before
-    for value in values:
+    for value, following in zip(values, [*values[1:], -math.inf], strict=True):
+        if value == 0.0 < last <= following:
+            continue
         total += value - last if value >= last else value
         last = value
     return round(total, 9)

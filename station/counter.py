@@ -3,7 +3,8 @@
 A roll-over is declared for a parameter of an instrument: the value at which its register is 0 again.  An exchange is
 declared by hand, with a name, a reason, the last reading of the old meter and the first of the new one: what was used
 is then what the old one still counted and what the new one has counted since.  Stored readings stay as they are.
-A fall that neither explains is the counter beginning anew, as before (arithmetic, high; the half is ours).
+A fall that neither explains is the counter beginning anew, as before (arithmetic, high; the half is ours).  But a
+single 0 between two stands of which the second is not below the first is a bad reading: it counts as the first (ours).
 """
 
 from __future__ import annotations
@@ -104,7 +105,8 @@ def is_counter(parameter: str) -> bool:
 def steady(stands: Sequence[Stand], exchanges: Sequence[Exchange] = (), rollover: float | None = None) -> list[Stand]:
     """*stands* of a register, in the order of their times, as one that was never exchanged and never full.
 
-    A fall is a roll-over when the rise it then means is less than half of *rollover*.
+    A fall is a roll-over when the rise it then means is less than half of *rollover*.  A single 0 that is none, and is
+    no new meter's, stands as what was before it.
 
     >>> from datetime import UTC
     >>> at = [datetime(2026, 3, 1, n, tzinfo=UTC) for n in range(4)]
@@ -114,7 +116,7 @@ def steady(stands: Sequence[Stand], exchanges: Sequence[Exchange] = (), rollover
     waiting, added = list(exchanges), 0.0
     last: float | None = None
     found: list[Stand] = []
-    for at, value in stands:
+    for at, value in without_noughts(stands, exchanges):
         while waiting and at >= waiting[0].at and _is_of_new(value, last, waiting[0]):
             added += waiting[0].old - waiting[0].new
             last = waiting.pop(0).new
@@ -122,6 +124,27 @@ def steady(stands: Sequence[Stand], exchanges: Sequence[Exchange] = (), rollover
             added += rollover
         found.append((at, value + added))
         last = value
+    return found
+
+
+def without_noughts(stands: Sequence[Stand], exchanges: Sequence[Exchange] = ()) -> list[Stand]:
+    """*stands* with the one before in the place of each single 0 from which the register came back to where it was.
+
+    Whoever began anew at 0 stays there for more than one reading, or comes back below what he had counted.
+
+    >>> from datetime import UTC
+    >>> at = [datetime(2026, 3, 1, n, tzinfo=UTC) for n in range(4)]
+    >>> [value for _, value in without_noughts(list(zip(at, [7.0, 0.0, 7.5, 0.0])))]
+    [7.0, 7.0, 7.5, 0.0]
+    """
+    found = list(stands)
+    for number in range(1, len(found) - 1):
+        (earlier, before), (at, value), (later, after) = found[number - 1 : number + 2]
+        if any(earlier < one.at <= at for one in exchanges):
+            continue  # the 0 may be a new meter's
+        after = next((one.old for one in exchanges if at < one.at <= later), after)
+        if value == 0.0 < before <= after:
+            found[number] = (at, before)
     return found
 
 
@@ -152,6 +175,7 @@ def rise(stands: Sequence[Stand], exchanges: Sequence[Exchange] = (), rollover: 
     if len(stands) < 2:
         return None
     values = [value for _, value in steady(stands, exchanges, rollover)]
+    stands = without_noughts(stands, exchanges)
     pairs = zip(pairwise(values), stands[1:], strict=True)
     return round(math.fsum(b - a if b >= a else shown for (a, b), (_, shown) in pairs), 9)
 

@@ -141,6 +141,7 @@ class Reason(enum.IntEnum):
     LEVEL_ORDER = 35  # L90 above L50 above L10
     HUMID = 36  # optical dust in fog
     NEGATIVE = 37  # a concentration below zero: noise about zero, or a zero that has drifted
+    COUNTER_NOUGHT = 38  # a counter that had counted shows 0: one bad reading, a restart or another meter
 
 
 class Kind(enum.IntEnum):

@@ -483,6 +483,7 @@ class Periods:
             expected = max(1, expected - task.spared_between(parameter, start, start + period_length(Kind.MINUTE)))
         vector = rule is Averaging.VECTOR
         speed = _speeds([r for r in found.get("wind_speed", ()) if self._mark(r) is Mark.N] if vector else [])
+        normal = [(r.time, r.value) for r in readings if r.value is not None and self._mark(r) is Mark.N]
         made = average.close(
             parameter,
             rule,
@@ -490,13 +491,29 @@ class Periods:
             expected_inputs=expected,  # a reading that was due and is not there is no normal one
             expected=expected,
             strict=self._uses[point].strict,
-            before=self._store.last_value(device, parameter, start) if rule is Averaging.SUM else None,
+            before=self._stand_before(device, parameter, start, normal) if rule is Averaging.SUM else None,
         )
         if rule is not Averaging.SUM or made.mean is None:
             return made
-        normal = [(r.time, r.value) for r in readings if r.value is not None and self._mark(r) is Mark.N]
         counted = self._counted(point, parameter, device, normal, start)
         return made if counted is None else replace(made, mean=counted)
+
+    def _stand_before(
+        self, device: str, parameter: str, start: datetime, stands: Sequence[tuple[datetime, float]]
+    ) -> float | None:
+        """The last value of a counter ahead of the *stands* of a minute; a single 0 is passed over (counter.py)."""
+        known = self._known_before(device, parameter, start)
+        if len(known) == 2 and stands and stands[0][1] >= known[0][1]:
+            return known[0][1]
+        return known[-1][1] if known else None
+
+    def _known_before(self, device: str, parameter: str, start: datetime) -> list[tuple[datetime, float]]:
+        """The last stand of a counter ahead of *start*; where that is 0 the one before it, too."""
+        last = self._store.last_stand(device, parameter, start)
+        if last is None:
+            return []
+        earlier = self._store.last_stand(device, parameter, last[0]) if last[1] == 0.0 else None
+        return [last] if earlier is None else [earlier, last]
 
     def _counted(
         self, point: str, parameter: str, device: str, stands: list[tuple[datetime, float]], start: datetime
@@ -509,12 +526,13 @@ class Periods:
             return None
         from station.counter import NEAR, rise
 
-        before = self._store.last_stand(device, parameter, start)
+        known = self._known_before(device, parameter, start)
+        before = known[-1] if known else None
         if before is None and exchanges:  # the new meter may have another name here
             since = start - NEAR
             found = self._store.normal_values(point, parameter, since, start, self._floor(since))
             before = max(found, default=None)
-        known = [] if before is None else [before]
+            known = [] if before is None else [before]
         recent = [one.at for one in exchanges if before is not None and one.at <= before[0] < one.at + NEAR]
         if recent and (old := self._store.last_stand(device, parameter, min(recent))) is not None:
             known = [old, *known]  # it tells whether what was read behind an exchange is the new meter's yet

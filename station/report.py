@@ -422,7 +422,8 @@ class _Reckoner:
         earlier, stands = (
             [(start + HOUR, one.mean) for start, one, _ in some if one.mean is not None] for some in (before, hours)
         )
-        stands = [*earlier[-1:], *stands]
+        single = len(earlier) > 1 and earlier[-1][1] == 0.0  # it may be a bad reading: the one before tells
+        stands = [*earlier[-2 if single else -1 :], *stands]
         key = (self._point.code, parameter)
         return counter.rise(stands, self._exchanges.of(*key), self._rollovers.get(key))
 

@@ -609,15 +609,10 @@ class Store:
         rows = self.query("SELECT series, at_ms, raw, value, mark FROM reading WHERE id BETWEEN ? AND ?", (first, last))
         return [self.reading_of(*row) for row in rows]
 
-    def last_value(self, device: str, parameter: str, before: datetime, look_back: int = 20000) -> float | None:
-        """The newest normal value of a series before a moment, not farther back than *look_back* readings of all."""
-        found = self.last_stand(device, parameter, before, look_back)
-        return None if found is None else found[1]
-
     def last_stand(
         self, device: str, parameter: str, before: datetime, look_back: int = 20000
     ) -> tuple[datetime, float] | None:
-        """Time and value of `last_value`."""
+        """The newest normal value of a series before a moment, with its time; within *look_back* readings of all."""
         ceiling = min(self.reading_ceiling(before), self.newest("reading"))
         floor = min(self.reading_floor(before), ceiling) - look_back
         rows = self.query(

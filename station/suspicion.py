@@ -117,6 +117,8 @@ class Suspicion:
 
     def _moved(self, value: float, heard: float, seen: _Seen, checks: Checks, key: str) -> Reason:
         assert seen.value is not None
+        if value == 0.0 < seen.value and _counts(key):
+            return Reason.COUNTER_NOUGHT
         minutes = checks.constant_minutes.get(key, CONSTANT_MINUTES.get(key, 0))
         if minutes and value == seen.value and heard - seen.since >= minutes * 60:
             return Reason.CONSTANT
@@ -162,6 +164,12 @@ class Suspicion:
         if other is None or other.mark is not Mark.N or other.value is None or not math.isfinite(other.value):
             return None
         return other.value if abs((reading.time - other.time).total_seconds()) <= seconds else None
+
+
+def _counts(parameter: str) -> bool:
+    from station.counter import is_counter  # hardly ever: a value that falls to exactly 0
+
+    return is_counter(parameter)
 
 
 def _below_zero(reading: Reading) -> Reason:

@@ -11,7 +11,7 @@ import pytest
 from station import i18n
 from station.config import load
 from station.counter import KIND, Exchange, Exchanges, enter, in_store, is_counter, rise, rollovers, steady
-from station.model import Average, ConfigError, Kind, Record, Report, WrongArgument
+from station.model import Average, ConfigError, Kind, Reason, Record, Report, WrongArgument, replace
 from station.orders import registers_of
 from station.report import gather, span_of
 from station.report_page import page
@@ -81,6 +81,26 @@ def test_two_exchanges_and_a_roll_over_add_up() -> None:
         rollover=10_000.0,
     )
     assert found == 4.0 + 5.0 + (1.0 + 5.0) + (1.0 + 2.0)
+
+
+def test_a_single_nought_between_two_stands_counts_nothing() -> None:
+    """1000, 0, 1001: 1 kWh was used and not 1001; so with a roll-over declared."""
+    assert rise(stands(990.0, 1000.0, 0.0, 1001.0)) == 11.0
+    assert rise(stands(1000.0, 0.0, 1000.0)) == 0.0
+    assert rise(stands(9000.0, 0.0, 9001.0), rollover=10_000.0) == 1.0
+    assert [value for _, value in steady(stands(1000.0, 0.0, 1001.0))] == [1000.0, 1000.0, 1001.0]
+    assert rise(stands(5.0, 0.0, 6.0, 0.0, 7.0)) == 2.0
+
+
+def test_what_begins_anew_at_nought_counts_from_there() -> None:
+    """It stays at 0, or comes back below where it was; a meter that was exchanged began there; a full one went on."""
+    assert rise(stands(1000.0, 0.0, 0.0, 1001.0)) == 1001.0
+    assert rise(stands(1000.0, 0.0, 0.0, 0.0)) == 0.0
+    assert rise(stands(1000.0, 0.0, 3.0)) == 3.0
+    assert rise(stands(3.0, 0.0, 5.0), [exchange(0.5, 3.5, 0.0)]) == 0.5 + 5.0
+    assert rise(stands(3.0, 0.0, 5.0), [exchange(1.5, 3.5, 4.5)]) == 0.5 + 0.5
+    assert rise(stands(9999.5, 0.0, 0.5), rollover=10_000.0) == 1.0
+    assert rise(stands(0.0, 5.0)) == 5.0
 
 
 def test_one_reading_says_nothing_of_a_rise() -> None:
@@ -224,6 +244,36 @@ def test_rain_over_an_exchanged_gauge_is_neither_lost_nor_invented(tmp_path: Pat
     rig.run(10)
     rig.engine.commit()
     assert rain() == [0.4, 0.0, 288.4]
+    rig.engine.shut_down()
+
+
+@pytest.mark.parametrize("second", [30, 55, 60])  # within a minute, its last reading, and the first of the next one
+@pytest.mark.parametrize("full", [None, 1000.0])
+def test_a_gauge_that_reads_nought_once_makes_no_rain(tmp_path: Path, second: int, full: float | None) -> None:
+    """The reading stays, normal, with its reason."""
+    rig = with_instrument(tmp_path, rain="mm")
+    store = rig.engine.store
+    if full:
+        rig.engine.tasks["dust"].settings = replace(rig.engine.tasks["dust"].settings, rollover={"rain": full})
+    for value, seconds in ((300.0, second), (0.0, 5), (300.2, 185 - second)):
+        rig.instrument.show(rain=value)
+        rig.run(seconds)
+    reports = store.averages(Kind.MINUTE, START, START + 3 * MINUTE, "site")
+    minutes = [one.mean for report in reports for one in report.averages if one.parameter == "rain"]
+    assert (len(minutes), sum(minutes)) == (3, pytest.approx(0.2))
+    rows = store.query("SELECT mark & 7, mark >> 3 FROM reading WHERE raw = 0")
+    assert rows == [(0, Reason.COUNTER_NOUGHT)]
+    rig.engine.shut_down()
+
+
+def test_a_gauge_that_begins_anew_and_stays_there_counts_from_there(tmp_path: Path) -> None:
+    """Switched off and on: it stands at 0 over the end of a minute, and counts 0.4."""
+    rig = with_instrument(tmp_path, rain="mm")
+    for value, seconds in ((300.0, 50), (0.0, 20), (0.4, 120)):
+        rig.instrument.show(rain=value)
+        rig.run(seconds)
+    reports = rig.engine.store.averages(Kind.MINUTE, START, START + 3 * MINUTE, "site")
+    assert [one.mean for report in reports for one in report.averages if one.parameter == "rain"] == [0.0, 0.4, 0.0]
     rig.engine.shut_down()
 
 
