@@ -62,11 +62,14 @@ def _title(row: Mapping[str, Any], loaded: Loaded) -> str:
     return f"{name} ({row['point']}), {row['start'][:length].replace('T', ' ')}"
 
 
+def _comma() -> str:
+    return "、" if language() == "zh" else ", "
+
+
 def _names(parameters: Any) -> str:
     from station.parameters import catalogue
 
-    comma = "、" if language() == "zh" else ", "
-    return comma.join(catalogue()[one].name(language()) for one in parameters)
+    return _comma().join(catalogue()[one].name(language()) for one in parameters)
 
 
 def _air(row: Mapping[str, Any], loaded: Loaded) -> list[str]:
@@ -95,7 +98,8 @@ def _why(row: Mapping[str, Any]) -> str:
 
 def _water(row: Mapping[str, Any], loaded: Loaded) -> list[str]:
     if row["class"] is None:
-        said = [f"{_title(row, loaded)}: {t('index.no_class')}"]
+        why = t("index.no_class", why=t(f"water_why.{row['because']}"))
+        said = [f"{_title(row, loaded)}: {why}"]
     else:
         worse = row["class"] == "worse than V"
         grade = t("index.worse") if worse else row["class"]
@@ -103,6 +107,10 @@ def _water(row: Mapping[str, Any], loaded: Loaded) -> list[str]:
         said = [f"{_title(row, loaded)}: {t('index.class', grade=grade, deciding=deciding)}"]
     if row["period"] == "day":
         said.append("  " + t("index.indication"))
+    if row["short_of_days"]:
+        few = _comma().join(f"{_names([p])} {days}" for p, days in row["short_of_days"].items())
+        needed = row["needed_days"]
+        said.append("  " + t("index.left_out" if row["official"] else "index.few_days", needed=needed, few=few))
     for parameter, mean in row["means"].items():
         from station.screen_words import number
 

@@ -58,8 +58,15 @@ class WaterIndex:
     means: Mapping[str, float]
     days: Mapping[str, int]
     missing: tuple[str, ...]
+    official: bool  # by monthly means that hold; else the class is an indication
+    needed_days: int  # that a monthly mean needs to hold; 0 of a day
     odour: Odour | None  # by the urban guide, over the hours
     rural: tuple[str, ...] | None  # what makes it black and odorous by the rural one, where that is the point's
+
+
+def short_of_days(one: WaterIndex) -> dict[str, int]:
+    """The valid days of each parameter that a class asks for and that has too few of them."""
+    return {p: days for p, days in one.days.items() if p in CLASSED and days < one.needed_days}
 
 
 class Validity:
@@ -152,8 +159,11 @@ def water(
 ) -> WaterIndex:
     """The class of *point* by the means of its valid days from *start* to *end*, and whether it is black and odorous.
 
-    The official class uses monthly means; a day gives an indication (GB 3838-2002).
+    The official class uses monthly means; a day gives an indication (GB 3838-2002).  So does a month of which no mean
+    holds by the days it needs (75 %, HJ 356-2019 as digested: medium); where some do, only these are judged.
     """
+    from station.report import days_needed, use_name  # what a month's figure needs to hold
+
     days = store.averages(Kind.DAY, start, end, point.code)
     hours = store.averages(Kind.HOUR, start, end, point.code)
     by_parameter: dict[str, list[float]] = {}
@@ -163,14 +173,19 @@ def water(
     means = {p: math.fsum(every) / len(every) for p, every in by_parameter.items()}
     known = measured(store, point.code, [*days, *hours]) & {*CLASSED, *ODOROUS}
     judged = {p: v for p, v in means.items() if p in CLASSED}
+    lake, needed = point.water == "lake", days_needed(use_name(point), start, (end - start).days) if monthly else 0
+    found = water_class({p: v for p, v in judged.items() if len(by_parameter[p]) >= needed}, lake=lake)
+    official = monthly and found.grade is not None
     return WaterIndex(
         point=point.code,
         start=start,
         monthly=monthly,
-        found=water_class(judged, lake=point.water == "lake"),
+        found=found if official else water_class(judged, lake=lake),
         means={p: means[p] for p in sorted(means) if p in known},
         days={p: len(by_parameter[p]) for p in sorted(by_parameter) if p in known},
         missing=tuple(sorted(known - set(means))),
+        official=official,
+        needed_days=needed,
         odour=_odour(validity, hours, point.depth_cm) if known & set(ODOROUS) else None,
         rural=rural_black_odour(means) if point.water == "rural" else None,
     )
@@ -261,6 +276,10 @@ def as_json(one: AirIndex | WaterIndex, zone: Any) -> dict[str, Any]:
         "kind": "water",
         "period": "month" if one.monthly else "day",
         "class": one.found.grade,
+        "official": one.official,
+        "needed_days": one.needed_days,
+        "short_of_days": short_of_days(one),
+        "because": one.found.because,
         "deciding": list(one.found.deciding),
         "each": dict(one.found.each or {}),
         "means": dict(one.means),

@@ -330,7 +330,7 @@ def index(
 
 
 def _water(store: Store, loaded: Loaded, point: PointSettings, span: Span) -> dict[str, Any]:
-    from station.index import Validity, water
+    from station.index import Validity, short_of_days, water
 
     made = water(store, Validity(loaded), point, span.start, span.end, monthly=span.word == "month")
     return {
@@ -338,7 +338,10 @@ def _water(store: Store, loaded: Loaded, point: PointSettings, span: Span) -> di
         "grade": made.found.grade,
         "deciding": list(made.found.deciding),
         "each": dict(made.found.each or {}),
-        "official": span.word == "month" and span.over,
+        "official": made.official and span.over,
+        "because": made.found.because,
+        "needed_days": made.needed_days,
+        "short_of_days": short_of_days(made) if span.over else {},
         "odour": made.odour.grade if made.odour else None,
         "rural": None if made.rural is None else list(made.rural),
     }

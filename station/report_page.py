@@ -184,15 +184,18 @@ def _index_said(index: Mapping[str, Any] | None) -> Iterator[str]:
             yield t("index.odour", grade=t(f"odour.{index['odour']}"))
         if index["rural"]:
             yield t("index.rural", names=_join([name_of(p) for p in index["rural"]]))
+        few = _join([f"{name_of(p)} {days}" for p, days in index["short_of_days"].items()])
+        if few:
+            yield t("report.few_days", needed=index["needed_days"], few=few)
         if index["grade"] is None:
-            yield t("report.no_class")
+            yield t("report.no_class", why=t(f"water_why.{index['because']}"))
             return
         deciding = _join([name_of(p) for p in index["deciding"]]) or t("report.none_deciding")
         yield t(
             "report.class_month" if index["official"] else "report.class_now",
             grade=_grade(index["grade"]),
             deciding=deciding,
-            count=len(index["each"]),
+            judged=_join([name_of(p) for p in index["each"]]),
         )
     elif index["absent"]:
         yield t("report.no_aqi_here", missing=_join([name_of(p) for p in index["absent"]]))

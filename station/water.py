@@ -26,23 +26,33 @@ _PHOSPHORUS = {"river": (0.02, 0.1, 0.2, 0.3, 0.4), "lake": (0.01, 0.025, 0.05, 
 _NITROGEN_LAKE = (0.2, 0.5, 1.0, 1.5, 2.0)  # total nitrogen classes lakes only
 _OXYGEN = (7.5, 6.0, 5.0, 3.0, 2.0)
 _PH = (6.0, 9.0)  # all classes
+WHYS = {
+    "no_parameter": "no parameter of GB 3838 table 1 was measured",
+    "ph_alone": "pH alone tells no class: table 1 asks for 6 to 9 in each of them",
+}
 _SATURATION_I = 90.0  # %: instead of 7.5 mg/L, class I
 
 
 @dataclass(frozen=True, slots=True)
 class WaterClass:
-    """A class with what decided it; *grade* is None where nothing could be judged, *why* says so."""
+    """A class with what decided it; *grade* is None where nothing could be judged, *why* says so, by a key of WHYS."""
 
     grade: str | None
     deciding: tuple[str, ...] = ()
     each: Mapping[str, str] | None = None
-    why: str = ""
+    because: str = ""
+
+    @property
+    def why(self) -> str:
+        """*because* as a sentence."""
+        return WHYS.get(self.because, "")
 
 
 def water_class(values: Mapping[str, float | None], *, lake: bool = False) -> WaterClass:
     """The class of *values* by parameter; what is missing or no number is left out.
 
-    *oxygen_saturation* in % may stand in for class I's 7.5 mg/L.
+    *oxygen_saturation* in % may stand in for class I's 7.5 mg/L.  No text that was read names a smallest set of
+    parameters; but pH has one range for all classes, so within it pH alone tells none (outside it is worse than V).
 
     >>> water_class({"dissolved_oxygen": 5.6, "ammonia_nitrogen": 0.8, "total_phosphorus": 0.12}).grade
     'III'
@@ -50,7 +60,9 @@ def water_class(values: Mapping[str, float | None], *, lake: bool = False) -> Wa
     known = {p: v for p, v in values.items() if v is not None and math.isfinite(v)}
     each = {parameter: grade for parameter, value in known.items() if (grade := _grade(parameter, value, known, lake))}
     if not each:
-        return WaterClass(None, why="no parameter of GB 3838 table 1 was measured")
+        return WaterClass(None, because="no_parameter")
+    if each == {"ph": "I"}:
+        return WaterClass(None, because="ph_alone")
     order = (*CLASSES, WORSE)
     worst = max(each.values(), key=order.index)
     deciding = tuple(p for p, grade in each.items() if grade == worst) if worst != "I" else ()

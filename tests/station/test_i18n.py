@@ -54,6 +54,7 @@ from station.recipe import ABOUT
 from station.report_table import COLUMNS as REPORTED
 from station.rules import Why
 from station.shewhart import RULES as QC_RULES
+from station.water import WHYS as WATER_WHYS
 from station.working import WHYS as LOAD_WHYS
 from tests.docs import TABLES, WATCHED
 from tests.station import event_codes
@@ -130,6 +131,7 @@ MADE = {
     "drift_model.": ["two_point", "one_point_offset", "one_point_gain"],
     "drift_why.": list(DRIFT_WHYS),
     "export_column.": [*READING, *AVERAGE, *REPORTED, *DRIFT],
+    "water_why.": list(WATER_WHYS),
     "age.": ["seconds", "minutes", "hours"],
     "seal_bad.": ["rows", "tag", "missing", "head"],
     "click.": [key.removeprefix("click.") for key in texts("en") if key.startswith("click.")],

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from station.config import load
-from station.index import AirIndex, Validity, WaterIndex, air_day, air_hour, as_json, gather, span
+from station.index import AirIndex, Validity, WaterIndex, air_day, air_hour, as_json, gather, short_of_days, span
 from station.model import Average, Kind, Mark, Report, WrongArgument, replace
 from station.store import Store
 from tests.station.commands import station
@@ -178,6 +178,42 @@ def test_a_class_is_that_of_the_worst_monthly_mean(kept: Kept) -> None:
     assert (found.found.grade, found.found.deciding) == ("III", ("total_phosphorus",))
     assert found.means["total_phosphorus"] == pytest.approx(0.12)
     assert found.days["total_phosphorus"] == 2
+
+
+def test_a_month_is_official_by_the_means_that_hold_alone(kept: Kept) -> None:
+    """75 % of 30 days are 23 (HJ 356-2019 as digested, medium); what has fewer is not judged, and said."""
+    for number in range(23):
+        kept.day({"ammonia_nitrogen": 0.4} | ({"total_phosphorus": 0.9} if number < 22 else {}), "river", number)
+    found = kept.water("river")
+    assert (found.found.grade, found.official, found.needed_days) == ("II", True, 23)
+    assert short_of_days(found) == {"total_phosphorus": 22}
+    said = {lang: station("index", "river", "--month", "2026-04", "--config", kept.loaded.path, "--lang", lang).out
+            for lang in ("en", "zh")}  # fmt: skip
+    assert "class II (GB 3838-2002)" in said["en"]
+    assert "not judged, fewer than the 23 valid days of a monthly mean: Total phosphorus 22" in said["en"]
+    assert "不参评,不足月均值所需的 23 个有效日:总磷 22" in said["zh"]
+
+
+def test_a_month_of_which_no_mean_holds_is_an_indication(kept: Kept) -> None:
+    kept.day({"ammonia_nitrogen": 0.4, "ph": 7.0}, "river")
+    found = kept.water("river")
+    assert (found.found.grade, found.official) == ("II", False)
+    config = kept.loaded.path
+    said = station("index", "river", "--month", "2026-04", "--config", config, "--lang", "en").out
+    assert "an indication: no monthly mean that tells a class has its 23 valid days: Ammonia nitrogen 1, pH 1" in said
+    assert "能判定类别的月均值均不足 23 个有效日" in station(
+        "index", "river", "--month", "2026-04", "--config", config, "--lang", "zh"
+    ).out  # fmt: skip
+
+
+def test_a_month_of_ph_alone_has_no_class(kept: Kept) -> None:
+    """However many days it has: all classes want the same of it."""
+    for number in range(30):
+        kept.day({"ph": 7.6}, "river", number)
+    row = as_json(kept.water("river"), BEIJING)
+    assert (row["class"], row["official"], row["because"]) == (None, False, "ph_alone")
+    said = station("index", "river", "--month", "2026-04", "--config", kept.loaded.path, "--lang", "zh").out
+    assert "水质类别无法判定:仅 pH 有有效值,而表 1 各类别对 pH 的要求都是 6 至 9" in said
 
 
 def test_a_lake_is_held_against_the_lakes_columns(kept: Kept) -> None:

@@ -443,6 +443,33 @@ def test_a_body_of_water_has_its_class_by_the_worst_parameter(store: Store, load
     assert "River:按月均值为IV 类" in page(found)
 
 
+@pytest.mark.parametrize(
+    ("days", "values", "said"),
+    [
+        (31, {"ph": 7.6}, {"en": "River: class of water not computable: only pH has a valid value",
+                           "zh": "River:水质类别无法判定:仅 pH 有有效值"}),
+        (3, {"ph": 7.6, "ammonia_nitrogen": 0.8}, {
+            "en": "River: class III as an indication (GB 3838-2002); judged: pH, Ammonia nitrogen; decided by: Ammonia nitrogen",
+            "zh": "III 类,仅供参考(GB 3838-2002);参评因子:pH值、氨氮;决定因子:氨氮",
+        }),
+    ],
+)  # fmt: skip
+def test_a_month_that_tells_no_class_says_why(
+    store: Store, loaded: Loaded, days: int, values: dict[str, float], said: dict[str, str]
+) -> None:
+    """pH alone has none; means of three days do not hold and give an indication."""
+    for n in range(days):
+        put(store, Kind.DAY, "river", MARCH + n * DAY, *(day(p, v) for p, v in values.items()))
+    found = report(store, loaded)
+    index = next(point for point in found["points"] if point["point"] == "river")["index"]
+    assert index["official"] is False
+    for language, text in said.items():
+        i18n.use(language)
+        assert text in page(found)
+    few = "有效日数不足以形成月均值(须 24 日),不参加正式评价:氨氮 3、pH值 3"
+    assert (few in page(found)) is (days == 3)
+
+
 GASES = {"so2": 0.02, "no2": 0.03, "co": 0.8, "pm10": 60.0, "pm25": 75.0}
 
 

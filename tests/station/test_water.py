@@ -42,6 +42,15 @@ def test_without_a_parameter_of_the_table_there_is_no_class_and_a_reason() -> No
     assert (found.grade, found.why) == (None, "no parameter of GB 3838 table 1 was measured")
 
 
+def test_ph_alone_tells_no_class_within_its_range_and_the_worst_one_outside() -> None:
+    """GB 3838-2002 table 1 asks for 6 to 9 in all classes."""
+    for value in (6.0, 7.4, 9.0):
+        found = water_class({"ph": value, "oxygen_saturation": 95.0})
+        assert (found.grade, found.because, found.each) == (None, "ph_alone", None)
+        assert found.why == "pH alone tells no class: table 1 asks for 6 to 9 in each of them"
+    assert (water_class({"ph": 9.1}).grade, water_class({"ph": 7.0, "cod": 14.0}).grade) == (WORSE, "I")
+
+
 @pytest.mark.parametrize(
     ("parameter", "value", "grade"),
     [
