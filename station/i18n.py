@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from functools import cache
@@ -69,4 +70,27 @@ def t(key: str, **values: object) -> str:
     >>> use("en"); t("age.seconds", n=5)
     '5 s'
     """
-    return texts(language())[key].format(**values)
+    text = texts(language())[key]
+    said = text.format(**values)
+    return numbered(said) if _CHOICE.search(text) else said
+
+
+# What an English text leaves to the number before it: "(s)" and "(es)" of many, "(one|many)".
+_CHOICE = re.compile(r"\((?:e?s|[a-z]*\|[a-z]*)\)")
+_NUMBERED = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?)([^\d()]*)\((?:(e?s)|([a-z]*)\|([a-z]*))\)")
+
+
+def numbered(said: str) -> str:
+    """*said* with each word as its number wants it.
+
+    >>> numbered("1 message(s) (is|are) owed"), numbered("0 message(s) (is|are) owed"), numbered("2 tr(y|ies)")
+    ('1 message is owed', '0 messages are owed', '2 tries')
+    """
+
+    def chosen(found: re.Match[str]) -> str:
+        number, between, suffix, one, many = found.groups()
+        return f"{number}{between}{(one or '') if number == '1' else suffix or many or ''}"
+
+    while (now := _NUMBERED.sub(chosen, said)) != said:
+        said = now
+    return said

@@ -254,7 +254,7 @@ def test_hours_are_entered_and_listed_without_a_station(rig: Rig, tmp_path: Path
         assert (done.code, done.err) == (0, "")
         return done.out
 
-    assert said("load", str(tmp_path / "air.csv"), "--user", "王芳") == "2 hour(s) kept\n"
+    assert said("load", str(tmp_path / "air.csv"), "--user", "王芳") == "2 hours kept\n"
     one = ("--time", "2024-03-01T12:00", "--pm10", "77", "--user", "王芳")
     assert said("set", *one, lang="zh") == "已记录 1 个小时\n"
     spell = ("--from", "2024-03-01", "--to", "2024-03-02")

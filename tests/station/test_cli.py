@@ -87,7 +87,7 @@ def test_check_of_a_good_file_counts_what_is_in_it(command: Command, tmp_path: P
     assert (done.code, done.err) == (0, "")
     assert done.out.splitlines() == [
         waiting(path),
-        f"{path}: no faults (1 devices on 1 buses, 1 points, 1 platforms)",
+        f"{path}: no faults (1 device on 1 bus, 1 point, 1 platform)",
     ]
 
 
@@ -100,7 +100,7 @@ def test_check_names_every_fault_with_its_line_and_a_suggestion(command: Command
         f"{path}:{line_of(path, 'buadrate')}: bus[0].buadrate: unknown key; did you mean baudrate?",
         f"{path}:{line_of(path, 'unit_id')}: bus[0].device[0].unit_id: 300 is above 255",
     ]
-    assert done.err == "2 fault(s) found; nothing will start with this configuration\n"
+    assert done.err == "2 faults found; nothing will start with this configuration\n"
 
 
 def test_check_speaks_json(command: Command, tmp_path: Path) -> None:
@@ -935,5 +935,5 @@ def test_the_shipped_example_is_found_good_once_it_has_its_password(command: Com
     done = command("check", tmp_path / "station.toml")
     assert done.code == 0
     assert done.out.splitlines()[-1] == (
-        f"{tmp_path}/station.toml: no faults (5 devices on 2 buses, 3 points, 1 platforms)"
+        f"{tmp_path}/station.toml: no faults (5 devices on 2 buses, 3 points, 1 platform)"
     )

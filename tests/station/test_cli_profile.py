@@ -49,7 +49,7 @@ def test_every_fault_has_its_line(command: Here, tmp_path: Path) -> None:
         f"{path}:4: unit_id: 300",
         f'{path}:10: register[0].type: "i17"',
     ]
-    assert done.said == ["2 fault(s) found; the station will not use this profile"]
+    assert done.said == ["2 faults found; the station will not use this profile"]
 
 
 @pytest.mark.parametrize(

@@ -280,7 +280,7 @@ def test_a_script_says_yes_by_flags_and_hears_what_is_left(here: Here, tmp_path:
     skips = [word for step in commissioning.STEPS if step != "profiles" for word in ("--skip", f"{step}=bench")]
     whole = here("commission", *skips, "--note", "on the bench", "--sheet", tmp_path / "s.html", *words)
     assert whole.code == 0, whole.err
-    assert "1 steps passed, 7 skipped" in (tmp_path / "s.html").read_text(encoding="utf-8")
+    assert "1 step passed, 7 skipped" in (tmp_path / "s.html").read_text(encoding="utf-8")
     begun = here("commission", "--user", "Li", "--step", "clock", "--skip", "clock=later", *words)
     assert begun.code == 1
     assert here("commission", "--cancel", "", *words).err == "a commissioning is given up for a reason\n"

@@ -511,6 +511,32 @@ def test_each_language_is_written_in_its_own_script(key: str) -> None:
     assert not CHINESE.search(texts("en")[key])
 
 
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (0, "0 messages are still owed"), (1, "1 message is still owed"), (2, "2 messages are still owed"),
+        (11, "11 messages are still owed"), (21, "21 messages are still owed"),
+    ],
+)  # fmt: skip
+def test_an_english_word_goes_by_its_number(count: int, said: str) -> None:
+    assert t("demo.still_owed", count=count) == said
+
+
+@pytest.mark.parametrize("key", [key for key, text in texts("en").items() if re.search(r"\(e?s\)|\(\w*\|", text)])
+def test_no_choice_by_number_is_left_in_an_english_text(key: str) -> None:
+    """Each stands behind a number: with ones in all places nothing of the signs remains."""
+    text = texts("en")[key]
+    values = {name: 1 for _, name, _, _ in string.Formatter().parse(text) if name}
+    assert not re.search(r"\(e?s\)|\(\w*\|\w*\)", i18n.numbered(text.format(**values)))
+
+
+def test_no_english_noun_of_many_stands_behind_a_number_that_may_be_one() -> None:
+    """It would read "1 messages": a noun of a count ends in (s) or is chosen."""
+    counted = re.compile(r"\{(?:count|rows|devices|buses|points|platforms|owed|parked|dropped)\} ([a-z]+s)\b(?!\()")
+    found = {key: match[1] for key, text in texts("en").items() if (match := counted.search(text))}
+    assert found == {}
+
+
 def test_an_unknown_language_is_refused() -> None:
     """And the one in use stays."""
     with pytest.raises(ValueError, match=r'^"fr" is not one of zh, en$'):
@@ -653,7 +679,7 @@ def test_the_samples_of_one_reading_are_shown_with_their_marks(language: str, sh
 @pytest.mark.parametrize(
     ("language", "summary"),
     [
-        ("en", "{path}: no faults (1 devices on 1 buses, 1 points, 1 platforms)"),
+        ("en", "{path}: no faults (1 device on 1 bus, 1 point, 1 platform)"),
         ("zh", "{path}:没有错误(1 条总线、1 台设备、1 个点位、1 个平台)"),
     ],
 )
@@ -668,7 +694,7 @@ def test_the_summary_of_check_is_in_the_operators_language(language: str, summar
     assert (
         bad.err.strip()
         == {
-            "en": "1 fault(s) found; nothing will start with this configuration",
+            "en": "1 fault found; nothing will start with this configuration",
             "zh": "发现 1 处错误;此配置无法启动",
         }[language]
     )

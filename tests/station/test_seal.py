@@ -617,7 +617,7 @@ def test_a_running_station_takes_the_key_and_seals_when_it_stops(tmp_path: Path,
         assert process.stop() == 0
     verified = here("verify", "--config", config, "--key-file", file)
     assert verified.code == 0, verified
-    assert "the tags of 1 blocks from block 1 on" in verified.out
+    assert "the tags of 1 block from block 1 on" in verified.out
 
 
 def test_a_key_is_given_with_its_event_or_not_at_all(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

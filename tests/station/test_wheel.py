@@ -98,7 +98,7 @@ def test_the_installed_station_checks_the_shipped_example(site: Path, tmp_path: 
     done = installed(site, "check", tmp_path / "station.toml")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1] == (
-        f"{tmp_path}/station.toml: no faults (5 devices on 2 buses, 3 points, 1 platforms)"
+        f"{tmp_path}/station.toml: no faults (5 devices on 2 buses, 3 points, 1 platform)"
     )
 
 
