@@ -537,6 +537,35 @@ def test_no_english_noun_of_many_stands_behind_a_number_that_may_be_one() -> Non
     assert found == {}
 
 
+# Placeholders that a Chinese text may hold without a space: what fills them is Chinese itself, by key and name.
+CHINESE_VALUES = {
+    ("status.backup", "age"),  # "5 分钟"
+    *((f"fault.{key}", "frame") for key in ("hex", "length", "crc", "unit", "alone")),  # 请求, 应答
+    ("output.now", "state"),
+    ("explain.period", "kind"),
+    ("report.class_month", "grade"),
+    *(("drift." + key, "why") for key in ("not_computable", "left_out")),
+    ("due.overdue", "kind"),
+}
+
+
+def test_no_code_name_or_number_touches_a_chinese_character() -> None:
+    """A space or quotation marks stand between: names of points and devices are written in Latin letters."""
+    touching = {
+        (key, re.split("[!:]", found[0] or found[1])[0])
+        for key, text in texts("zh").items()
+        for found in re.findall(r"[\u4e00-\u9fff]\{([^}]*)\}|\{([^}]*)\}[\u4e00-\u9fff]", text)
+    }
+    assert touching == CHINESE_VALUES
+
+
+def test_nothing_written_in_latin_letters_or_digits_touches_a_chinese_character() -> None:
+    """In what a text itself says."""
+    touching = re.compile(r"[\u4e00-\u9fff][A-Za-z0-9]+|[A-Za-z0-9]+[\u4e00-\u9fff]")
+    bare = {key: re.sub(r"\{[^}]*\}", "", text) for key, text in texts("zh").items()}
+    assert {(key, found) for key, text in bare.items() for found in touching.findall(text)} == set()
+
+
 def test_an_unknown_language_is_refused() -> None:
     """And the one in use stays."""
     with pytest.raises(ValueError, match=r'^"fr" is not one of zh, en$'):

@@ -215,7 +215,7 @@ def test_a_running_station_is_asked(rig: Rig, tmp_path: Path) -> None:
         on = station(
             "maintenance", "on", "--point", "site", "--user", "王芳", "--reason", "泵", *config, "--lang", "zh"
         )
-        assert (on.code, on.out) == (0, "W1:site进入维护,数据标记 M,至 2026-03-01 12:00:30\n")
+        assert (on.code, on.out) == (0, "W1:“site”进入维护,数据标记 M,至 2026-03-01 12:00:30\n")
         assert answer(rig.loaded.control_socket)["field"]["maintenance"][0]["user"] == "王芳"
     finally:
         stop.set()
