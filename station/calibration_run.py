@@ -166,13 +166,30 @@ class Run:
     @property
     def turn(self) -> tuple[str, int] | None:
         """Whose turn it is; None where all is there."""
-        past = len(self.steps) + len(self.acts) + bool(self.pairs)
-        return self.turns[past] if past < len(self.turns) else None
+        return self.turns[self._past] if self._past < len(self.turns) else None
 
     @property
     def wanted(self) -> Sequence[Standard]:
         """Every standard to be taken, in order; again behind what the instrument is told, as left."""
         return tuple(self.standards[i] for kind, i in self.turns if kind == "take")
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Which standard is being dealt with, from 1, and of how many, as they stand on the bench.
+
+        Looking at one again behind what the instrument was told makes it no further one.
+        """
+        count = max(1, len(self.standards))
+        return (count if self.turn is None else self.turn[1] + 1), count
+
+    @property
+    def looks_again(self) -> bool:
+        """Whether the next standard is looked at once more, behind what the instrument was told."""
+        return self.turn is not None and self.turn[0] == "take" and self.turn in self.turns[: self._past]
+
+    @property
+    def _past(self) -> int:
+        return len(self.steps) + len(self.acts) + bool(self.pairs)
 
     @property
     def must_act(self) -> bool:

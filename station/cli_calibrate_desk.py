@@ -165,8 +165,8 @@ class Desk:
         elif run.procedure_of.source == "typed":
             run = self._type(run, asked)
         elif run.next is not None:
-            count = len(run.wanted)
-            self.say(t("calibrate.standard", number=len(run.steps) + 1, count=count, value=standard_text(run.next)))
+            number, count = run.place
+            self.say(t("calibrate.standard", number=number, count=count, value=standard_text(run.next)))
             found, last = self.watch(run, asked.wait)
             if not (last is not None and last.stable) and not asked.override:
                 raise NotStable(t("calibrate.not_stable", seconds=f"{asked.wait:g}"))
@@ -235,8 +235,8 @@ class Desk:
         """Ask for what is missing, lead from standard to standard, show the result, ask before it counts."""
         run = self.run()
         if run is not None:
-            number = min(len(run.steps) + 1, max(1, len(run.wanted)))
-            self.say(t("calibrate.resumed", name=run.name, user=run.user, number=number, count=len(run.wanted)))
+            number, count = run.place
+            self.say(t("calibrate.resumed", name=run.name, user=run.user, number=number, count=count))
         else:
             self._free()
         user = asked.user or click.prompt(t("calibrate.ask_user"), default=run.user if run else None)
@@ -345,10 +345,12 @@ class Desk:
     def _take_asked(self, run: Run, asked: Asked, again: bool) -> bool:
         """Have the next standard put in and taken; false where it is given up."""
         assert run.next is not None
-        number, count = len(run.steps) + 1, len(run.wanted)
+        (number, count), value = run.place, standard_text(run.next)
         if again:
-            self.say(t("calibrate.as_left", value=standard_text(run.next)))
-        elif self._ask(t("calibrate.put_in", number=number, count=count, value=standard_text(run.next))) == CANCEL:
+            self.say(t("calibrate.as_left", value=value))
+            return self._settle(run, asked)
+        put_in = t("calibrate.put_in", number=number, count=count, value=value)
+        if self._ask(t("calibrate.put_in_again", value=value) if run.looks_again else put_in) == CANCEL:
             return False
         return self._settle(run, asked)
 

@@ -356,6 +356,18 @@ def test_an_instrument_that_calibrates_itself_is_measured_before_and_after() -> 
         calibration.act(notebook.book.named("K1"), user=WANG, now=NOW)
 
 
+def test_standards_are_counted_as_they_stand_on_the_bench() -> None:
+    """One zero gas is 1 of 1, before and after the instrument was told, and when all is there."""
+    notebook = Notebook(replace(AIR, acts=True))
+    notebook.begin("instrument-zero", 0.0)
+    run = notebook.book.named("K1")
+    assert (run.place, run.looks_again) == ((1, 1), False)
+    told = replace(run, steps=(None,), acts=(None,))  # type: ignore[arg-type]
+    assert (told.place, told.looks_again, told.next) == ((1, 1), True, run.standards[0])
+    through = replace(told, steps=(None, None))  # type: ignore[arg-type]
+    assert (through.turn, through.place, through.looks_again) == (None, (1, 1), False)
+
+
 def test_what_the_profile_cannot_do_is_not_begun(notebook: Notebook) -> None:
     with pytest.raises(WrongArgument, match="the profile of gas has no action that calibrates so2"):
         notebook.begin("instrument-span", 400.0)

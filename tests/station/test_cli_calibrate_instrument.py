@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -435,6 +436,8 @@ def test_a_person_needs_eight_answers_for_three_buffers(electrode: Bench) -> Non
             command.type("")
         command.says("in force")
         assert command.ended(30) == 0, command.text
+        shown = re.findall(r"Standard (\d of \d): put in|(as left, still in 9.18)", command.text)
+    assert [one or left for one, left in shown] == ["1 of 3", "2 of 3", "3 of 3", "as left, still in 9.18"]
     assert len(answers) + 2 <= 12
     assert electrode.on_record()["state"] == "done"
 
