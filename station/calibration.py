@@ -148,6 +148,22 @@ def _allowed(place: Place, procedure: str, into: str, before: Coefficients) -> N
             raise WrongArgument(f"the profile of {place.device} has no action that calibrates {place.parameter}")
 
 
+def offered(book: Book, place: Place) -> list[str]:
+    """The procedures that can be begun at *place*, where nobody is at it."""
+    before = book.in_force[place.device, place.parameter][0] if _has(book, place) else place.configured
+    found = []
+    for name, known in PROCEDURES.items():
+        count = place.ways.get("points") or 0
+        if known.acts == "point" and count and not known.fewest <= count <= known.most:
+            continue
+        try:
+            _allowed(place, name, where(place, name, ""), before)
+        except WrongArgument:
+            continue
+        found.append(name)
+    return found
+
+
 def _known(place: Place, procedure: str, standards: Sequence[Standard]) -> None:
     """Raise WrongArgument where the instrument goes through other standards."""
     if PROCEDURES[procedure].acts != "point":

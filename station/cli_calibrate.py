@@ -50,7 +50,7 @@ def calibrate() -> None:
 
 @calibrate.command(LEAD, cls=Command, help="help.calibrate_run")
 @click.argument("device")
-@click.argument("parameter")
+@click.argument("parameter", required=False, metavar="PARAMETER")  # without it: what there is
 @option("--procedure", key="procedure", type=click.Choice(PROCEDURES))
 @option("--standard", "standards", key="calibration_standard", multiple=True)
 @option("--into", key="calibration_into", type=click.Choice(WHERE))
@@ -80,7 +80,7 @@ def calibrate() -> None:
 @json_option
 @lang_option
 def lead(
-    device: str, parameter: str, procedure: str | None, standards: tuple[str, ...], into: str | None, times: int,
+    device: str, parameter: str | None, procedure: str | None, standards: tuple[str, ...], into: str | None, times: int,
     shown: tuple[float, ...], reference: Path | None, user: str, serial: str, firmware: str, environment: str,
     photos: Sequence[Path],
     copy_photos: bool, scripted: bool, unattended: bool, cancel_for: str | None, override: str, note: str,
@@ -93,6 +93,11 @@ def lead(
     from station.cli_calibrate_desk import Asked, Desk
 
     loaded = read_config(config)
+    if parameter is None:
+        from station.cli_calibrate_which import lines
+
+        print("\n".join(lines(loaded, device)))
+        raise click.exceptions.Exit(2)
     desk = Desk(loaded, device, parameter, as_json, tail)
     rule: dict[str, Any] = {"readings": readings, "noise_percent": noise, "drift_percent": drift, "seconds": stay}
     asked = Asked(

@@ -482,7 +482,7 @@ NAMES = {
         "holding",
         "input",
     ),
-    *("DEVICE", "PARAMETER"),
+    *("DEVICE", "PARAMETER", "PROCEDURE"),
     "none",  # typed to an emulator
     *("timedatectl", "dev", "serial", "path", "YYYY", "MM", "DD", "HH"),
     # What an administrator types, and the units and names of the host.
