@@ -12,6 +12,7 @@ ENOUGH = 20  # requests before a share is spoken of
 SILENT = 4  # requests without any reply; who is silent is asked ever more rarely
 NOISE = 0.01  # of the replies broken: wiring
 BROKEN = 0.5  # of the replies broken: not wiring, settings
+RARE = 0.5  # of the requests unanswered: not a matter of timing any more
 LOST = 0.02  # of the requests unanswered while the rest is answered
 UNASKED = 0.01  # of the replies where none was owed
 ECHOED = 0.5  # of the requests coming back
@@ -25,11 +26,12 @@ SLOW_SHARE = 0.02  # of the replies in the last fifth of the time that is waited
 ADVICE = {
     "two_masters": "frames that nobody here asked for: another master is on the line",
     "flood": "many bytes that nobody asked for: something sends without end, or the line is open",
-    "all_silent": "no unit answers: adapter, A and B, supply, or speed",
-    "silent_now": "a unit that answered before is silent now: its supply, A and B, plugs, address",
+    "all_silent": "no unit answers: cable and plugs, addresses, speed, supply, A and B, termination",
+    "silent_now": "a unit that answered before is silent now: its plugs, address, supply, A and B",
     "settings": "bytes come and make no frame: speed, parity or stop bits differ",
     "duplicate": "replies come where none is owed: two instruments with one address, or a repeater",
-    "dead": "one unit never answers while others do: its supply, address, or branch",
+    "dead": "one unit never answers while others do: its plugs, address, speed, supply, A and B",
+    "rare": "it answers now and then: plugs, address, supply",
     "other_unit": "another unit answers in this one's place",
     "termination": "broken frames at several units: termination, ground, screen, or a star instead of a line",
     "noise": "broken frames at the only unit: its cable, plugs, termination, or supply",
@@ -37,7 +39,7 @@ ADVICE = {
     "bias": "single bytes out of nothing between the frames: the line floats, bias is missing",
     "late": "replies come after they were given up: the unit needs more time than its profile grants",
     "slow": "replies come shortly before they would be given up",
-    "gap": "requests get lost while nothing is broken: more silence before each request",
+    "gap": "requests get lost while nothing is broken: plugs and supply, then more silence before each request",
     "busy": "the unit is at work when it is asked: ask it more seldom",
     "wrong_map": "exceptions 1 to 3: the profile or its variant does not fit this instrument",
     "failing": "exception 4 or above: the instrument reports its own failure",
@@ -57,6 +59,7 @@ BY_ANOTHER_MASTER = {
     "bias",
     "late",
     "slow",
+    "rare",
     "gap",
 }
 
@@ -236,7 +239,8 @@ def _about_replies(unit: _Unit, patience_ms: float | None) -> Iterator[Advice]:
         yield Advice("late", here, {"late": unit["late"], "worst": round(unit.worst_ms), "enough": _enough(unit)})
     elif lost and unit.broken_share < NOISE:
         figures = {"timeouts": unit.timeouts, "requests": unit.requests}
-        yield Advice("gap", here, figures | {"percent": _percent(unit.timeouts, unit.requests)})
+        rare = unit.share(unit.timeouts, unit.requests) >= RARE
+        yield Advice("rare" if rare else "gap", here, figures | {"percent": _percent(unit.timeouts, unit.requests)})
     elif patience_ms and (slow := _slower_than(unit, 0.8 * patience_ms)) >= SLOW_SHARE * max(1, unit.good):
         yield Advice("slow", here, {"slow": slow, "replies": unit.good, "patience": round(patience_ms)})
     if unit["busy"]:

@@ -274,7 +274,12 @@ class Desk:
 
         one = self.book().newest()
         if one is None or not one.done:
-            raise WrongArgument("no commissioning is finished; station commission goes on with the one under way")
+            if one is None:
+                raise WrongArgument("no commissioning is finished, and none is under way (station commission)")
+            left = ", ".join(one.left) or "its end"
+            raise WrongArgument(
+                f"no commissioning is finished; station commission goes on with {one.name} (still to do: {left})"
+            )
         with reader(self.loaded) as store:
             entries = [record for record in store.records(KIND, BEGINNING, END) if record.body["name"] == one.name]
             runs = calibration_book(store).runs.values()

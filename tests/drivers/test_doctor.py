@@ -17,6 +17,7 @@ from drivers.emulated import EmulatedUnit
 from drivers.emulator import EmulatedBus
 from drivers.port import Speed
 from drivers.registers import Request
+from station.i18n import texts
 from tests.drivers.fakes import thermometer
 
 SOUND = {"requests": 1000, "latency": [0, 0, 0, 990, 10, 0, 0, 0, 0, 0, 0], "worst_ms": 80.0}
@@ -51,6 +52,10 @@ CASES: dict[str, tuple[Health, dict[str, Any]]] = {
     ),
     "duplicate": (Health({3: unit(unasked=40)}), {"units": [3], "figures": {"unasked": 40, "replies": 1000}}),
     "dead": (Health({1: unit(), 9: DEAD}), {"units": [9], "figures": {"requests": 300}}),
+    "rare": (
+        Health({1: unit(timeouts=600), 2: unit()}),
+        {"units": [1], "figures": {"timeouts": 600, "requests": 1000, "percent": 60.0}},
+    ),
     "other_unit": (Health({1: unit(wrong_unit=7)}), {"units": [1], "figures": {"frames": 7, "requests": 1000}}),
     "termination": (
         Health({1: broken(30), 2: broken(50), 3: unit()}),
@@ -186,3 +191,20 @@ def test_health_gone_by_does_not_hide_a_silence_now() -> None:
     found = advice(Health({1: broken(30, timeouts=7), 2: unit()}, silent={1: Silence(61.0, 7)}))
     assert [one.key for one in found] == ["silent_now"]
     assert [one.key for one in advice(Health({1: unit(timeouts=2)}, silent={1: Silence(2.0, 2)}))] == []
+
+
+def test_nobody_is_told_to_change_times_for_an_instrument_that_hardly_answers() -> None:
+    """More silence before a request mends some lost ones, never half of them."""
+    for timeouts, key in ((499, "gap"), (500, "rare"), (990, "rare")):
+        assert [one.key for one in advice(Health({1: unit(timeouts=timeouts), 2: unit()}))] == [key]
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("key", ["all_silent", "silent_now", "dead"])
+def test_what_is_said_of_a_silent_instrument_goes_by_likelihood(key: str, language: str) -> None:
+    """Wiring, address, speed where it is no longer known, supply, A and B; and no time of station.toml."""
+    text = texts(language)[f"advice.{key}"]
+    words = {"en": ("plugs", "address", "supply", "A and B"), "zh": ("插头", "地址", "供电", "A")}[language]
+    places = [text.index(word) if word != "A" else text.rindex("A") for word in words]
+    assert places == sorted(places)
+    assert "gap_ms" not in text

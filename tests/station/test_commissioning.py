@@ -268,7 +268,7 @@ def test_a_script_says_yes_by_flags_and_hears_what_is_left(here: Here, tmp_path:
     words = ("--config", path)
     assert here("commission", "--json", *words).err == "a commissioning needs the name of who does it (--user)\n"
     assert 'there is no step "clok"; did you mean clock?' in here("commission", "--skip", "clok=x", *words).err
-    assert "is finished; station commission goes on" in here("commission", "--sheet", "-", *words).err
+    assert "no commissioning is finished, and none is under way" in here("commission", "--sheet", "-", *words).err
     done = here("commission", "--user", "Wang", "--json", "--wait", "0", "--scan-units", "1", *words)
     assert done.code == 1
     steps = {one["step"]: (one["verdict"], one["reason"]) for one in json.loads(done.out)["steps"]}
@@ -278,6 +278,9 @@ def test_a_script_says_yes_by_flags_and_hears_what_is_left(here: Here, tmp_path:
     again = here("commission", "--step", "profiles", "--confirm", "profiles", "--json", *words)
     assert "profiles" not in json.loads(again.out)["left"]
     skips = [word for step in commissioning.STEPS if step != "profiles" for word in ("--skip", f"{step}=bench")]
+    early = here("commission", "--sheet", tmp_path / "early.html", *words)
+    assert (early.code, (tmp_path / "early.html").exists()) == (2, False)
+    assert "no commissioning is finished; station commission goes on with H1 (still to do: " in early.err
     whole = here("commission", *skips, "--note", "on the bench", "--sheet", tmp_path / "s.html", *words)
     assert whole.code == 0, whole.err
     assert "1 step passed, 7 skipped" in (tmp_path / "s.html").read_text(encoding="utf-8")
