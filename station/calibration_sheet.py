@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from station.dustfall_sheet import STYLE, digest
 from station.i18n import language, t
+from station.own_reasons import worded as own_words
 from station.parameters import catalogue
 
 if TYPE_CHECKING:
@@ -264,7 +265,7 @@ def _entry(record: Record, loaded: Loaded) -> Sequence[str]:
     what = t(f"calibration_entry.{body['do']}{f'_{told}' if told in ('point', 'write') else ''}")
     if body["do"] == "step":
         what = f"{what} {body['index'] + 1}"
-    remarks = [str(body.get(key, "")) for key in ("note", "override", "reason")]
+    remarks = [own_words(str(body.get(key, ""))) for key in ("note", "override", "reason")]
     return _minute(record.at, loaded), what, body["user"], "; ".join(filter(None, remarks))
 
 

@@ -13,6 +13,7 @@ from station.cli_calibrate_record import enter, entries, pair_text, read_all, re
 from station.command_line import print_json, read_config
 from station.i18n import t
 from station.model import StoreError, WrongArgument
+from station.own_reasons import worded as own_words
 from station.texts import Command, config_option, json_option, lang_option, option
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def show_one(name: str, config: Path, as_json: bool) -> None:
         for line in result_lines(run.result, run.parameter):
             print(line)
     if run.state == "failed":
-        print(t("calibrations.failed", reason=run.result.get("reason", "")))
+        print(t("calibrations.failed", reason=own_words(run.result.get("reason", ""))))
     if run.awaits_signature:
         print(t("calibrations.to_sign", name=run.name, device=run.device))
     for text in (run.note, run.override, str(run.result.get("note", "")), str(run.result.get("override", ""))):

@@ -11,6 +11,7 @@ import click
 from station.cli_field import book, enter
 from station.command_line import moment_in, point_code, print_json, read_config, whole_seconds
 from station.i18n import t
+from station.own_reasons import worded as own_words
 from station.texts import Group, config_option, json_option, lang_option, option, wall
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def on(
     what = body["what"] or t("maintenance.station")
     print(t("maintained.on", name=body["name"], what=what, last=wall(body["last"], loaded.zone)))
     for reason in runs:
-        print(t("maintenance.calibration", reason=reason))
+        print(t("maintenance.calibration", reason=own_words(reason)))
     _alone(alone)
 
 
@@ -146,7 +147,7 @@ def worded(row: dict[str, Any], loaded: Loaded) -> dict[str, str]:
         "first": wall(row["first"], loaded.zone),
         "end": t("maintenance.until", last=wall(ended, loaded.zone)) if row["on"] else wall(ended, loaded.zone),
         "user": row["user"] or t("maintenance.unsigned"),
-        "reason": row["reason"],
+        "reason": own_words(row["reason"]),
         "by": " ".join(filter(None, (t(f"maintenance_by.{row['by']}"), row["source"]))),
         "why": t("maintenance.is_on") if row["on"] else t(f"maintenance_by.{row['why']}"),
     }

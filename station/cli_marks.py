@@ -13,6 +13,7 @@ import click
 from station.command_line import ask_station, moment_in, parameter_key, point_code, print_json, read_config
 from station.i18n import language, t
 from station.model import StoreError
+from station.own_reasons import worded as own_words
 from station.texts import Group, config_option, json_option, lang_option, option
 
 if TYPE_CHECKING:
@@ -158,9 +159,9 @@ def _local(text: str | None, loaded: Loaded) -> str:
 
 
 def _worded(row: dict[str, Any], loaded: Loaded) -> dict[str, str]:
-    reason = row["reason"]
+    reason = own_words(row["reason"])
     if row["withdrawn"]:
-        reason = t("marks.withdrawn", reason=reason, why=row["withdrawn"])
+        reason = t("marks.withdrawn", reason=reason, why=own_words(row["withdrawn"]))
     return {
         **{key: str(row[key]) for key in ("name", "point", "user")},
         "parameter": row["parameter"] or t("marks.all"),
@@ -197,7 +198,7 @@ def _sentences(found: dict[str, Any], loaded: Loaded) -> list[str]:
             said.append("  " + t("explain.effective", mark=f"{mark} {t(f'mark.{mark}')}"))
     for one in found["by_hand"]:
         name, mark = one["name"], f"{one['mark']} {t('mark.' + one['mark'])}"
-        text = t("explain.by_hand", name=name, mark=mark, user=one["user"], reason=one["reason"])
+        text = t("explain.by_hand", name=name, mark=mark, user=one["user"], reason=own_words(one["reason"]))
         said.append("  " + (t("marks.withdrawn", reason=text, why=one["withdrawn"]) if one["withdrawn"] else text))
     for one in found["missed"]:
         said.append("  " + t("explain.missed", count=one["count"], reason=t(f"reason.{one['reason']}")))

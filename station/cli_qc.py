@@ -13,6 +13,7 @@ import click
 from station.command_line import ask_station, moment_in, must_be_known, print_json, read_config
 from station.i18n import t
 from station.model import StationError, StoreError, WrongArgument
+from station.own_reasons import worded as own_words
 from station.texts import Group, config_option, json_option, lang_option, option, wall
 
 if TYPE_CHECKING:
@@ -290,7 +291,7 @@ def _worded(one: Check, book: Book, loaded: Loaded) -> dict[str, str]:
 def _remark(one: Check) -> str:
     """Why it stopped, or what it was held against; and what a person said of it."""
     if one.state == "stopped":
-        return f"{t(f'qc_outcome.{one.outcome}')}: {one.result.get('reason', '')}"
+        return f"{t(f'qc_outcome.{one.outcome}')}: {own_words(one.result.get('reason', ''))}"
     from station.cli_calibrate_record import judged_line
 
     said = [judged_line(judgement) for judgement in one.result.get("judgements", ())]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from station.clock import from_ms, to_ms
 from station.i18n import texts
 from station.model import dataclass
+from station.own_reasons import worded
 from station.parameters import catalogue
 from station.texts import in_zone
 
@@ -124,7 +125,9 @@ def _word(name: str, value: str, language: str, zone: tzinfo | None) -> str:
     if name == "parameter" and value in catalogue():
         return catalogue()[value].name(language)
     places = (*(f"{place}{value.lower()}" for place in NAMED.get(name, ())), f"event_value.{value.replace(' ', '_')}")
-    return next((said[place] for place in places if place in said), in_zone(value, zone))
+    if (place := next((one for one in places if one in said), None)) is not None:
+        return said[place]
+    return in_zone(worded(value, language) if name in ("reason", "why") else value, zone)
 
 
 def plain(event: Told, zone: tzinfo | None) -> dict[str, Any]:

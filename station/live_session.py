@@ -12,6 +12,7 @@ from station.i18n import t
 from station.live import SECTIONS, Place, aged, flowing, head, pages, sections, under_maintenance
 from station.live_source import Desk, Done, Looked, Source
 from station.model import dataclass, field
+from station.own_reasons import worded as own_words
 from station.screen import _name, _unit
 from station.screen_words import number
 from station.terminal import ENTER, ESCAPE, INTERRUPT, LOOK, NEXT, PREVIOUS, RUBOUT, STOP, Terminal
@@ -220,7 +221,7 @@ class Session:
 
     def _end(self, found: Mapping[str, Any]) -> Dialog | None:
         choices = [
-            (one["name"], f"{one['name']} {one['what'] or t('maintenance.station')}: {one['reason']}")
+            (one["name"], f"{one['name']} {one['what'] or t('maintenance.station')}: {own_words(one['reason'])}")
             for one in under_maintenance(found)
         ]
         steps = [Step("name", t("live.ask_maintenance"), choices), self._who()]

@@ -10,6 +10,7 @@ from typing import Any
 from station.events import about, title
 from station.i18n import language, t, texts
 from station.model import Averaging
+from station.own_reasons import worded as own_words
 from station.parameters import catalogue
 from station.report_chart import chart, rose
 from station.rounding import rounded
@@ -500,7 +501,7 @@ def _drift(one: Mapping[str, Any], names: Mapping[str, str]) -> Sequence[str]:
 
 
 def _hand_mark(one: Mapping[str, Any], names: Mapping[str, str]) -> Sequence[str]:
-    reason = one["reason"]
+    reason = own_words(one["reason"])
     if one["withdrawn"]:
         reason = t("marks.withdrawn", reason=reason, why=one["withdrawn"])
     return (

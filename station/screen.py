@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from station.i18n import language, t
+from station.own_reasons import worded as own_words
 from station.parameters import catalogue
 from station.screen_words import age, number
 from station.texts import wall
@@ -234,7 +235,7 @@ def _why(one: Mapping[str, Any]) -> str:
     """Why an output is as it is, and what holds it back; who locked it."""
     said = t(f"why.{one['why']}")
     if one["lock"]:
-        return t("output.locked_by", why=said, user=one["lock"]["user"], reason=one["lock"]["reason"])
+        return t("output.locked_by", why=said, user=one["lock"]["user"], reason=own_words(one["lock"]["reason"]))
     return said if one["held"] in ("", one["why"]) else f"{said} ({t('why.' + one['held'])})"
 
 

@@ -47,6 +47,7 @@ from station.live import COUNTS, OWED, SECTIONS, Place, plain
 from station.live_session import _ACTIONS
 from station.model import Mark, Reason, fields
 from station.orders import WHYS as ORDER_WHYS
+from station.own_reasons import PHRASES as OWN_REASONS
 from station.page.navigation import ITEMS
 from station.page.preferences import THEMES
 from station.parameters import catalogue
@@ -132,6 +133,7 @@ MADE = {
     "drift_why.": list(DRIFT_WHYS),
     "export_column.": [*READING, *AVERAGE, *REPORTED, *DRIFT],
     "water_why.": list(WATER_WHYS),
+    "own_reason.": list(OWN_REASONS.values()),
     "age.": ["seconds", "minutes", "hours"],
     "seal_bad.": ["rows", "tag", "missing", "head"],
     "click.": [key.removeprefix("click.") for key in texts("en") if key.startswith("click.")],
@@ -406,6 +408,7 @@ FROM_A_TABLE = {
 # Listed in MADE though no t(f"…") begins so: they come from tables, as whole keys, or are click's own.
 BY_NAME = {"people_line.", "silence.", "click."} | {
     *("report_method.", "maintained.", "visited.", "parted.", "calibration_into."),
+    "own_reason.",
     *("checkup.", "checkup_advice.", "event.", "event_word.", "event_value."),  # looked up in both languages at once
 }
 
