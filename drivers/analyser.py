@@ -195,6 +195,13 @@ class Analyser(ModbusDevice):
             self._began = self._now()
         return done
 
+    def doing(self) -> str:
+        """What it says it is doing, a word of STATES or a number nobody explained; "" where it has no such register."""
+        if "state" not in self._beside:
+            return ""
+        self._see(self._look()[1])
+        return self.state
+
     def _checked(self, parameter: str) -> Mapping[str, str]:
         """The result of its own standard check, once it is idle again; before it was at it, that is the last one's."""
         if not self._at_work:

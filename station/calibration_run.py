@@ -135,6 +135,7 @@ class Run:
     steps: Sequence[Step] = ()
     acts: Sequence[Act] = ()
     wrote: Mapping[str, Any] | None = None  # coefficients that are about to go into the instrument, or have gone
+    tell_at: datetime | None = None  # since when
     telling: bool = False  # it is about to be told, or has been, to calibrate itself
     pairs: Sequence[Sequence[Any]] = ()  # hour, reference, raw
     told_at: datetime | None = None  # unattended: when the instrument was told to measure the next standard
@@ -313,7 +314,7 @@ def _gone_on(run: Run, record: Record) -> Run:
         case "write":
             return replace(run, wrote=body)
         case "tell":
-            return replace(run, telling=True)
+            return replace(run, telling=True, tell_at=record.at)
         case "act" if body.get("index", 0) == len(run.acts):
             made = Act(type=body["type"], at=record.at, after=body.get("after", {}))
             return replace(run, acts=(*run.acts, made), told_at=None, told_after="")

@@ -30,6 +30,7 @@ PHRASES: Mapping[str, str] = {
     r"the station was stopped while it was under way": "interrupted",
     r"(?P<name>\S+) was not told within (?P<hours>\S+) h(?:: (?P<rest>.*))?": "not_told",
     r"(?P<name>\S+) brought no result within (?P<hours>\S+) h(?:: (?P<rest>.*))?": "no_result",
+    r"nobody knows whether (?P<name>\S+) was told to calibrate its (?P<procedure>zero|span)": "unknown_act",
     r'\[retention\] when_full = "answered"': "full",
 }
 _KNOWN = {re.compile(phrase): key for phrase, key in PHRASES.items()}

@@ -2,12 +2,15 @@
 
 A step takes an analyser half an hour or more.  What it was told is on record before its result is waited for, so that a
 restart goes on where it was; a turn that brings nothing within *LIMIT* ends the run, the former calibration in force.
+An instrument is told to calibrate itself once: where a cut, or a reply that did not come, leaves it open whether it
+was, it is asked what it is doing, and where that does not tell either the run ends and a person is asked to look.
 The standard is at its inlet all the while: who began the run has put it there.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -26,6 +29,9 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS = 5.0  # between two looks at what has come
 AGAIN_SECONDS = 60.0  # until an analyser that was busy, or did not answer, is told again
 CLOCKS = timedelta(minutes=10)  # by how much the clock of an analyser may be behind
+SOON = timedelta(minutes=2)  # ours: no calibration of an instrument that works in cycles is over by then
+TOLD, NOT_TOLD = "told", "not told"
+FREE, AT_IT = "idle", "calibrating"  # what an analyser says it is doing (drivers/analyser.py)
 LIMIT = timedelta(hours=3)  # ours: a cycle takes up to two hours, its result may be late by one
 
 
@@ -38,6 +44,8 @@ class Unattended:
         self._book_of, self._runs = -1, list[Run]()
         self._kept: set[str] = set()  # runs of which a record waits for its commit
         self._asked: dict[str, list[StationError | None]] = {}  # what came of what the instrument was told
+        self._looks: dict[str, list[StationError | str]] = {}  # and of what it was asked
+        self._mine: set[tuple[str, int]] = set()  # acts that nobody but this process tells of, none of which was lost
         self._again_at: dict[str, float] = {}
         self._complaints: dict[str, str] = {}
 
@@ -72,9 +80,13 @@ class Unattended:
         if self._engine.clock.now() - self._since(run) > LIMIT:
             self._halt(run)
         elif run.turn[0] == "act" and not run.telling:
-            self._enter(run, "tell")
+            if self._is_free(run):
+                self._mine.add((run.name, len(run.acts)))
+                self._enter(run, "tell")
+        elif run.turn[0] == "act" and (run.name, len(run.acts)) not in self._mine:
+            self._find_out(run)
         elif run.turn[0] == "act":
-            self._tell(run, "calibrate", "act", type=run.tells, standard=repr(run.standards[0].value))
+            self._tell(run, "calibrate", "act", **self._arguments(run))
         elif run.told_at is None:
             self._tell(run, "sample_now", "told")
         else:
@@ -101,11 +113,91 @@ class Unattended:
         if error is None:
             self._enter(run, do)
             return
+        if do == "act" and not isinstance(error, WrongArgument) and error.outcome is not Outcome.BUSY:
+            self._mine.discard((run.name, len(run.acts)))  # it may have obeyed all the same
+        self._complain(run, error)
+
+    def _complain(self, run: Run, error: StationError) -> None:
+        """Try again later; say why when that is new."""
         self._again_at[run.name] = self._engine.clock.monotonic() + AGAIN_SECONDS
         if str(error) != self._complaints.get(run.name):
             self._complaints[run.name] = str(error)
-            busy = getattr(error, "outcome", None) is Outcome.BUSY
+            busy = error.outcome is Outcome.BUSY
             log.log(logging.INFO if busy else logging.WARNING, "calibration %s: %s", run.name, error)
+
+    def _is_free(self, run: Run) -> bool:
+        """Whether the instrument takes a command now, so that it is told at once when that is on record."""
+        state = self._doing(run)
+        if state not in (None, "", FREE):
+            self._complain(run, _AtWork(f"{run.device}: is {state}, and takes no command"))
+        return state in ("", FREE)
+
+    def _find_out(self, run: Run) -> None:
+        """Whether the instrument was told before the cut, or before its reply was lost; else it is told now."""
+        answers = self._looks.get(run.name)
+        if answers is None:
+            self._look(run, partial(self._tell_if_not_told, run))
+            return
+        if not answers:
+            return  # the line has not come to it yet
+        (found,) = self._looks.pop(run.name)
+        if isinstance(found, StationError):
+            self._complain(run, found)
+        elif found == TOLD:
+            self._enter(run, "act")
+        elif found == NOT_TOLD:
+            self._mine.add((run.name, len(run.acts)))
+        else:
+            self._enter(run, "halt", reason=f"nobody knows whether {run.device} was told to calibrate its {run.tells}")
+
+    def _tell_if_not_told(self, run: Run, device: Any) -> str:
+        """From the bus's own thread: look and act without anything in between."""
+        doing = getattr(device, "doing", None)
+        state = doing() if doing is not None else ""
+        if state == AT_IT:
+            log.info("calibration %s: %s is calibrating, so it was told", run.name, run.device)
+            return TOLD
+        if not state or run.tell_at is None or self._engine.clock.now() - run.tell_at >= SOON:
+            return ""
+        log.info("calibration %s: %s is %s, so it was not told", run.name, run.device, state)
+        if state != FREE:
+            return NOT_TOLD
+        device.act("calibrate", self._arguments(run))
+        return TOLD
+
+    @staticmethod
+    def _arguments(run: Run) -> dict[str, str]:
+        return {"parameter": run.parameter, "type": run.tells, "standard": repr(run.standards[0].value)}
+
+    def _doing(self, run: Run) -> str | None:
+        """What the instrument says it is doing; "" where it cannot be asked, None until it has answered."""
+        answers = self._looks.get(run.name)
+        if answers is None:
+            task = self._engine.tasks.get(run.device)
+            if task is None or not hasattr(task.device, "doing"):
+                return ""
+            self._look(run, lambda device: str(device.doing()))
+            return None
+        if not answers:
+            return None  # the line has not come to it yet
+        (found,) = self._looks.pop(run.name)
+        if isinstance(found, StationError):
+            self._complain(run, found)
+            return None
+        return found
+
+    def _look(self, run: Run, what: Callable[[Any], str]) -> None:
+        """Have the bus's own thread do *what* with the instrument."""
+        if self._engine.clock.monotonic() < self._again_at.get(run.name, 0.0):
+            return
+        task = self._engine.tasks.get(run.device)
+        poller = next((p for p in self._engine.pollers if task in p.tasks), None)
+        if task is None or poller is None:
+            self._complain(run, WrongArgument(f'there is no device "{run.device}" any more'))
+            return
+        answers: list[StationError | str] = []
+        self._looks[run.name] = answers
+        poller.submit(partial(_answered, what, task.device, answers))
 
     def _ask(self, run: Run, verb: str, arguments: dict[str, str]) -> None:
         task = self._engine.tasks.get(run.device)
@@ -171,6 +263,20 @@ class Unattended:
         if said := self._complaints.get(run.name):
             reason = f"{reason}: {said}"
         self._enter(run, "halt", reason=reason)
+
+
+class _AtWork(StationError):
+    """Error raised when the instrument does something else."""
+
+    outcome = Outcome.BUSY
+
+
+def _answered(what: Callable[[Any], str], device: Any, answers: list[StationError | str]) -> None:
+    """From the bus's own thread."""
+    try:
+        answers.append(what(device))
+    except StationError as error:
+        answers.append(error)
 
 
 def _carry_out(device: Any, verb: str, arguments: dict[str, str], answers: list[StationError | None]) -> None:

@@ -29,6 +29,9 @@ SAID = {
     "the station was stopped while it was under way": "进行中监测站被停止",
     "cems was not told within 3 h": "3 小时内未能通知 cems",
     "cems brought no result within 3 h: marked D": "cems 在 3 小时内没有给出结果:marked D",
+    "nobody knows whether cems was told to calibrate its span": (
+        "无法确定是否已命令 cems 校准(量程校准),仪器也无法查询:请到现场查看仪器,用标准核查,必要时重新校准"
+    ),
     '[retention] when_full = "answered"': "磁盘已满,按 [retention] when_full 的设置",
 }
 

@@ -192,7 +192,76 @@ def test_it_survives_restarts_at_any_step(outlet: Outlet, every: int) -> None:
     run = outlet.k1
     assert run.shown_state == "ready"
     assert [step.raw for step in run.steps] == pytest.approx([1.7, 2.01])
-    assert outlet.unit.acted.count("calibrate") >= 1
+    assert outlet.unit.acted.count("calibrate") == 1
+
+
+def until_act(outlet: Outlet) -> None:
+    """To where it is on record that the analyser is about to be told, and no further."""
+    outlet.enter(**BEGIN)
+    for _ in range(400):
+        outlet.run(0.5)
+        if outlet.k1.telling:
+            break
+    assert (outlet.k1.telling, outlet.k1.acts, outlet.unit.acted) == (True, (), ["sample_now"])
+
+
+def cut(outlet: Outlet) -> None:
+    outlet.engine.store.close()
+    outlet.engine = outlet.start()
+
+
+def test_a_cut_before_it_was_told_has_it_told_once(outlet: Outlet) -> None:
+    """It is idle a moment later, so it was not told."""
+    until_act(outlet)
+    cut(outlet)
+    outlet.run(180)
+    assert (outlet.k1.shown_state, outlet.unit.acted.count("calibrate")) == ("ready", 1)
+
+
+def test_a_cut_behind_it_does_not_have_it_told_again(outlet: Outlet) -> None:
+    """Told, and cut before that was on record: it says that it calibrates."""
+    until_act(outlet)
+    task = outlet.engine.tasks["nh3n"]
+    task.device.act("calibrate", {"parameter": "ammonia_nitrogen", "type": "span", "standard": "2.0"})
+    cut(outlet)
+    outlet.run(180)
+    assert (outlet.k1.shown_state, outlet.unit.acted.count("calibrate")) == ("ready", 1)
+    assert [step.raw for step in outlet.k1.steps] == pytest.approx([1.7, 2.01])
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_long_cut_leaves_it_to_a_person(outlet: Outlet, told: bool) -> None:
+    """A day later it is idle either way: it is not told again, and somebody is asked to look."""
+    until_act(outlet)
+    if told:
+        task = outlet.engine.tasks["nh3n"]
+        task.device.act("calibrate", {"parameter": "ammonia_nitrogen", "type": "span", "standard": "2.0"})
+    outlet.engine.store.close()
+    outlet.clock.advance(2 * 3600)
+    outlet.engine = outlet.start()
+    outlet.run(30)
+    assert outlet.unit.acted.count("calibrate") == told
+    assert outlet.k1.state == "failed"
+    assert outlet.k1.result["reason"] == "nobody knows whether nh3n was told to calibrate its span"
+    assert outlet.engine.periods.marks.named("M1").last is not None  # values count again
+
+
+def test_a_reply_that_got_lost_does_not_have_it_told_again(outlet: Outlet) -> None:
+    """It obeyed, and its answer was not heard."""
+    until_act(outlet)
+    answer = outlet.unit.answer
+
+    def lost(request: bytes) -> bytes | None:
+        reply = answer(request)
+        return None if "calibrate" in outlet.unit.acted and outlet.unit.answer is lost and _back() else reply
+
+    def _back() -> bool:
+        outlet.unit.answer = answer  # type: ignore[method-assign]
+        return True
+
+    outlet.unit.answer = lost  # type: ignore[method-assign]
+    outlet.run(180)
+    assert (outlet.k1.shown_state, outlet.unit.acted.count("calibrate")) == ("ready", 1)
 
 
 def test_a_broken_analyser_ends_it_and_values_count_again(outlet: Outlet) -> None:
