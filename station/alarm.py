@@ -83,6 +83,7 @@ class Cause(enum.StrEnum):
     PROJECTED = "projected"  # it will be, this year
     LASTS = "lasts"
     TOO_FEW_DAYS = "too_few_days"
+    TEST = "test"  # of a commissioning: nothing was measured that would be one
     NO_LOAD = "no_load"
     CHECK_FAILED = "check_failed"  # of a [[qc]]
     CHECK_PASSED = "check_passed"

@@ -39,6 +39,7 @@ from station.store import Event, Store
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from station.alarm_drill import Drill
     from station.bands import Bands
     from station.config import Config
     from station.periods import Periods
@@ -56,6 +57,7 @@ CODES = {
     State.UNDETERMINED: "alarm_undetermined",
     State.STALE: "alarm_stale",
 }
+COMMISSIONING = "commissioning"  # as station/commissioning.py, which hardly any run needs
 KIND_OF = {"1min": Kind.MINUTE, "5min": Kind.MINUTE, "15min": Kind.MINUTE, "day": Kind.DAY}
 
 
@@ -263,6 +265,8 @@ class Alarms:
             watch = self._restored(rule, told.get(rule.name, Told()), self._closed_for(rule, periods.next))
             self._watches[rule.name] = watch
         self._proposed: dict[str, Watch] = {}
+        self._drill: Drill | None = None  # the test of a commissioning, as it is in force and as the turn leaves it
+        self._next_drill: Drill | None = None
 
     def _restored(self, rule: Rule, told: Told, upto: datetime) -> Watch:
         """*rule* as the stored periods leave it: those of the day, or, where these are many, as many as it needs."""
@@ -301,7 +305,24 @@ class Alarms:
                 new = self._revised(watch, new, stale, now, events, made)
             new = self._acknowledged(new, records)
             self._proposed[name] = self._told(new, now, events, made)
+        self._drilled(records, now, events)
         return events, made
+
+    def _drilled(self, records: Sequence[Record], now: datetime, events: list[Event]) -> None:
+        """Let the test of a commissioning begin or end; it has events, marked as a test, and no record of an alarm."""
+        self._next_drill = self._drill
+        if self._drill is None and not any(record.kind == COMMISSIONING for record in records):
+            return
+        from station.alarm_drill import changed, told  # a new station, once
+
+        self._next_drill = changed(self._drill, records, now)
+        for on, drill in told(self._drill, self._next_drill):
+            watch = self._proposed.get(drill.name)
+            if watch is not None:
+                state = State.ALARM if on else watch.told.state
+                body = {"name": drill.name, "test": True, "state": str(state), "cause": str(Cause.TEST),
+                        "user": drill.user, "point": watch.rule.point, "parameter": watch.rule.parameter}  # fmt: skip
+                events.append(Event(now, CODES[State.ALARM if on else State.NORMAL], body))
 
     def _closed_for(self, rule: Rule, closed: Mapping[Kind, datetime]) -> datetime:
         """Up to where all that *rule* looks at is closed: what an analyser measures comes later."""
@@ -311,6 +332,7 @@ class Alarms:
         """The commit of the last turn is durable."""
         self._watches |= self._proposed
         self._proposed = {}
+        self._drill = self._next_drill
 
     def _aligned(self, rule: Rule, moment: datetime) -> datetime:
         """Start of the period of *rule* that *moment* lies in."""
@@ -403,14 +425,21 @@ class Alarms:
 
     def states(self) -> list[dict[str, Any]]:
         """Every alarm with its state, why, and what it looks at."""
-        return [
+        rows = [
             described(watch.rule, watch.standing) | _standing(watch.rule, watch.told)
             for watch in list(self._watches.values())
         ]
+        if self._drill is None:
+            return rows
+        from station.alarm_drill import shown
+
+        return [shown(row, self._drill) for row in rows]
 
     def level(self, name: str, *, pre_alarm: bool = False) -> Level:
         """What a rule that follows alarm *name* looks at: 1 while it is on, 0 while not, trouble when nobody knows."""
         state = self._watches[name].told.state
+        if self._drill is not None and self._drill.name == name:
+            return Level(1.0)
         if state in (State.UNDETERMINED, State.STALE):
             return Level(None, Why.NO_VALUE)
         return Level(float(state is State.ALARM or (pre_alarm and state is State.PRE_ALARM)))

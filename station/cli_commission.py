@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 STEPS = ("clock", "adapters", "scan", "profiles", "values", "platform", "alarm", "backup")  # as in commissioning.py
 CONFIRMED = ("profiles", "values", "alarm")
 DRIVE_SECONDS = 3.0  # how long an output is on for a test
+FOLLOW_SECONDS = 15.0  # that a rule has to switch its output on behind a test alarm
 STOP, SKIP, NO = "q", "s ", "n "
 YES = ("y", "yes", "是")
 
@@ -155,9 +156,16 @@ class Desk:
         if live is None:
             return {}, t("commission_trouble.not_running")
         names = [one["name"] for one in live.get("alarms", ())]
-        alarm = names[0] if names else "commissioning"
+        followed = [rule.alarm for rule in self.loaded.config.rule if rule.alarm in names]
+        alarm = (*followed, *names, "commissioning")[0]
         facts = {"alarm": alarm, "test": True, "output": output or "", "driven": False}
         enter(self.loaded, "commissioning", "raise_test", alarm=alarm, output=output or "", user=self.user)
+        if alarm in names:
+            follow = self._following(alarm)
+            self.say(t("commission.followed", alarm=alarm, outputs=", ".join(follow) or "-"))
+            facts["followed"] = follow
+        else:
+            self.say(t("commission.no_alarm"))
         if not output:
             return facts, ""
         said = {"name": output, "seconds": DRIVE_SECONDS, "reason": "commissioning: alarm test", "person": self.user}
@@ -166,6 +174,19 @@ class Desk:
         except StationError as error:
             return facts, str(error)
         return facts | {"driven": True}, ""
+
+    def _following(self, alarm: str) -> list[str]:
+        """The outputs that a rule has switched on for *alarm*; waits a moment for those that may come."""
+        from station.cli_commission_steps import awaited
+
+        rules = {(rule.output, rule.name) for rule in self.loaded.config.rule if rule.alarm == alarm}
+
+        def on(status: Mapping[str, Any]) -> list[str]:
+            outputs = (status.get("pins") or {}).get("outputs", ())
+            return [one["name"] for one in outputs if one["on"] and any(one["name"] == name for name, _ in rules)]
+
+        found = awaited(self.loaded, FOLLOW_SECONDS if rules else 0.0, lambda status: bool(on(status)))
+        return [] if found is None else on(found)
 
     def _finish(self, note: str, sheet: Path | None) -> int:
         one = self.book().open()

@@ -197,10 +197,14 @@ def platform(asked: Asked) -> Found:
 
 
 def _awaited(asked: Asked, holds: Callable[[Mapping[str, Any]], bool]) -> Any:
-    """The running station's status as soon as *holds*, or as it is when the wait is over; None without a station."""
-    end = time.monotonic() + asked.wait
+    return awaited(asked.loaded, asked.wait, holds)
+
+
+def awaited(loaded: Loaded, wait: float, holds: Callable[[Mapping[str, Any]], bool]) -> Any:
+    """The running station's status as soon as *holds*, or as it is after *wait* seconds; None without a station."""
+    end = time.monotonic() + wait
     while True:
-        live = ask_station(asked.loaded, "status")
+        live = ask_station(loaded, "status")
         if live is None or holds(live) or time.monotonic() >= end:
             return live
         time.sleep(LOOK_EVERY)
