@@ -25,6 +25,7 @@ FIELD = [
 # Calls whose code is put together while the program runs, by file and source, and the codes that come of them.
 MADE = {
     ("station/alarming.py", "CODES[state]"): list(CODES.values()),
+    ("station/alarming.py", "CODES[State.ALARM if on else State.NORMAL]"): ["alarm", "alarm_over"],
     ("station/alarming.py", "REVISED"): [REVISED],
     ("station/checking.py", "f'qc_{verdict}'"): ["qc_passed", "qc_failed"],
     ("station/verbs.py", "f'qc_{action}'"): ["qc_confirm", "qc_dismiss"],

@@ -68,6 +68,7 @@ PAGE = (SOURCE / "report_page.py").read_text(encoding="utf-8")
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 # Texts that are the same in both languages: nothing but placeholders and signs.
 WORDLESS = {"doctor.line", "events.line", "status.unknown", "status.error", "emulate.record", "emulate.step"} | {
+    "calibrate.ways",
     *("init.colon", "report.and", "report.colon", "report.semicolon", "report_column.aqi", "report_column.dustfall"),
 }
 # Keys that are put together while the program runs, and what they are put together from.
@@ -543,6 +544,7 @@ def test_no_english_noun_of_many_stands_behind_a_number_that_may_be_one() -> Non
 # Placeholders that a Chinese text may hold without a space: what fills them is Chinese itself, by key and name.
 CHINESE_VALUES = {
     ("status.backup", "age"),  # "5 分钟"
+    ("page.ago", "age"),
     *((f"fault.{key}", "frame") for key in ("hex", "length", "crc", "unit", "alone")),  # 请求, 应答
     ("output.now", "state"),
     ("explain.period", "kind"),
