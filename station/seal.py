@@ -31,6 +31,7 @@ except ImportError:
 EPOCH_SECONDS = 300.0  # of monotonic time between two blocks
 # Then every platform's messages.
 TABLES = ("series", "clock", "setting", "event", "record", "average", "reading", "waiting", "waiting_record")
+WAITING = ("waiting", "waiting_record")  # leave too, by their numbers: they are dated by the clock table alone
 DATED = {"event": 1, "record": 2, "reading": 2, "average": 3, "message": 3}  # where retention looks; others stay
 MOST = 20_000  # rows of a table in one block; what is more follows in the next ones
 TAG_BYTES = 16
@@ -276,10 +277,19 @@ class _Walk:
 
         So nothing older of that table may be left before *block*; rows of a clock that was ahead are younger.
         """
-        if part.table.partition(" ")[0] not in DATED or block.at_ms >= self._kept_from_ms or part.count >= part.sealed:
+        if block.at_ms >= self._kept_from_ms or part.count >= part.sealed:
+            return False
+        if part.table in WAITING:
+            return self._lacks_what_waited(part, block)
+        if part.table.partition(" ")[0] not in DATED:
             return False
         before = block.at_ms if self._at_ms is None else min(self._at_ms, block.at_ms)
         return self._left.get(part.table, before) >= before
+
+    def _lacks_what_waited(self, part: Part, block: Block) -> bool:
+        """Whether nothing older of that table is left than what *part* still has, its last rows."""
+        first, high = self._query(f"SELECT min(id) FROM {part.table}", ())[0][0], block.upto[part.table]
+        return first is not None and bool(first == high - part.count + 1 if part.count else first > high)
 
     def _lacks_its_first(self, block: Block) -> bool:
         """Whether the readings that *block* lacks are its first ones."""
