@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from station.command_line import ask_station, print_json, read_config
+from station.command_line import ask_station, print_json, read_config, read_running
 from station.i18n import t
 from station.model import StationError, StoreError, WrongArgument
 from station.texts import Command, config_option, json_option, lang_option, option, wall
@@ -31,7 +31,7 @@ def backup(folder: Path | None, keep: int | None, config: Path, as_json: bool) -
     """A copy of all that is committed, read back before it is called one."""
     from station.backup import take
 
-    loaded = read_config(config)
+    loaded = read_running(config)
     settings = loaded.config.backup
     if folder is None and not settings.folder:
         raise WrongArgument("where to? name a folder with --to, or [backup] folder in station.toml")
