@@ -18,7 +18,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from station.model import dataclass
+from station.model import dataclass, field
 
 try:  # Python's own SHA-256: hashlib would load OpenSSL, 3.6 MiB of the 26 that the service may have
     from _sha2 import sha256  # type: ignore[import-not-found, unused-ignore]
@@ -59,6 +59,19 @@ class Block:
         """What the tag is made over."""
         reach = json.dumps(sorted(self.upto.items()), separators=(",", ":")).encode("ascii")
         return struct.pack(">QqI", self.epoch, self.at_ms, len(reach)) + reach + self.digest + before
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a walk begins in a file that holds a later part of the chain: behind block *epoch*, whose hash is *head*.
+
+    *released* is the last reading (id) that had left the station before the file was made.
+    """
+
+    epoch: int = 0
+    head: bytes = NOTHING
+    upto: Mapping[str, int] = field(default_factory=dict)
+    released: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +190,9 @@ class Verdict:
         return self.bad is None
 
 
-def blocks_of(query: Query) -> Iterator[Block]:
-    """Every block as stored, oldest first."""
-    known, last = dict[str, int](), 0
+def blocks_of(query: Query, origin: Origin | None = None) -> Iterator[Block]:
+    """Every block as stored behind *origin*, oldest first."""
+    known, last = (dict(origin.upto), origin.epoch) if origin else (dict[str, int](), 0)
     while rows := query(
         "SELECT epoch, at_ms, more, digest, tag FROM seal WHERE epoch > ? ORDER BY epoch LIMIT 500", (last,)
     ):
@@ -208,15 +221,18 @@ def verify(
     key: Key | None = None,
     kept_from_ms: int = 0,
     progress: Callable[[int], None] = lambda done: None,
+    origin: Origin | None = None,
 ) -> Verdict:
     """Check every block; *head* (8 bytes or more of one) was noted elsewhere, *key* left the station once.
 
     Blocks sealed before *kept_from_ms* may have lost their rows to retention, of each table the oldest first, and
     readings may have left that a later block says of in a record (`released`, station/capacity.py), if its records
     are as they were sealed; the chain is checked all the same, and so is every table that has all its rows.
+
+    A file that begins behind *origin* is checked from there on.
     """
-    state = _Walk(query, head, key, kept_from_ms)
-    for block in blocks_of(query):
+    state = _Walk(query, head, key, kept_from_ms, origin or Origin())
+    for block in blocks_of(query, origin):
         why = state.wrong(block)
         if why:
             return state.verdict(block, why)
@@ -227,16 +243,20 @@ def verify(
 class _Walk:
     """One walk along the chain."""
 
-    def __init__(self, query: Query, head: bytes | None, key: Key | None, kept_from_ms: int) -> None:
+    def __init__(
+        self, query: Query, head: bytes | None, key: Key | None, kept_from_ms: int, origin: Origin
+    ) -> None:
         self._query, self._wanted, self._kept_from_ms = query, head, kept_from_ms
         self._key, self._keyed_from = key, key.epoch if key else None
         self._current = key.key if key else b""
-        self._head, self._reached, self._epoch = NOTHING, dict[str, int](), 0
+        for _ in range(origin.epoch + 1 - key.epoch if key else 0):
+            self._current = next_key(self._current)
+        self._head, self._reached, self._epoch = origin.head, dict(origin.upto), origin.epoch
         self._at_ms: int | None = None
         self._rows = self._gone = self._keyed = 0
         self._left: dict[str, int] = {}  # the time of the oldest row that is there, by table
         self._anchored: int | None = None
-        self._released = 0  # the last reading that has left, by sealed records
+        self._released = origin.released  # the last reading that has left, by sealed records
         self._missing: list[tuple[Block, dict[str, int], int | None]] = []  # that lack readings, the block before each
 
     def wrong(self, block: Block) -> str:
