@@ -512,7 +512,7 @@ class Engine:
 
     def _furnace_means(self) -> FurnaceMeans | None:
         """What makes the five-minute means, where a platform takes them."""
-        if not self._serving("furnace"):
+        if not self.serving("furnace"):
             return None
         from station.furnace import FurnaceMeans
 
@@ -622,7 +622,8 @@ class Engine:
     def _apart(self, record: Record) -> Record:
         """*record* in a second of its own: platforms know what they are told by kind, point and second."""
         with self._dating:
-            taken = self._dated.setdefault((record.kind, record.point), deque(maxlen=64))
+            kind = "site_info" if record.kind == "seal_head" else record.kind  # both are log texts of HJ 212
+            taken = self._dated.setdefault((kind, record.point), deque(maxlen=64))
             at = record.at
             while (second := at.replace(microsecond=0)) in taken:
                 at = second + timedelta(seconds=1)
@@ -850,6 +851,10 @@ class Engine:
             from station.sealing import forget_past
 
             forget_past(self.store)
+            if self.serving("seal_head"):
+                from station.heading import tell
+
+                tell(self)
         if turn.changed:
             self._put_in_force(turn.changed, max(turn.ready, self.started))
         self._next_commit = self.clock.monotonic() + self.commit_seconds
@@ -1048,7 +1053,7 @@ class Engine:
     ) -> Iterable[tuple[int, Kind, str, datetime, int, str]]:
         """The newest reading of every parameter, for the platforms whose interval has passed."""
         made: list[tuple[int, Kind, str, datetime, int, str]] = []
-        for sender in self._serving("realtime"):
+        for sender in self.serving("realtime"):
             name = sender.outbox.name
             at = self._next_realtime.get(name)
             if at is None or at > ready:
@@ -1083,7 +1088,11 @@ class Engine:
             values.append(Average(parameter, value, mark=mark, valid=1, total=1, expected=1, sampled=sampled))
         return tuple(sorted(self.periods.beside(point, values), key=lambda a: a.parameter))
 
-    def _serving(self, kind: str) -> list[Sender]:
+    def points_of(self, platform: str) -> list[str]:
+        """The points that *platform* is told of."""
+        return [one.point for one in getattr(self._settings[platform], "point", ())]
+
+    def serving(self, kind: str) -> list[Sender]:
         """The senders whose platform takes records of *kind*."""
         return [s for s in self.senders if kind in self._settings[s.outbox.name].kinds]
 
@@ -1092,7 +1101,7 @@ class Engine:
         for record in records:
             if (kind := TOLD.get(record.kind)) is None:
                 continue
-            for sender in self._serving(record.kind):
+            for sender in self.serving(record.kind):
                 name = sender.outbox.name
                 wanted = kind is not Kind.EQUIPMENT or self.terms[name].equipment
                 if wanted and record.body.get("platform", name) == name:
@@ -1105,7 +1114,7 @@ class Engine:
         for record in records:
             if record.kind == "equipment":
                 self._equipment.setdefault(record.point, {}).update(record.body.get("states") or {})
-        for sender in self._serving("equipment"):
+        for sender in self.serving("equipment"):
             name = sender.outbox.name
             seconds = self._settings[name].equipment_seconds
             if not (seconds and self.terms[name].equipment and self._equipment):
@@ -1136,7 +1145,7 @@ class Engine:
         """Hours, days and their later versions, for the platforms that take them."""
         for report in reports:
             if report.kind is not Kind.MINUTE:
-                for sender in self._serving(report.kind.name.lower()):
+                for sender in self.serving(report.kind.name.lower()):
                     told: Report | None = report
                     if late or report.version > 1:
                         from station.revisions import to_tell
@@ -1154,7 +1163,7 @@ class Engine:
         if self.furnace is None:
             return
         for report, news in [*self.furnace.revised(late), *((one, True) for one in self.furnace.closed(until))]:
-            for sender in self._serving("furnace"):
+            for sender in self.serving("furnace"):
                 if news or self._is_revised(sender, report.point, report.start, FURNACE):
                     yield from self._worded(sender, report)
 
@@ -1165,7 +1174,7 @@ class Engine:
             return
         from station.revisions import behind_others, news, only
 
-        for sender in self._serving("minute"):
+        for sender in self.serving("minute"):
             name = sender.outbox.name
             records: dict[tuple[datetime, timedelta], list[Report]] = {}
             for report in late:
@@ -1204,7 +1213,7 @@ class Engine:
     ) -> Iterable[tuple[int, Kind, str, datetime, int, str]]:
         """Every platform's minute records that ended by *until*, as long as it wants them, from the minutes stored."""
         messages: list[tuple[int, Kind, str, datetime, int, str]] = []
-        for sender in self._serving("minute"):
+        for sender in self.serving("minute"):
             name = sender.outbox.name
             start = self._next_minutes[name]
             while start + (length := self._minutes_at(name, start)) <= until:

@@ -171,6 +171,7 @@ class PlatformOutbox:
         self._horizon_ms = round(horizon_seconds * 1000)
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._flying: dict[int, Kind] = {}
+        self._heads: set[int] = set()  # messages handed out that tell a head of the seals
         self._refused_at: dict[int, int] = {}  # refused messages, and how many others were answered by then
         self._refusing = False
         self._silences: dict[int, int] = {}  # messages over which the link was given up, and how often
@@ -323,6 +324,7 @@ class PlatformOutbox:
         with self._lock:
             found = self._next_live(room) if lane is Lane.LIVE else self._next_history(room)
             self._flying.update((message.id, message.kind) for message in found)
+            self._heads.update(message.id for message in found if message.kind is Kind.SEAL_HEAD)
             return found
 
     def _next_live(self, room: int) -> list[Message]:
@@ -429,6 +431,7 @@ class PlatformOutbox:
 
     def answered(self, ids: Iterable[int], *, confirmed: bool = True) -> None:
         """The platform has these, or TCP says that it got their bytes (*confirmed* false)."""
+        ids = list(ids)
         with self._lock:
             unconfirmed = []
             for number in ids:
@@ -447,6 +450,16 @@ class PlatformOutbox:
                     unconfirmed.append(Span(number, number, State.UNCONFIRMED, sent=True))
             if unconfirmed:
                 self._spans = joined([*self._spans, *unconfirmed])
+            told = self._heads.intersection(ids) if confirmed and self._heads else ()
+        if told:
+            self._head_acknowledged(sorted(told))
+
+    def _head_acknowledged(self, ids: Sequence[int]) -> None:
+        from station.heading import acknowledged  # once a day, for platforms that take heads
+
+        self._heads.difference_update(ids)
+        for said in acknowledged(self._read, self.name, ids):
+            self._note("head_acknowledged", platform=self.name, **said)
 
     def _settle(self, number: int) -> bool:
         """Take *number* out of what is owed; false if it was not owed."""
