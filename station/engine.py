@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from station.room import Room
     from station.site import Site
     from station.telling import Telling
+    from station.unstored import Unstored
     from station.waiting import Waiting
 
 log = logging.getLogger(__name__)
@@ -135,6 +136,7 @@ class Engine:
         self._retry_at = 0.0
         self._next_seal = self._started_monotonic + FIRST_SEAL_SECONDS
         self.room: Room | None = None
+        self.unstored: Unstored | None = None  # who tells platforms that the disk refuses
         self._next_room = clock.monotonic() + ROOM_SECONDS
         self._next_health, self._health_error = self._started_monotonic + FIRST_HEALTH_SECONDS, ""
         self.time = Timekeeper(
@@ -606,7 +608,7 @@ class Engine:
 
     def keep(self, *records: Record, urgent: bool = False) -> None:
         """Keep *records* together with the next commit, urgent ones at once; from any thread."""
-        self.recorder.record(*(self._apart(one) if one.kind in TOLD else one for one in records), urgent=urgent)
+        self.recorder.record(*(self.apart(one) if one.kind in TOLD else one for one in records), urgent=urgent)
         if urgent:
             self._wake.set()
 
@@ -619,7 +621,7 @@ class Engine:
                 self.periods.marks.forget(record)
         return True
 
-    def _apart(self, record: Record) -> Record:
+    def apart(self, record: Record) -> Record:
         """*record* in a second of its own: platforms know what they are told by kind, point and second."""
         with self._dating:
             kind = "site_info" if record.kind == "seal_head" else record.kind  # both are log texts of HJ 212
@@ -912,7 +914,7 @@ class Engine:
         if self.alarms is None:
             return []
         events, made = self.alarms.turn(closed, reports, records, now)
-        made = [self._apart(one) if one.kind in TOLD else one for one in made]
+        made = [self.apart(one) if one.kind in TOLD else one for one in made]
         self.store.add_events(events)
         self.store.add_records(made)
         return made
@@ -997,6 +999,9 @@ class Engine:
         if not self._store_error:
             log.error("%s; readings are kept in memory until it works again", error)
         self._store_error = str(error)
+        self._room()
+        if self.unstored is not None:
+            self.unstored.refuses(self._store_error)
 
     def _room(self) -> Room:
         """Who looks after the room on the disk; loaded with its first turn."""
@@ -1006,6 +1011,10 @@ class Engine:
             size, may_leave = self.config.station.reserve_mb << 20, self.config.retention.when_full == "answered"
             outboxes, folder = self.outboxes.values(), self.loaded.data_folder
             self.room = Room(self.store, folder, size, outboxes, self.clock, self.note, may_leave=may_leave)
+            if self.serving("alarm", "site_info"):
+                from station.unstored import Unstored
+
+                self.unstored = Unstored(self)
         return self.room
 
     def _recovered(self) -> None:
@@ -1013,6 +1022,8 @@ class Engine:
             log.warning("%s: can be written again", self.store.where)
             took = self.recorder
             self.note("store_back", error=self._store_error, dropped=took.dropped, events_dropped=took.events_dropped)
+            if self.unstored is not None:
+                self.unstored.works(self._store_error)
             self._store_error, took.dropped, took.events_dropped = "", 0, 0
         self._retry_at = 0.0
 
@@ -1092,9 +1103,9 @@ class Engine:
         """The points that *platform* is told of."""
         return [one.point for one in getattr(self._settings[platform], "point", ())]
 
-    def serving(self, kind: str) -> list[Sender]:
-        """The senders whose platform takes records of *kind*."""
-        return [s for s in self.senders if kind in self._settings[s.outbox.name].kinds]
+    def serving(self, *kinds: str) -> list[Sender]:
+        """The senders whose platform takes records of any of *kinds*."""
+        return [s for s in self.senders if not {*kinds}.isdisjoint(self._settings[s.outbox.name].kinds)]
 
     def _told(self, records: Iterable[Record]) -> Iterable[tuple[int, Kind, str, datetime, int, str]]:
         """What happened, for the platforms that take records of its kind."""
@@ -1124,7 +1135,7 @@ class Engine:
                 continue
             told[name] = at
             for point, states in self._equipment.items():
-                record = self._apart(Record("equipment", at, {"states": dict(sorted(states.items()))}, point))
+                record = self.apart(Record("equipment", at, {"states": dict(sorted(states.items()))}, point))
                 yield from self._worded(sender, Report(Kind.EQUIPMENT, point, record.at, record=record))
 
     def _equipment_hours(self, until: datetime) -> list[Record]:
