@@ -206,7 +206,7 @@ def _put(copy: Copy, new: Path, data_folder: Path) -> None:
     from station.tail import places, put_together
 
     found = places(copy.path, copy.months, data_folder / FOLDER, read=True)
-    put_together(copy.path, found, new, copy.kept_from_ms)
+    put_together(copy.path, found, new, copy.kept_from_ms, copy.months)
 
 
 def last_ids(db: sqlite3.Connection) -> dict[str, int]:

@@ -63,10 +63,10 @@ EXPLAINS = ("boot", "series", "clock", "platform", "schedule")  # small, and in 
 PIECE = """
 CREATE TABLE piece(month TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, head_before BLOB NOT NULL,
   head BLOB NOT NULL, upto_before TEXT NOT NULL, upto TEXT NOT NULL, missed_before INTEGER NOT NULL,
-  missed INTEGER NOT NULL, released INTEGER NOT NULL, kept_from_ms INTEGER NOT NULL)
+  missed INTEGER NOT NULL, released INTEGER NOT NULL, kept_from_ms INTEGER NOT NULL, bad INTEGER NOT NULL)
 """
 OF_RECORDS = f"SELECT body FROM record WHERE kind = '{KIND}' ORDER BY id"
-COLUMNS = "month, first, last, head_before, head, upto_before, upto, missed_before, missed, released, kept_from_ms"
+COLUMNS = "month, first, last, head_before, head, upto_before, upto, missed_before, missed, released, kept_from_ms, bad"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,8 @@ class Piece:
     """What a month file holds: blocks behind *before* up to *after*, and misses from *missed_before* to *missed*.
 
     *kept_from_ms* and *after.released* say what had left the database before it was written, by sealed events and
-    records.
+    records.  *bad* is the first block whose rows were not as they were sealed in the database itself, after a damage
+    for example; 0 where all were.
     """
 
     month: str
@@ -83,6 +84,7 @@ class Piece:
     missed_before: int
     missed: int
     kept_from_ms: int = 0
+    bad: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ def body_of(month: Month, counts: Mapping[str, int]) -> dict[str, Any]:
         "month": one.month, "file": month.file, "bytes": month.size, "sha256": month.sha256, "rows": dict(counts),
         "first": one.before.epoch + 1, "last": one.after.epoch, "head": one.after.head.hex(),
         "upto": dict(one.after.upto), "missed": one.missed, "released": one.after.released,
-        "kept_from_ms": one.kept_from_ms,
+        "kept_from_ms": one.kept_from_ms, "bad": one.bad,
     }  # fmt: skip
 
 
@@ -121,7 +123,7 @@ def of_bodies(bodies: Iterable[Mapping[str, Any]]) -> list[Month]:
     before, missed = Origin(), 0
     for said in bodies:
         after = Origin(said["last"], bytes.fromhex(said["head"]), said["upto"], said["released"])
-        piece = Piece(said["month"], before, after, missed, said["missed"], said["kept_from_ms"])
+        piece = Piece(said["month"], before, after, missed, said["missed"], said["kept_from_ms"], said["bad"])
         found.append(Month(piece, said["bytes"], said["sha256"]))
         before, missed = after, piece.missed
     return found
@@ -146,6 +148,7 @@ def close(
         new: list[Month] = []
         while (piece := due(query, known[-1].piece if known else None, now, zone)) is not None:
             piece = replace(piece, kept_from_ms=max(piece.kept_from_ms, kept_from_ms))
+            piece = replace(piece, bad=_bad_block(query, piece))
             path = folder / f"{piece.month}.db"
             if path.exists() and not _is(path, piece):
                 aside = path.with_name(f"{path.name}.other-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}")
@@ -204,6 +207,14 @@ def _given_up(query: Query) -> int:
     from station.cli_seal import given_up_until  # which is where verify has it from
 
     return given_up_until(query)
+
+
+def _bad_block(query: Query, piece: Piece) -> int:
+    """The first block of *piece* that the database itself does not have as it was sealed, 0 where there is none."""
+    found = verify(query, kept_from_ms=piece.kept_from_ms, origin=piece.before, last=piece.after.epoch)
+    if found.bad is not None:
+        log.warning("block %d is not as it was sealed; the month %s is closed as it is", found.bad, piece.month)
+    return found.bad or 0
 
 
 def write(database: Path, path: Path, piece: Piece) -> None:
@@ -282,10 +293,10 @@ def _put_piece(db: sqlite3.Connection, piece: Piece) -> None:
     one = piece
     db.execute(PIECE)
     db.execute(
-        f"INSERT INTO piece({COLUMNS}) VALUES ({', '.join('?' * 11)})",
+        f"INSERT INTO piece({COLUMNS}) VALUES ({', '.join('?' * 12)})",
         (one.month, one.before.epoch, one.after.epoch, one.before.head, one.after.head,
          json.dumps(dict(one.before.upto)), json.dumps(dict(one.after.upto)), one.missed_before, one.missed,
-         one.after.released, one.kept_from_ms),
+         one.after.released, one.kept_from_ms, one.bad),
     )  # fmt: skip
 
 
@@ -296,16 +307,19 @@ def piece_of(query: Query) -> Piece | None:
     """What a file says that it holds; None for one that is no month file."""
     if not query("SELECT 1 FROM sqlite_schema WHERE name = 'piece'", ()):
         return None
-    ((month, first, last, head_before, head, before, upto, missed_before, missed, released, kept),) = query(
+    ((month, first, last, head_before, head, before, upto, missed_before, missed, released, kept, bad),) = query(
         f"SELECT {COLUMNS} FROM piece", ()
     )
     start = Origin(int(first), bytes(head_before), json.loads(before), int(released))
     end = Origin(int(last), bytes(head), json.loads(upto), int(released))
-    return Piece(str(month), start, end, int(missed_before), int(missed), int(kept))
+    return Piece(str(month), start, end, int(missed_before), int(missed), int(kept), int(bad))
 
 
 def checked(path: Path) -> Piece:
-    """Read the month file at *path* whole and walk its blocks; raise StoreError where anything speaks against it."""
+    """Read the month file at *path* whole and walk its blocks; raise StoreError where anything speaks against it.
+
+    A block that was bad in the database already is no fault of the file; what lies behind it has its hash alone.
+    """
     with closing(connect(path, read_only=True)) as db:
         query = partial(rows_of, db, str(path))
         _readable(query, path)
@@ -314,7 +328,8 @@ def checked(path: Path) -> Piece:
             raise StoreError(f"{path}: is no file of a closed month")
         said = query("PRAGMA integrity_check(1)", ())[0][0]
         found = verify(query, kept_from_ms=piece.kept_from_ms, origin=piece.before)
-        if said != "ok" or not found.sound or (found.blocks, found.head) != (piece.after.epoch, piece.after.head):
+        ends = (found.blocks, found.head) == (piece.after.epoch, piece.after.head)
+        if said != "ok" or (found.bad or 0) != piece.bad or not (ends or piece.bad):
             bad = found.bad or found.blocks
             raise StoreError(f"{path}: is not as it was sealed (block {bad}; {said}); take the other copy of it")
     return piece

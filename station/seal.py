@@ -222,6 +222,7 @@ def verify(
     kept_from_ms: int = 0,
     progress: Callable[[int], None] = lambda done: None,
     origin: Origin | None = None,
+    last: int | None = None,
 ) -> Verdict:
     """Check every block; *head* (8 bytes or more of one) was noted elsewhere, *key* left the station once.
 
@@ -229,10 +230,12 @@ def verify(
     readings may have left that a later block says of in a record (`released`, station/capacity.py), if its records
     are as they were sealed; the chain is checked all the same, and so is every table that has all its rows.
 
-    A file that begins behind *origin* is checked from there on.
+    A file that begins behind *origin* is checked from there on; blocks behind *last* are left alone.
     """
     state = _Walk(query, head, key, kept_from_ms, origin or Origin())
     for block in blocks_of(query, origin):
+        if last is not None and block.epoch > last:
+            break
         why = state.wrong(block)
         if why:
             return state.verdict(block, why)

@@ -7,6 +7,7 @@ A tail, `station-20261130T120000Z.since-2026-10.db`, names each month file that 
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -32,6 +33,8 @@ from station.store import PAGE_SIZE, SCHEMA, SCHEMA_VERSION, SEALS, SEQUENCE_BIT
 
 if TYPE_CHECKING:
     from station.backup import Copy
+
+log = logging.getLogger(__name__)
 
 BASE = "CREATE TABLE base(number INTEGER PRIMARY KEY, body TEXT NOT NULL)"  # 0 for the tail itself, then the months
 STATE = ("rollup", "span", "seen")  # whole in a tail, and in it alone
@@ -106,8 +109,13 @@ def pieces(copy: Copy) -> list[tuple[Path, int, int]]:
     return [*found, (copy.path, done, copy.last_ids["reading"])]
 
 
-def put_together(tail: Path, months: Sequence[Path], new: Path, kept_from_ms: int) -> None:
-    """The database that *tail* and the files of *months* are, at *new*, its blocks walked through; else StoreError."""
+def put_together(tail: Path, months: Sequence[Path], new: Path, kept_from_ms: int, known: Sequence[Month]) -> None:
+    """The database that *tail* and the files of *months* are, at *new*, its blocks walked through; else StoreError.
+
+    A block that was bad in the database already is no reason to have nothing: it is said.
+    """
+    from station.cli_seal import given_up_until  # which is where verify has it from
+
     try:
         with closing(connect(new)) as db:
             db.execute(f"PRAGMA page_size={PAGE_SIZE}")
@@ -120,14 +128,23 @@ def put_together(tail: Path, months: Sequence[Path], new: Path, kept_from_ms: in
             db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         with closing(connect(new, read_only=True)) as db:
             query = partial(rows_of, db, str(new))
-            said, found = query("PRAGMA integrity_check(1)", ())[0][0], verify(query, kept_from_ms=kept_from_ms)
+            kept = max(kept_from_ms, given_up_until(query))
+            said, found = query("PRAGMA integrity_check(1)", ())[0][0], verify(query, kept_from_ms=kept)
     except sqlite3.Error as error:
         raise StoreError(f"{new}: cannot be put together ({error}); the database is as it was") from error
-    if said != "ok" or not found.sound:
+    inherited = found.bad is not None and (found.bad > known[-1].piece.after.epoch or _was_bad(known, found.bad))
+    if said != "ok" or not (found.sound or inherited):
         raise StoreError(
             f"{tail}: with its months does not make the record that was sealed (block {found.bad}, {said}); "
             "the database is as it was, take another copy"
         )
+    if inherited:
+        log.warning("%s: block %s was not as it was sealed when the copy was taken; station verify says more", tail,
+                    found.bad)  # fmt: skip
+
+
+def _was_bad(known: Sequence[Month], block: int) -> bool:
+    return any(month.piece.bad == block for month in known)
 
 
 def _added(db: sqlite3.Connection, path: Path, *, newest: bool) -> None:

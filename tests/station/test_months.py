@@ -270,6 +270,38 @@ def test_a_tail_verifies_behind_its_months(loaded: Loaded, shelf: Path, here: He
         assert (done.code, json.loads(done.out)["ok"]) == (0, True), done
 
 
+@pytest.mark.parametrize("where", ["closed", "open", "filed"])
+def test_a_record_with_a_damage_goes_on_being_closed_copied_and_restored(
+    loaded: Loaded, shelf: Path, where: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is lost stays named by verify; what a month file has is there again."""
+    if where == "filed":
+        night(loaded, shelf)
+    table, row = ("reading", {"closed": 300, "open": 790, "filed": 300}[where])
+    with closing(Store.open(loaded.database)) as store:
+        with store.transaction() as db:
+            assert db.execute(f"DELETE FROM {table} WHERE id = ?", (row,)).rowcount == 1
+        bad = verify(store.query).bad
+    copy = night(loaded, shelf, NOW + DAY)
+    found = months_of(loaded.database)
+    assert [one.piece.month for one in found] == CLOSED
+    assert [one.piece.bad for one in found] == ([0, bad, 0] if where == "closed" else [0, 0, 0])
+    for path in files(loaded.data_folder / FOLDER):
+        checked(path)
+    restore(check(copy.path), loaded.database, NOW)
+    with closing(Store.open(loaded.database)) as store:
+        assert verify(store.query).bad == (None if where == "filed" else bad)
+    assert ("was not as it was sealed when the copy was taken" in caplog.text) is (where != "filed")
+
+
+def test_the_records_of_closed_months_outlive_retention(loaded: Loaded) -> None:
+    all_closed(loaded)
+    with closing(Store.open(loaded.database)) as store:
+        while store.purge("record", NOW + DAY, NOW + DAY):
+            pass
+        assert [row[0] for row in store.query("SELECT DISTINCT kind FROM record")] == ["month"]
+
+
 def test_an_hour_that_began_without_a_reading_is_lost_by_neither(loaded: Loaded, shelf: Path) -> None:
     """The index by hours is cut with the readings."""
     with closing(Store.open(loaded.database)) as store, store.transaction():
@@ -331,7 +363,7 @@ def rows(database: Path, table: str) -> int:
 
 # -- a cut at every step
 
-CUTS = ("os.fsync", "os.rename", "os.replace", "os.chmod", "shutil.copyfile", "keep")
+ONE_OVER = datetime(2026, 1, 10, tzinfo=UTC)  # one month is closed: each step comes once
 
 
 def steps(loaded: Loaded, shelf: Path, at: int) -> int:
@@ -358,9 +390,9 @@ def steps(loaded: Loaded, shelf: Path, at: int) -> int:
     shutil.copyfile = counted(shutil.copyfile)  # type: ignore[assignment]
     keep = counted(keeper(loaded))
     try:
-        found = close(loaded.database, NOW, ZONE, keep)[0]
+        found = close(loaded.database, ONE_OVER, ZONE, keep)[0]
         brought(loaded.data_folder / FOLDER, shelf / FOLDER, found)
-        take(loaded.database, shelf, NOW, months=found)
+        take(loaded.database, shelf, ONE_OVER, months=found)
     finally:
         os._exit(0)
 
@@ -385,14 +417,14 @@ def test_a_cut_at_any_step_leaves_the_old_state_or_the_new_one_and_the_next_nigh
             assert verify(store.query).sound
         if ended == 0:
             break
-        copy = night(loaded, shelf, NOW + timedelta(seconds=1))
-        assert [one.piece.month for one in months_of(loaded.database)] == CLOSED
+        copy = night(loaded, shelf, ONE_OVER + timedelta(seconds=1))
+        assert [one.piece.month for one in months_of(loaded.database)] == CLOSED[:1]
         whole = everything(loaded.database)
         restore(check(copy.path), loaded.database, NOW)
         assert everything(loaded.database) == whole
         assert not [*(shelf / FOLDER).glob("*.part"), *loaded.data_folder.rglob("*.part")]
         shutil.rmtree(folder)
-    assert 25 < at < 199
+    assert 12 < at < 199
 
 
 def test_a_file_without_its_record_is_read_and_recorded_and_one_of_another_past_is_put_aside(loaded: Loaded) -> None:
