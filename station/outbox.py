@@ -326,9 +326,15 @@ class PlatformOutbox:
         from station.volatile import Volatile
 
         with self._lock:
-            self._volatile = self._volatile or Volatile()
+            self._volatile = Volatile() if self._volatile is None else self._volatile
             self._volatile.add(kind, point, start, text)
         self.ring()
+
+    @property
+    def unstored(self) -> int:
+        """How many messages past the store await an answer."""
+        with self._lock:
+            return 0 if self._volatile is None else len(self._volatile)
 
     def _settled_unstored(self, ids: Iterable[int], outcome: str) -> list[int]:
         """What of *ids* the store holds; of the others it is noted what became of them."""
@@ -353,7 +359,7 @@ class PlatformOutbox:
         self._beat()
         with self._lock:
             if self._volatile is not None and lane is Lane.LIVE and (told := self._volatile.next(room)):
-                return told
+                return told  # before anything has to be read from the disk
             found = self._next_live(room) if lane is Lane.LIVE else self._next_history(room)
             self._flying.update((message.id, message.kind) for message in found)
             self._heads.update(message.id for message in found if message.kind is Kind.SEAL_HEAD)

@@ -22,6 +22,9 @@ class Volatile:
         self._messages: dict[int, Message] = {}
         self._flying: set[int] = set()
 
+    def __len__(self) -> int:
+        return len(self._messages)
+
     def add(self, kind: Kind, point: str, start: datetime, text: str) -> None:
         """One more to tell."""
         self._count -= 1
