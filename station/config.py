@@ -275,6 +275,7 @@ class Loaded:
     config: Config
     path: Path
     warnings: tuple[str, ...]
+    content: bytes = field(default=b"", repr=False)  # as it was read
 
     @property
     def folder(self) -> Path:
@@ -464,7 +465,7 @@ def load(path: Path, *, secrets: bool = True, content: bytes | None = None) -> L
     if config is None or faults:
         faults.sort(key=lambda fault: line_of(fault.path, lines) or 0)
         raise ConfigError("\n".join(_worded(path, fault, lines) for fault in faults))
-    return Loaded(config, path.resolve(), tuple(_worded(path, fault, lines) for fault in warnings))
+    return Loaded(config, path.resolve(), tuple(_worded(path, fault, lines) for fault in warnings), data)
 
 
 def _faults_of_the_sound(

@@ -28,18 +28,18 @@ ADVICE = (
 )
 
 
-def keep(loaded: Loaded, content: bytes) -> None:
-    """A station runs with *content*: keep it; a disk that refuses is only logged."""
+def keep(loaded: Loaded) -> None:
+    """A station runs with *loaded*: keep its text; a disk that refuses is only logged."""
     path = loaded.good_file
     try:
-        if not path.exists() or path.read_bytes() != content:
-            write_whole(path, content, mode=0o600)
+        if not path.exists() or path.read_bytes() != loaded.content:
+            write_whole(path, loaded.content, mode=0o600)
     except OSError as error:
         log.warning("%s: cannot be written (%s); a station.toml cut short could not be told", path, error.strerror)
 
 
-def instead(path: Path, content: bytes, *, secrets: bool = True) -> tuple[Loaded, bytes] | None:
-    """The configuration that ran last, and its text, where *content* of *path* is it cut short; else None."""
+def instead(path: Path, content: bytes, *, secrets: bool = True) -> Loaded | None:
+    """The configuration that ran last where *content* of *path* is it cut short; else None."""
     for place in _places(path, content):
         try:
             good = place.read_bytes()
@@ -47,7 +47,7 @@ def instead(path: Path, content: bytes, *, secrets: bool = True) -> tuple[Loaded
             continue
         if is_cut(content, good):
             try:
-                return load(path, secrets=secrets, content=good), good
+                return load(path, secrets=secrets, content=good)
             except ConfigError:  # a credential is gone, or another version knows other keys: the fault says it all
                 return None
     return None
@@ -85,4 +85,4 @@ def read(path: Path, *, secrets: bool = False) -> Loaded:
     if found is None:
         return load(path, secrets=secrets, content=content)
     log.warning("%s: is cut short; %s", path, ADVICE)
-    return found[0]
+    return found

@@ -33,8 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     path = Path(arguments[arguments.index("--config") + 1])
     _log_to_stderr()
     try:
-        loaded, content = configured(path)
-        run(loaded, content)
+        run(configured(path))
     except StationError as error:
         for line in str(error).splitlines():
             log.error("%s", line)
@@ -52,8 +51,8 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def configured(path: Path) -> tuple[Loaded, bytes]:
-    """The configuration in *path* and its text; the one that ran last where *path* is cut short (lastgood.py)."""
+def configured(path: Path) -> Loaded:
+    """The configuration in *path*; the one that ran last where *path* is cut short (station/lastgood.py)."""
     content = b""
     with suppress(OSError):
         content = path.read_bytes()
@@ -62,23 +61,20 @@ def configured(path: Path) -> tuple[Loaded, bytes]:
         loaded = load(path, content=content or None)
         good = loaded.good_file
         if not good.exists() or good.stat().st_size <= len(content):
-            return loaded, content
+            return loaded
     except ConfigError:
         pass  # what is wrong is said below, if no other holds
     from station.lastgood import instead  # only a file that is shorter than the last one, or faulty, pays for it
 
-    found = instead(path, content)
-    if found is not None:
-        return found
-    return (load(path), content) if loaded is None else (loaded, content)
+    return instead(path, content) or loaded or load(path)
 
 
-def _keep_configuration(loaded: Loaded, content: bytes, engine: Engine) -> None:
+def _keep_configuration(loaded: Loaded, engine: Engine) -> None:
     """The station has started: what it started with is the last good one; say so where *path* holds another."""
     good = loaded.good_file
     with suppress(OSError):
-        if good.exists() and good.read_bytes() == content:
-            if content != loaded.path.read_bytes():
+        if good.exists() and good.read_bytes() == loaded.content:
+            if loaded.content != loaded.path.read_bytes():
                 from station.lastgood import ADVICE
 
                 log.error("%s: is cut short; %s", loaded.path, ADVICE)
@@ -86,11 +82,11 @@ def _keep_configuration(loaded: Loaded, content: bytes, engine: Engine) -> None:
             return
     from station.lastgood import keep
 
-    keep(loaded, content)
+    keep(loaded)
 
 
-def run(loaded: Loaded, content: bytes = b"") -> None:
-    """Run the station of *loaded*, whose text is *content*, in this process and thread until it is asked to stop."""
+def run(loaded: Loaded) -> None:
+    """Run the station of *loaded* in this process and thread until it is asked to stop."""
     for warning in loaded.warnings:
         log.warning("%s", warning)
     check_folder(loaded.data_folder)
@@ -106,8 +102,8 @@ def run(loaded: Loaded, content: bytes = b"") -> None:
         control.start(verbs(engine))
         if pins is not None and pins.mock:
             engine.note("pins_are_mock", urgent=True)
-        if content:
-            _keep_configuration(loaded, content, engine)
+        if loaded.content:
+            _keep_configuration(loaded, engine)
         known = [sender.outbox.name for sender in engine.senders]
         for platform in status.orphans(engine.store, known, engine.clock.now()):
             log.warning("platform %s: %s (%d messages)", platform["name"], platform["error"], platform["owed"])

@@ -256,9 +256,9 @@ def _faulty(folder: Path, runs: int, faults: tuple[str, ...], seed: int) -> Outc
     figure = (
         f"{struck} calls failed, the file opened anew {opened} times, {ends} ends of the process; seen in the status"
         f" after {max(alarms, default=0):.0f} s and handed to the uplink past the store after"
-        f" {max(told, default=0):.0f} s at most (goal {ALARM_SECONDS:.0f}); up to {longest / 60:.0f} min in memory (room"
-        f" for {recording.MOST_PENDING // rate_a_minute} min at {rate_a_minute} readings a minute); the fault is put into"
-        " SQLite's file layer, not into a real disk"
+        f" {max(told, default=0):.0f} s at most (goal {ALARM_SECONDS:.0f}); up to {longest / 60:.0f} min in memory"
+        f" (room for {recording.MOST_PENDING // rate_a_minute} min at {rate_a_minute} readings a minute); the fault is"
+        " put into SQLite's file layer, not into a real disk"
     )
     held = max([*alarms, *told], default=0) <= ALARM_SECONDS and max(backs) <= 60
     return Outcome(runs, figure, held, lost, doubled, 0, max(backs))

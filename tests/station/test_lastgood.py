@@ -23,14 +23,14 @@ def test_no_cut_of_a_file_that_ran_starts_a_station_on_the_rest_of_it(tmp_path: 
     whole = path.read_bytes() + b"# the end\n"
     path.write_bytes(whole)
     (tmp_path / "data").mkdir()
-    keep(load(path), whole)
+    keep(load(path))
     for size in range(len(whole)):
         path.write_bytes(whole[:size])
-        loaded, content = configured(path)
-        if content == whole[:size]:
+        loaded = configured(path)
+        if loaded.content == whole[:size]:
             assert whole[size:].strip() in (b"# the end", b""), size
         else:
-            assert content == whole
+            assert loaded.content == whole
         assert loaded.config.bus[0].device[0].poll_seconds == 5
 
 
@@ -61,7 +61,7 @@ def test_a_file_whose_last_line_has_no_end_is_refused_in_a_sentence(tmp_path: Pa
 def test_a_fault_that_is_no_cut_is_refused_and_nothing_else_is_run(tmp_path: Path) -> None:
     path = configure(tmp_path)
     (tmp_path / "data").mkdir()
-    keep(load(path), path.read_bytes())
+    keep(load(path))
     path.write_text(path.read_text().replace("poll_seconds", "pol_seconds"))
     with pytest.raises(ConfigError, match="did you mean poll_seconds"):
         configured(path)
@@ -72,7 +72,7 @@ def test_a_good_one_that_cannot_be_used_any_more_is_not(tmp_path: Path) -> None:
     path = configure(tmp_path)
     (tmp_path / "data").mkdir()
     whole = path.read_bytes()
-    keep(load(path), whole)
+    keep(load(path))
     (tmp_path / "password").unlink()
     assert instead(path, whole[:100]) is None
     path.write_bytes(whole[:100])
