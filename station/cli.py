@@ -167,9 +167,12 @@ def run(config: Path) -> None:
 @lang_option
 def check(file: Path | None, as_json: bool) -> int:
     """Every fault of a configuration; 0 when there is none, else 1."""
+    from station.lastgood import whole
+
     path = file or default_config()
     try:
         loaded = read_config(path, secrets=True)
+        whole(loaded)
     except ConfigError as error:
         faults = str(error).splitlines()
         if as_json:

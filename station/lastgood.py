@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from station.config import GOOD, Loaded, load
@@ -51,6 +52,14 @@ def instead(path: Path, content: bytes, *, secrets: bool = True) -> Loaded | Non
             except ConfigError:  # a credential is gone, or another version knows other keys: the fault says it all
                 return None
     return None
+
+
+def whole(loaded: Loaded) -> None:
+    """Raise ConfigError where *loaded* is only the beginning of the configuration that ran last."""
+    with suppress(OSError):
+        if is_cut(loaded.content, loaded.good_file.read_bytes()):
+            where = loaded.path
+            raise ConfigError(f"{where}: is the beginning of the configuration that ran last, cut short; {ADVICE}")
 
 
 def is_cut(content: bytes, good: bytes) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import tempfile
 import threading
 import time
@@ -152,7 +153,9 @@ def run(where: Path, count: int, factors: int) -> None:
     os.sync()
     began, before = time.perf_counter(), written()
     restore(check(copy.path), database, END)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     said("restore from the tail and its months", began, before, f"database {database.stat().st_size / 1e6:.0f} MB")
+    print(f"(most memory of this process, which also made the readings: {peak:.0f} MiB)")
 
 
 if __name__ == "__main__":

@@ -58,6 +58,23 @@ def test_a_file_whose_last_line_has_no_end_is_refused_in_a_sentence(tmp_path: Pa
         load(path)
 
 
+def test_check_names_a_file_that_ends_too_early_though_every_line_is_whole(tmp_path: Path) -> None:
+    """And how somebody who meant it says so."""
+    more = '[[point]]\ncode = "second"\nname = "Second"\nst = "39"\n'
+    path = configure(tmp_path)
+    short = path.read_text()
+    path.write_text(short + more)
+    (tmp_path / "data").mkdir()
+    keep(load(path))
+    assert station("check", path).code == 0
+    path.write_text(short)
+    done = station("check", path)
+    assert (done.code, "is the beginning of the configuration that ran last, cut short" in done.out) == (1, True)
+    path.write_text(short + "# end\n")
+    assert station("check", path).code == 0
+    assert configured(path).content.endswith(b"# end\n")
+
+
 def test_a_fault_that_is_no_cut_is_refused_and_nothing_else_is_run(tmp_path: Path) -> None:
     path = configure(tmp_path)
     (tmp_path / "data").mkdir()
