@@ -1,7 +1,9 @@
 """Copies of the database that can be relied on: taken beside the running station, checked, named by their moment.
 
 A copy is one file, `station-20261130T120000Z.db`, with its SHA-256 beside it as `sha256sum` writes it.  It holds
-everything that was committed when it began.  Nothing is called a copy before it was read back whole.
+everything that was committed when it began; once months are closed (station/months.py), everything that their files
+do not hold, and is called `station-20261130T120000Z.since-2026-10.db` (station/tail.py).  Nothing is called a copy
+before it was read back whole.
 """
 
 from __future__ import annotations
@@ -11,54 +13,79 @@ import os
 import re
 import shutil
 import sqlite3
-from collections.abc import Container, Iterator
+import time
+from collections.abc import Container, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from station.clock import from_ms
 from station.model import StoreError, dataclass
-from station.store import SCHEMA_VERSION, connect, unclean
+from station.store import SCHEMA_VERSION, connect, rows_of, unclean
+
+if TYPE_CHECKING:
+    from station.months import Month
 
 KIND = "backup"  # of the record that says a copy was taken
-NAMED = re.compile(r"station-\d{8}T\d{6}Z\.db")
+NAMED = re.compile(r"station-\d{8}T\d{6}Z(\.since-\d{4}-\d{2})?\.db")
 PAGES_A_STEP = 2048  # 2 MiB; between two steps whoever else wants the disk gets it
 ROOM = 1.1  # times the size of the database that has to be free
 CHUNK = 1 << 20
+STALE = 86400.0  # seconds, after which nobody is at a copy any more
 APPENDED = ("reading", "average", "message", "event", "record")  # tables whose last id says how far a copy reaches
 
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A copy that was read back: where it is, how large (bytes), its SHA-256, and the newest reading in it."""
+    """A copy that was read back: where it is, how large (bytes), its SHA-256, and the newest reading in it.
+
+    *months* are those whose files it rests on, *kept_from_ms* says what may have left before it was taken.
+    """
 
     path: Path
     size: int
     sha256: str
     newest: datetime | None
     last_ids: dict[str, int]
+    months: Sequence[Month] = ()
+    kept_from_ms: int = 0
 
 
 def take(
-    database: Path, folder: Path, now: datetime, *, keep: int = 2, held: Container[str] = ()
+    database: Path,
+    folder: Path,
+    now: datetime,
+    *,
+    keep: int = 2,
+    held: Container[str] = (),
+    months: Sequence[Month] = (),
+    kept_from_ms: int = 0,
 ) -> tuple[Copy, list[Path]]:
     """Copy *database* into *folder* and read the copy back; the copy, and older ones beyond *keep* that were removed.
 
-    Copies whose names are *held* stay whatever their age: nothing else has what they have.
+    Copies whose names are *held* stay whatever their age: nothing else has what they have.  Of *months*, whose files
+    lie in `archive` in *folder*, nothing is copied; *kept_from_ms* is when retention begins.
 
     The station may run meanwhile.  Raise StoreError when there is no room, the disk refuses, or what was
     written is not what was read; older copies then stay.
     """
-    _check_room(database, folder)
-    target = folder / f"station-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}.db"
+    _check_room(database, folder, months)
+    since = f".since-{months[-1].piece.month}" if months else ""
+    target = folder / f"station-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}{since}.db"
     part = target.with_suffix(".part")
     if target.exists():
         raise StoreError(f"{target}: is there already; wait a second and try again")
+    for old in folder.glob("station-*.part"):
+        with suppress(OSError):  # what a cut has left; a younger one may be another run's
+            if time.time() - old.stat().st_mtime > STALE:
+                old.unlink()
     try:
         with _written(part):
-            ids = _copied(database, part)
+            ids = _copied(database, part) if not months else _tail(database, part, months, kept_from_ms)
             part.chmod(0o640)
-            found = check(part)
+            found = check(part, read_months=False)
             if found.last_ids != ids:
                 raise StoreError(f"{part}: does not end where the database did; nothing was kept, try again")
             _with_sum(target, found.sha256)
@@ -74,7 +101,7 @@ def take(
             old.unlink()
             removed.append(old)
             _sum_of(old).unlink(missing_ok=True)
-    return Copy(target, found.size, found.sha256, found.newest, ids), removed
+    return Copy(target, found.size, found.sha256, found.newest, ids, months, kept_from_ms), removed
 
 
 def copies(folder: Path) -> list[Path]:
@@ -82,8 +109,11 @@ def copies(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("station-*.db") if NAMED.fullmatch(path.name))
 
 
-def check(path: Path) -> Copy:
-    """Read the copy at *path* whole; raise StoreError for one that cannot be restored as it is."""
+def check(path: Path, *others: Path, read_months: bool = True) -> Copy:
+    """Read the copy at *path* whole; raise StoreError for one that cannot be restored as it is.
+
+    The files of months that it rests on are read too, beside it or in *others*, unless *read_months* is false.
+    """
     if not path.is_file():
         raise StoreError(f"{path}: is not there")
     beside = _sum_of(path)
@@ -107,10 +137,31 @@ def check(path: Path) -> Copy:
             if said != "ok":
                 raise StoreError(f"{path}: is damaged ({said}); take another copy")
             row = db.execute("SELECT at_ms FROM reading ORDER BY id DESC LIMIT 1").fetchone()
-            ids = last_ids(db)
+            ids, months, kept_from_ms = _ids_and_months(db, path, others, read_months=read_months)
         except sqlite3.Error as error:
             raise StoreError(f"{path}: is damaged ({error}); take another copy") from error
-    return Copy(path, path.stat().st_size, digest, from_ms(row[0]) if row else None, ids)
+    newest = from_ms(row[0]) if row else None
+    return Copy(path, path.stat().st_size, digest, newest, ids, months, kept_from_ms)
+
+
+def _ids_and_months(
+    db: sqlite3.Connection, path: Path, others: Sequence[Path], *, read_months: bool
+) -> tuple[dict[str, int], Sequence[Month], int]:
+    ids = last_ids(db)
+    if not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'base'").fetchone():
+        return ids, (), 0
+    from station.tail import ends, places, rests_on
+
+    months, origin, kept_from_ms = rests_on(partial(rows_of, db, str(path)))
+    places(path, months, *others, read=read_months)
+    before = ends(origin.upto)
+    return {table: max(last, before.get(table, 0)) for table, last in ids.items()}, months, kept_from_ms
+
+
+def _tail(database: Path, part: Path, months: Sequence[Month], kept_from_ms: int) -> dict[str, int]:
+    from station.tail import write
+
+    return write(database, part, months, kept_from_ms, APPENDED)
 
 
 def restore(copy: Copy, database: Path, now: datetime) -> Path | None:
@@ -124,9 +175,7 @@ def restore(copy: Copy, database: Path, now: datetime) -> Path | None:
     new = database.with_suffix(".restoring")
     try:
         with _written(new):
-            shutil.copyfile(copy.path, new)
-            if _digest(new) != copy.sha256:
-                raise StoreError(f"{new}: is not what was read from {copy.path}; the database is as it was")
+            _put(copy, new, database.parent)
             synced(new)
             if database.exists():
                 former = database.with_name(f"{database.name}.replaced-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}")
@@ -142,6 +191,22 @@ def restore(copy: Copy, database: Path, now: datetime) -> Path | None:
             f"{database}: the copy cannot be put in its place ({error}); the database is as it was"
         ) from error
     return former
+
+
+def _put(copy: Copy, new: Path, data_folder: Path) -> None:
+    """*copy* at *new*, whole: with the months that it rests on, beside it or in `archive` of *data_folder*."""
+    if _digest(copy.path) != copy.sha256:
+        raise StoreError(f"{copy.path}: is not what was read of it before; the database is as it was")
+    if not copy.months:
+        shutil.copyfile(copy.path, new)
+        if _digest(new) != copy.sha256:
+            raise StoreError(f"{new}: is not what was read from {copy.path}; the database is as it was")
+        return
+    from station.months import FOLDER
+    from station.tail import places, put_together
+
+    found = places(copy.path, copy.months, data_folder / FOLDER, read=True)
+    put_together(copy.path, found, new, copy.kept_from_ms, copy.months)
 
 
 def last_ids(db: sqlite3.Connection) -> dict[str, int]:
@@ -172,9 +237,13 @@ def _folded_in(database: Path, former: Path) -> None:
             log.rename(former.with_name(former.name + suffix))
 
 
-def _check_room(database: Path, folder: Path) -> None:
+def _check_room(database: Path, folder: Path, months: Sequence[Month] = ()) -> None:
     try:
-        need, free = database.stat().st_size * ROOM, shutil.disk_usage(folder).free
+        if months:  # not known before; twice the newest month and the tail before it are more than this one
+            older = [one.stat().st_size for one in copies(folder)[-1:] if ".since-" in one.name]
+            need, free = ROOM * max(2 * months[-1].size, *older, 0), shutil.disk_usage(folder).free
+        else:
+            need, free = database.stat().st_size * ROOM, shutil.disk_usage(folder).free
     except OSError as error:
         raise StoreError(f"{error.filename}: cannot be used ({error.strerror})") from error
     if free < need:

@@ -14,6 +14,7 @@ from station.dustfall_sheet import STYLE, digest
 from station.i18n import language, t
 from station.own_reasons import worded as own_words
 from station.parameters import catalogue
+from station.seal_line import seal_line
 
 if TYPE_CHECKING:
     from station.calibration_run import Run
@@ -63,6 +64,7 @@ def sheet(run: Run, entries: Sequence[Record], loaded: Loaded) -> str:
         _table(ENTRY_COLUMNS, _entries(entries, loaded)),
         *_photos(run),
         f'<p class="hash">SHA-256 {mark}</p>',
+        seal_line(loaded),
         f"<p>{escape(t('sheet.printed', time=f'{datetime.now(UTC).astimezone(loaded.zone):%Y-%m-%d %H:%M}'))}</p>",
         '<div class="sign">' + "".join(f"<div>{escape(t(f'sheet.{who}'))}</div>" for who in SIGNED) + "</div>",
     ]

@@ -43,7 +43,9 @@ ALL = (EPOCH, datetime.max.replace(tzinfo=UTC))
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """Bytes: what the database takes, what of that is free inside, what is free on the disk; and what follows.
+    """Bytes: what the record takes, what of that is free inside the database, what is free on the disk; what follows.
+
+    The record is the database and, of that *archive*, the files of closed months beside it.
 
     *growth* is bytes a day, from the size and age of what is stored; *days_left* until the floor or the budget is
     reached; both None while the readings span less than a day.
@@ -55,6 +57,7 @@ class Capacity:
     budget: int
     floor: int
     growth: float | None
+    archive: int = 0
 
     @property
     def left(self) -> int:
@@ -77,13 +80,14 @@ def capacity(sizes: Mapping[str, Any], room: Room | None, settings: DiskSettings
     """What *sizes* (of status.sizes) and the *room* on the disk come to; None where the room is not known."""
     if room is None or not sizes:
         return None
-    growth = None
+    growth, archive = None, sizes.get("archive", 0)
+    used = sizes["bytes"] + archive
     if sizes["oldest"] and sizes["newest"]:
         span = datetime.fromisoformat(sizes["newest"]) - datetime.fromisoformat(sizes["oldest"])
         if span >= LEAST_SPAN:
-            growth = (sizes["bytes"] - sizes["inside"]) / (span / timedelta(days=1))
+            growth = (used - sizes["inside"]) / (span / timedelta(days=1))
     budget, floor = settings.budget_mb * MB, settings.floor_mb * MB
-    return Capacity(sizes["bytes"], sizes["inside"], room.free, budget, floor, growth)
+    return Capacity(used, sizes["inside"], room.free, budget, floor, growth, archive)
 
 
 def told(found: Capacity, host: Host, folder: Path) -> dict[str, Any]:
@@ -93,6 +97,7 @@ def told(found: Capacity, host: Host, folder: Path) -> dict[str, Any]:
     return {
         "used_bytes": found.used,
         "inside_bytes": found.inside,
+        "archive_bytes": found.archive,
         "free_bytes": found.free,
         "left_bytes": found.left,
         "growth_bytes_a_day": None if found.growth is None else round(found.growth),
@@ -250,12 +255,15 @@ def raw_from(store: Store) -> datetime | None:
     return datetime.fromisoformat(found[0].body["before"]) if found else None
 
 
-def compare(copy: Query, where: str, query: Query, last: int) -> int:
-    """Hold every reading up to *last* against that in the *copy* at *where*; how many, or raise StoreError."""
+def compare(copy: Query, where: str, query: Query, last: int, after: int = 0) -> int:
+    """Hold every reading behind *after* up to *last* against that in the *copy* at *where*; how many.
+
+    Raise StoreError where one differs.
+    """
     from station.seal import digest
 
     ((first,),) = query("SELECT min(id) FROM reading", ())
-    done, rows = (first or 1) - 1, 0
+    done, rows = max((first or 1) - 1, after), 0
     while done < last:
         upto = min(done + CHUNK, last)
         found, kept = (digest(one, {"reading": done}, {"reading": upto}) for one in (query, copy))

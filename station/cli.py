@@ -66,6 +66,7 @@ from station.command_line import (
     point_code,
     print_json,
     read_config,
+    read_running,
     say,
     stop_signal,
     whole_seconds,
@@ -166,9 +167,12 @@ def run(config: Path) -> None:
 @lang_option
 def check(file: Path | None, as_json: bool) -> int:
     """Every fault of a configuration; 0 when there is none, else 1."""
+    from station.lastgood import whole
+
     path = file or default_config()
     try:
         loaded = read_config(path, secrets=True)
+        whole(loaded)
     except ConfigError as error:
         faults = str(error).splitlines()
         if as_json:
@@ -206,7 +210,7 @@ def status(config: Path, as_json: bool) -> None:
     from station.status import stored
     from station.store import Store, connect
 
-    loaded = read_config(config)
+    loaded = read_running(config)
     found = ask_station(loaded, "status")
     if found is None:
         if not loaded.database.exists():
@@ -351,7 +355,7 @@ def export(
 @lang_option
 def migrate(config: Path) -> None:
     """The database of an earlier version becomes this one's; nothing happens when there is nothing to do."""
-    path = read_config(config).database
+    path = read_running(config).database
     if not path.exists():
         print(t("migrate.absent", path=path))
         return

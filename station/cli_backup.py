@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from station.command_line import ask_station, print_json, read_config
+from station.command_line import ask_station, print_json, read_config, read_running
 from station.i18n import t
 from station.model import StationError, StoreError, WrongArgument
 from station.texts import Command, config_option, json_option, lang_option, option, wall
@@ -19,19 +20,23 @@ from station.texts import Command, config_option, json_option, lang_option, opti
 if TYPE_CHECKING:
     from station.backup import Copy
     from station.config import Loaded
+    from station.months import Month
+
+FOLDER = "archive"  # station/months.py: the files of closed months, beside the database and beside the copies
 
 
 @click.command("backup", cls=Command, help="help.backup")
 @option("--to", "folder", key="backup_to", type=click.Path(path_type=Path))
 @option("--keep", key="backup_keep", type=click.IntRange(1, 1000))
+@option("--whole", key="backup_whole", is_flag=True)
 @config_option
 @json_option
 @lang_option
-def backup(folder: Path | None, keep: int | None, config: Path, as_json: bool) -> None:
-    """A copy of all that is committed, read back before it is called one."""
+def backup(folder: Path | None, keep: int | None, whole: bool, config: Path, as_json: bool) -> None:
+    """Months that are over become files of their own; a copy of all that is committed, read back."""
     from station.backup import take
 
-    loaded = read_config(config)
+    loaded = read_running(config)
     settings = loaded.config.backup
     if folder is None and not settings.folder:
         raise WrongArgument("where to? name a folder with --to, or [backup] folder in station.toml")
@@ -42,14 +47,24 @@ def backup(folder: Path | None, keep: int | None, config: Path, as_json: bool) -
         raise StoreError(f"{target}: is not a folder; make it, or plug in the disk it is on")
     ask_station(loaded, "commit")
     now = datetime.now(UTC)
-    copy, removed = take(loaded.database, target, now, keep=keep or settings.keep, held=_held(loaded))
-    body = _plain(copy) | {"seconds": round((datetime.now(UTC) - now).total_seconds(), 1)}
+    kept_from_ms = _kept_from(loaded, now)
+    months, new = _months(loaded, target, now, kept_from_ms)
+    copy, removed = take(
+        loaded.database, target, now, keep=keep or settings.keep, held=_held(loaded),
+        months=() if whole else months, kept_from_ms=kept_from_ms,
+    )  # fmt: skip
+    body = _plain(copy) | {"seconds": round((datetime.now(UTC) - now).total_seconds(), 1), **_told(new, copy)}
     _kept(loaded, now, body | {"removed": [one.name for one in removed], "last_ids": copy.last_ids})
     left = _let_leave(loaded, copy, now)
     if as_json:
         print_json(body | {"removed": [str(one) for one in removed]} | ({"released": left} if left else {}))
         return
+    for month in new:
+        path = target / FOLDER / month.file
+        print(t("backup.month", month=month.piece.month, path=path, size=_megabytes(month.size)))
     print(t("backup.done", path=copy.path, size=_size(copy), newest=_newest(copy, loaded)))
+    if copy.months:
+        print(t("backup.rests", count=len(copy.months), last=copy.months[-1].piece.month, folder=target / FOLDER))
     for one in removed:
         print(t("backup.removed", path=one))
     if target.stat().st_dev == loaded.data_folder.stat().st_dev:
@@ -71,7 +86,7 @@ def restore(file: Path, only_check: bool, user: str, reason: str, config: Path, 
     from station.backup import check
 
     loaded = read_config(config)
-    copy = check(file)
+    copy = check(file, loaded.data_folder / FOLDER)
     if only_check:
         if as_json:
             print_json(_plain(copy))
@@ -87,6 +102,42 @@ def restore(file: Path, only_check: bool, user: str, reason: str, config: Path, 
     print(t("backup.restored", path=loaded.database, copy=file, newest=_newest(copy, loaded)))
     if former is not None:
         print(t("backup.former", path=former))
+
+
+def _kept_from(loaded: Loaded, now: datetime) -> int:
+    """When [retention] begins, in ms."""
+    from station.clock import to_ms
+
+    keep = loaded.config.retention
+    days = min(keep.readings_days, keep.averages_days, keep.messages_days, keep.events_days, keep.records_days)
+    return to_ms(now - timedelta(days=days))
+
+
+def _months(loaded: Loaded, target: Path, now: datetime, kept_from_ms: int) -> tuple[list[Month], list[Month]]:
+    """The closed months whose files lie in *target* too, and which of them were closed just now.
+
+    Where that cannot be had the night's copy is a whole one: said, and tried again with the next.
+    """
+    from station.months import brought, close
+
+    new: list[Month] = []
+    try:
+        months, new = close(loaded.database, now, loaded.zone, partial(_closed, loaded, now), kept_from_ms)
+        brought(loaded.data_folder / FOLDER, target / FOLDER, months)
+    except StationError as error:
+        click.echo(t("backup.no_months", text=error), err=True)
+        return [], new
+    return months, new
+
+
+def _closed(loaded: Loaded, now: datetime, body: Mapping[str, Any]) -> None:
+    """Have a closed month on record, or raise."""
+    _on_record(loaded, "month", now, body)
+
+
+def _told(new: Sequence[Month], copy: Copy) -> dict[str, Any]:
+    closed = {"closed": [one.piece.month for one in new]} if new else {}
+    return closed | ({"since": copy.months[-1].piece.month, "months": len(copy.months)} if copy.months else {})
 
 
 def _held(loaded: Loaded) -> set[str]:
@@ -149,16 +200,22 @@ def _login() -> str:
 def _kept(loaded: Loaded, now: datetime, body: Mapping[str, Any]) -> None:
     """Have it on record: by the running station, else alone; a copy is one even where the record fails."""
     from station.backup import KIND
+
+    try:
+        _on_record(loaded, KIND, now, body)
+    except StationError as error:
+        click.echo(t("backup.not_on_record", text=error), err=True)
+
+
+def _on_record(loaded: Loaded, kind: str, now: datetime, body: Mapping[str, Any]) -> None:
     from station.model import Record
     from station.service import own_folder
     from station.store import Store
 
-    try:
-        if ask_station(loaded, "backup_taken", at=now.isoformat(), body=body) is None:
-            with own_folder(loaded.data_folder), closing(Store.open(loaded.database)) as store, store.transaction():
-                store.add_records([Record(KIND, now, body)])
-    except StationError as error:
-        click.echo(t("backup.not_on_record", text=error), err=True)
+    verb = {"backup": "backup_taken", "month": "month_closed"}[kind]
+    if ask_station(loaded, verb, at=now.isoformat(), body=body) is None:
+        with own_folder(loaded.data_folder), closing(Store.open(loaded.database)) as store, store.transaction():
+            store.add_records([Record(kind, now, body)])
 
 
 def _plain(copy: Copy) -> dict[str, Any]:
@@ -167,7 +224,11 @@ def _plain(copy: Copy) -> dict[str, Any]:
 
 
 def _size(copy: Copy) -> str:
-    return f"{copy.size / 1e6:.1f} MB" if copy.size >= 1e6 else f"{copy.size / 1e3:.0f} kB"
+    return _megabytes(copy.size)
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
 
 
 def _newest(copy: Copy, loaded: Loaded) -> str:

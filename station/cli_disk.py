@@ -79,6 +79,9 @@ def show(config: Path, as_json: bool) -> None:
         return
     if found is not None:
         print(disk_line(found))
+        if found["archive_bytes"]:
+            mb = f"{found['archive_bytes'] / 1e6:.0f}"
+            print(t("disk.archive", mb=mb, used=f"{found['used_bytes'] / 1e6:.0f}"))
     if not ends:
         print(t("disk.nothing"))
         return
@@ -117,6 +120,7 @@ def _read_back(loaded: Loaded, end: datetime) -> None:
     from station.backup import check
     from station.capacity import compare, covering
     from station.store import connect, rows_of
+    from station.tail import pieces
 
     ask_station(loaded, "commit")
     with reader(loaded) as store:
@@ -129,8 +133,9 @@ def _read_back(loaded: Loaded, end: datetime) -> None:
         copy = check(Path(str(record.body["path"])))
         if copy.sha256 != record.body["sha256"]:
             raise StoreError(f"{copy.path}: is not the copy that is on record; take another: station backup")
-        with closing(connect(copy.path, read_only=True)) as kept:
-            compare(partial(rows_of, kept, str(copy.path)), str(copy.path), store.query, last)
+        for path, after, until in pieces(copy):
+            with closing(connect(path, read_only=True)) as kept:
+                compare(partial(rows_of, kept, str(path)), str(path), store.query, min(until, last), after)
 
 
 def _let_leave(loaded: Loaded, end: datetime, user: str, reason: str, *, copied: bool) -> dict[str, Any]:

@@ -75,6 +75,7 @@ def _findings(loaded: Loaded, store: Store, host: Host, now: datetime) -> Iterat
         yield from look.of_platform(platform, running=live is not None, configured=known)
     yield from look.of_seals(store, now, running=live is not None)
     yield from look.of_backup(status["backup"], loaded.data_folder, now)
+    yield from look.of_months(store, loaded.data_folder, now, loaded.zone)
     yield from look.of_board(host)
 
 

@@ -16,6 +16,7 @@ from station.i18n import t
 from station.model import StoreError, WrongArgument, did_you_mean
 from station.parameters import catalogue
 from station.texts import Group, config_option, json_option, lang_option, option
+from station.written import write_whole
 
 if TYPE_CHECKING:
     from drivers.plausible import Reader, Verdict
@@ -309,7 +310,7 @@ def new(name: str, registers: tuple[str, ...], output: Path | None, **given: str
     text = written(facts, rows)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        path.write_text(text, encoding="utf-8")
+        write_whole(path, text)
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error.strerror})") from error
     faults = faults_of(path)

@@ -22,7 +22,7 @@ from station.texts import Command, Group, config_option, json_option, lang_optio
 
 if TYPE_CHECKING:
     from station.config import Loaded
-    from station.seal import Key, Query, Verdict
+    from station.seal import Key, Origin, Query, Verdict
 
 
 @click.command("verify", cls=Command, help="help.verify")
@@ -54,12 +54,37 @@ def verify(head: str | None, key_file: Path | None, database: Path | None, confi
         query = partial(rows_of, db, str(path))
         query("BEGIN")  # one state of it, however often the station commits meanwhile
         _known_schema(query, path)
-        found = walk(query, head=wanted, key=key, kept_from_ms=since)
+        origin, last, left = _begins(query)
+        if key is not None and last is not None and key.epoch > last:
+            key = None  # it seals what came behind this file
+        kept_from = max(since, left)
+        found = walk(query, head=wanted, key=key, kept_from_ms=kept_from, origin=origin)
+        bad_months = [] if database else _bad_months(loaded, query)
     if as_json:
-        print_json(_plain(found))
+        print_json(_plain(found) | {"ok": found.sound and not bad_months, "bad_months": bad_months})
     else:
-        print("\n".join(_lines(found, loaded)))
-    return 0 if found.sound else EX_FAULTS
+        print("\n".join([*_lines(found, loaded), *(t("seal.bad_month", path=one) for one in bad_months)]))
+    return 0 if found.sound and not bad_months else EX_FAULTS
+
+
+def _begins(query: Query) -> tuple[Origin, int | None, int]:
+    """Where the blocks of a file begin, the last one where it is a month's, and what may have left before (ms)."""
+    from station.months import piece_of
+    from station.tail import rests_on
+
+    if (piece := piece_of(query)) is not None:
+        return piece.before, piece.after.epoch, piece.kept_from_ms
+    _, origin, left = rests_on(query)
+    return origin, None, left
+
+
+def _bad_months(loaded: Loaded, query: Query) -> list[str]:
+    """The files of closed months that are not as they are on record."""
+    from station.months import FOLDER, is_whole, recorded
+
+    folder = loaded.data_folder / FOLDER
+    paths = [(folder / month.file, month) for month in recorded(query)]
+    return [str(path) for path, month in paths if not is_whole(path, month, read=True)]
 
 
 def _known_schema(query: Query, path: Path) -> None:

@@ -19,6 +19,7 @@ from station.command_line import print_json
 from station.i18n import t
 from station.model import StoreError, WrongArgument
 from station.texts import json_option, lang_option, option
+from station.written import write_whole
 
 if TYPE_CHECKING:
     from drivers.solve import Candidate, Shown
@@ -270,7 +271,7 @@ def _write(path: Path, found: Candidate, parameter: str, shows: str, line: Reach
         text = f"{before.rstrip()}\n\n{block}"
         parse(text, path.stem, str(path))
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        write_whole(path, text)
     except ProfileError as error:
         raise WrongArgument(str(error)) from error
     except (OSError, UnicodeDecodeError) as error:

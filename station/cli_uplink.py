@@ -17,6 +17,7 @@ from station.i18n import t
 from station.model import StationError, StoreError, WrongArgument, asdict
 from station.records import PERIODIC, TOLD
 from station.texts import Command, Group, config_option, json_option, lang_option, option, wall
+from station.written import write_whole
 
 if TYPE_CHECKING:
     from station.config import Loaded
@@ -295,6 +296,6 @@ def _password(path: Path) -> str:
 def _write_mn(path: Path, mn: str) -> None:
     """Keep the MN in a file of its own, for the [[uplink.point]] that takes it over."""
     try:
-        path.write_text(f"{mn}\n", encoding="utf-8")
+        write_whole(path, f"{mn}\n")
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error.strerror})") from error

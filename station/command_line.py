@@ -40,6 +40,15 @@ def read_config(path: Path, *, secrets: bool = False) -> Loaded:
     return loaded
 
 
+def read_running(path: Path) -> Loaded:
+    """The configuration a station runs with: that of *path*, or the last good one where *path* is cut short."""
+    from station.lastgood import read
+
+    loaded = read(path)
+    Spoken.zone = loaded.zone
+    return loaded
+
+
 def ask_station(loaded: Loaded, verb: str, **arguments: Any) -> Any:
     """What the running station answers, or None when none runs."""
     from station.control import NotRunning, ask

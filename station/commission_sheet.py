@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from station.commissioning import STEPS
 from station.i18n import language, t
 from station.parameters import catalogue
+from station.seal_line import seal_line
 from station.sheet import QR_STYLE, TIGHT, digest, page, pairs, qr, signatures, table
 from station.version import VERSION
 
@@ -49,6 +50,7 @@ def sheet(one: Commissioning, entries: Sequence[Record], loaded: Loaded, serials
             else [],
         ),
         f'<p class="hash">SHA-256 {hashed}</p>',
+        seal_line(loaded),
         f"<p>{escape(t('sheet.printed', time=_minute(datetime.now(UTC), loaded)))}</p>",
         signatures([t(f"commission_sheet.{who}") for who in SIGNED]),
     ]

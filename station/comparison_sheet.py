@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from station.i18n import language, t
 from station.parameters import catalogue
+from station.seal_line import seal_line
 from station.sheet import QR_STYLE, TIGHT, digest, page, pairs, qr, signatures, table
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def sheet(one: Check, entries: Sequence[Record], loaded: Loaded) -> str:
         f"<p>{escape(t('compare_sheet.rule', per_mille=f'{one.per_mille:g}'))}</p>",
         *(f'<p class="hash">{escape(each["name"])} SHA-256 {each["sha256"]}</p>' for each in photos),
         f'<p class="hash">SHA-256 {hashed}</p>',
+        seal_line(loaded),
         f"<p>{escape(t('sheet.printed', time=f'{datetime.now(UTC).astimezone(loaded.zone):%Y-%m-%d %H:%M}'))}</p>",
         signatures([t(f"sheet.{who}") for who in ("did", "checked", "approved")]),
     ]

@@ -27,6 +27,7 @@ from station.places import line_of, locate
 from uplink import UPLINKS
 from uplink.base import UplinkSettings
 
+GOOD = "station.toml.good"  # in the data folder: what the station ran with last (station/lastgood.py)
 # What a [[rule]] table may be, by its kind.
 RULES = {
     "spray": "station.rules:SprayRule",
@@ -76,7 +77,6 @@ def _pick_kind(registry: Mapping[str, str]) -> Any:
         return resolve(registry[word])
 
     return pick
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StationSettings:
@@ -275,6 +275,7 @@ class Loaded:
     config: Config
     path: Path
     warnings: tuple[str, ...]
+    content: bytes = field(default=b"", repr=False)  # as it was read
 
     @property
     def folder(self) -> Path:
@@ -290,6 +291,11 @@ class Loaded:
     def database(self) -> Path:
         """The database file."""
         return self.data_folder / "station.db"
+
+    @property
+    def good_file(self) -> Path:
+        """The configuration that the station ran with last (station/lastgood.py)."""
+        return self.data_folder / GOOD
 
     @property
     def zone(self) -> timezone:
@@ -408,19 +414,20 @@ TYPED = (  # what a Chinese keyboard leaves in a line that TOML does not take, a
 )
 
 
-def load(path: Path, *, secrets: bool = True) -> Loaded:
+def load(path: Path, *, secrets: bool = True, content: bytes | None = None) -> Loaded:
     """The configuration in *path*; raise ConfigError naming every fault, one a line.
 
-    Without *secrets* the credentials are not looked at: whoever asks a running station for its status
-    need not be able to read them.
+    *content* is taken as if it stood there.  Without *secrets* the credentials are not looked at: whoever asks a
+    running station for its status need not be able to read them.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")  # Notepad writes a byte-order mark
+        data = path.read_bytes() if content is None else content
+        text = data.decode("utf-8-sig").replace("\r\n", "\n")  # Notepad writes a byte-order mark
     except OSError as error:
         here = "" if path.is_absolute() else f" in {Path.cwd()}; cd to the station's folder or name it with --config"
         raise ConfigError(f"{path}: cannot be read ({error.strerror}){here}") from error
     except UnicodeDecodeError as error:
-        number = path.read_bytes()[: error.start].count(b"\n") + 1
+        number = data[: error.start].count(b"\n") + 1
         raise ConfigError(f"{path}:{number}: is not UTF-8 text; save the file as UTF-8 (not GBK)") from error
     try:
         table = tomllib.loads(text)
@@ -435,6 +442,11 @@ def load(path: Path, *, secrets: bool = True) -> Loaded:
         raise ConfigError(f"{path}: not TOML: {error}") from error
     except RecursionError as error:
         raise ConfigError(f"{path}: not a configuration: lists or tables lie too deep in one another") from error
+    if text and not text.endswith("\n"):  # 6 of a 60 that was cut off is a number too
+        raise ConfigError(
+            f"{path}:{len(text.splitlines())}: the last line has no end, so the file may be cut short; look at it, "
+            "press Enter behind the last line and save"
+        )
     faults: list[Fault] = []
     warnings: list[Fault] = []
     config: Config | None = None
@@ -453,7 +465,7 @@ def load(path: Path, *, secrets: bool = True) -> Loaded:
     if config is None or faults:
         faults.sort(key=lambda fault: line_of(fault.path, lines) or 0)
         raise ConfigError("\n".join(_worded(path, fault, lines) for fault in faults))
-    return Loaded(config, path.resolve(), tuple(_worded(path, fault, lines) for fault in warnings))
+    return Loaded(config, path.resolve(), tuple(_worded(path, fault, lines) for fault in warnings), data)
 
 
 def _faults_of_the_sound(

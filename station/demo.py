@@ -25,6 +25,7 @@ from station.control import ControlRefused, NotRunning, ask
 from station.i18n import language, t
 from station.model import Kind, StationError, WrongArgument, asdict, dataclass, field
 from station.store import connect
+from station.written import write_whole
 from uplink.hj212.emulator import Platform, Record
 from uplink.hj212.messages import UPLOADS
 
@@ -116,7 +117,7 @@ def _configure(folder: Path, port: int, standard: str) -> Loaded:
     text = text.replace("port = 9212", f"port = {port}").replace('standard = "2017"', f'standard = "{standard}"')
     text = text.replace("[station]", '[station]\nclock = "host"', 1)  # nobody waits for a time server to see a demo
     path = folder / "station.toml"
-    path.write_text(text, encoding="utf-8")
+    write_whole(path, text)
     password = folder / "district.password"
     password.touch(mode=0o600)
     password.write_text("123456\n", encoding="utf-8")

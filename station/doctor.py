@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ STEPS_DAYS = timedelta(days=7)
 LONG_OFFLINE = 3600.0  # seconds that a message waits before a link that is down is bad
 HEAD_OLD = timedelta(minutes=30)
 BLOCKS = 12  # the newest ones whose rows are read again: an hour
+MONTH_LATE = timedelta(days=7)  # behind the day a month may be closed on
 COPY_OLD, COPY_VERY_OLD = timedelta(days=2), timedelta(days=7)
 WARM, HOT = 70.0, 80.0  # °C; at 80 a Raspberry Pi slows down (confidence B)
 # What a line cannot work with, of the advice of drivers/doctor.py.
@@ -60,7 +61,10 @@ FINDINGS: Mapping[str, Mapping[str, str]] = {
         "sealed": GOOD, "seal_old": WARNING, "seal_none": UNKNOWN, "seal_rows": BAD, "seal_keyed": GOOD,
         "seal_keyless": WARNING,
     },
-    "backup": {"copy": GOOD, "copy_old": WARNING, "copy_very_old": BAD, "copy_none": WARNING, "copy_here": WARNING},
+    "backup": {
+        "copy": GOOD, "copy_old": WARNING, "copy_very_old": BAD, "copy_none": WARNING, "copy_here": WARNING,
+        "months": GOOD, "month_due": WARNING, "month_gone": BAD,
+    },
     "board": {
         "no_pi": UNKNOWN, "cool": GOOD, "warm": WARNING, "hot": BAD, "heat_unknown": UNKNOWN,
         "never_throttled": GOOD, "was_throttled": WARNING, "throttled": BAD,
@@ -235,6 +239,23 @@ def of_backup(copy: Mapping[str, Any] | None, data_folder: Path, now: datetime) 
             yield found("copy_here", path=path)
     except OSError:
         return  # the disk of the copies is not plugged in now
+
+
+def of_months(store: Store, data_folder: Path, now: datetime, zone: tzinfo) -> Iterator[Finding]:
+    """Whether the files of closed months are there, by their sizes, and whether one more should be."""
+    from station.months import FOLDER, due, is_whole, recorded
+
+    known = recorded(store.query)
+    for month in known:
+        path = data_folder / FOLDER / month.file
+        if not is_whole(path, month, read=False):
+            yield found("month_gone", path=path)
+    if known:
+        megabytes = sum(month.size for month in known) / 1e6
+        yield found("months", count=len(known), last=known[-1].piece.month, mb=f"{megabytes:.1f}")
+    late = due(store.query, known[-1].piece if known else None, now - MONTH_LATE, zone)
+    if late is not None:
+        yield found("month_due", month=late.month)
 
 
 def of_board(host: Host) -> Iterator[Finding]:

@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from station.room import Room
     from station.site import Site
     from station.telling import Telling
+    from station.unstored import Unstored
     from station.waiting import Waiting
 
 log = logging.getLogger(__name__)
@@ -135,6 +136,7 @@ class Engine:
         self._retry_at = 0.0
         self._next_seal = self._started_monotonic + FIRST_SEAL_SECONDS
         self.room: Room | None = None
+        self.unstored: Unstored | None = None  # who tells platforms that the disk refuses
         self._next_room = clock.monotonic() + ROOM_SECONDS
         self._next_health, self._health_error = self._started_monotonic + FIRST_HEALTH_SECONDS, ""
         self.time = Timekeeper(
@@ -512,7 +514,7 @@ class Engine:
 
     def _furnace_means(self) -> FurnaceMeans | None:
         """What makes the five-minute means, where a platform takes them."""
-        if not self._serving("furnace"):
+        if not self.serving("furnace"):
             return None
         from station.furnace import FurnaceMeans
 
@@ -606,7 +608,7 @@ class Engine:
 
     def keep(self, *records: Record, urgent: bool = False) -> None:
         """Keep *records* together with the next commit, urgent ones at once; from any thread."""
-        self.recorder.record(*(self._apart(one) if one.kind in TOLD else one for one in records), urgent=urgent)
+        self.recorder.record(*(self.apart(one) if one.kind in TOLD else one for one in records), urgent=urgent)
         if urgent:
             self._wake.set()
 
@@ -619,10 +621,11 @@ class Engine:
                 self.periods.marks.forget(record)
         return True
 
-    def _apart(self, record: Record) -> Record:
+    def apart(self, record: Record) -> Record:
         """*record* in a second of its own: platforms know what they are told by kind, point and second."""
         with self._dating:
-            taken = self._dated.setdefault((record.kind, record.point), deque(maxlen=64))
+            kind = "site_info" if record.kind == "seal_head" else record.kind  # both are log texts of HJ 212
+            taken = self._dated.setdefault((kind, record.point), deque(maxlen=64))
             at = record.at
             while (second := at.replace(microsecond=0)) in taken:
                 at = second + timedelta(seconds=1)
@@ -850,6 +853,10 @@ class Engine:
             from station.sealing import forget_past
 
             forget_past(self.store)
+            if self.serving("seal_head"):
+                from station.heading import tell
+
+                tell(self)
         if turn.changed:
             self._put_in_force(turn.changed, max(turn.ready, self.started))
         self._next_commit = self.clock.monotonic() + self.commit_seconds
@@ -907,7 +914,7 @@ class Engine:
         if self.alarms is None:
             return []
         events, made = self.alarms.turn(closed, reports, records, now)
-        made = [self._apart(one) if one.kind in TOLD else one for one in made]
+        made = [self.apart(one) if one.kind in TOLD else one for one in made]
         self.store.add_events(events)
         self.store.add_records(made)
         return made
@@ -992,6 +999,9 @@ class Engine:
         if not self._store_error:
             log.error("%s; readings are kept in memory until it works again", error)
         self._store_error = str(error)
+        self._room()
+        if self.unstored is not None:
+            self.unstored.refuses(self._store_error)
 
     def _room(self) -> Room:
         """Who looks after the room on the disk; loaded with its first turn."""
@@ -1002,6 +1012,10 @@ class Engine:
             outboxes, folder = self.outboxes.values(), self.loaded.data_folder
             told = partial(setattr, self.periods, "raw_from")
             self.room = Room(self.store, folder, size, outboxes, self.clock, self.note, may_leave=may_leave, left=told)
+            if self.serving("alarm", "site_info"):
+                from station.unstored import Unstored
+
+                self.unstored = Unstored(self)
         return self.room
 
     def _recovered(self) -> None:
@@ -1009,6 +1023,8 @@ class Engine:
             log.warning("%s: can be written again", self.store.where)
             took = self.recorder
             self.note("store_back", error=self._store_error, dropped=took.dropped, events_dropped=took.events_dropped)
+            if self.unstored is not None:
+                self.unstored.works(self._store_error)
             self._store_error, took.dropped, took.events_dropped = "", 0, 0
         self._retry_at = 0.0
 
@@ -1049,7 +1065,7 @@ class Engine:
     ) -> Iterable[tuple[int, Kind, str, datetime, int, str]]:
         """The newest reading of every parameter, for the platforms whose interval has passed."""
         made: list[tuple[int, Kind, str, datetime, int, str]] = []
-        for sender in self._serving("realtime"):
+        for sender in self.serving("realtime"):
             name = sender.outbox.name
             at = self._next_realtime.get(name)
             if at is None or at > ready:
@@ -1084,16 +1100,20 @@ class Engine:
             values.append(Average(parameter, value, mark=mark, valid=1, total=1, expected=1, sampled=sampled))
         return tuple(sorted(self.periods.beside(point, values), key=lambda a: a.parameter))
 
-    def _serving(self, kind: str) -> list[Sender]:
-        """The senders whose platform takes records of *kind*."""
-        return [s for s in self.senders if kind in self._settings[s.outbox.name].kinds]
+    def points_of(self, platform: str) -> list[str]:
+        """The points that *platform* is told of."""
+        return [one.point for one in getattr(self._settings[platform], "point", ())]
+
+    def serving(self, *kinds: str) -> list[Sender]:
+        """The senders whose platform takes records of any of *kinds*."""
+        return [s for s in self.senders if not {*kinds}.isdisjoint(self._settings[s.outbox.name].kinds)]
 
     def _told(self, records: Iterable[Record]) -> Iterable[tuple[int, Kind, str, datetime, int, str]]:
         """What happened, for the platforms that take records of its kind."""
         for record in records:
             if (kind := TOLD.get(record.kind)) is None:
                 continue
-            for sender in self._serving(record.kind):
+            for sender in self.serving(record.kind):
                 name = sender.outbox.name
                 wanted = kind is not Kind.EQUIPMENT or self.terms[name].equipment
                 if wanted and record.body.get("platform", name) == name:
@@ -1106,7 +1126,7 @@ class Engine:
         for record in records:
             if record.kind == "equipment":
                 self._equipment.setdefault(record.point, {}).update(record.body.get("states") or {})
-        for sender in self._serving("equipment"):
+        for sender in self.serving("equipment"):
             name = sender.outbox.name
             seconds = self._settings[name].equipment_seconds
             if not (seconds and self.terms[name].equipment and self._equipment):
@@ -1116,7 +1136,7 @@ class Engine:
                 continue
             told[name] = at
             for point, states in self._equipment.items():
-                record = self._apart(Record("equipment", at, {"states": dict(sorted(states.items()))}, point))
+                record = self.apart(Record("equipment", at, {"states": dict(sorted(states.items()))}, point))
                 yield from self._worded(sender, Report(Kind.EQUIPMENT, point, record.at, record=record))
 
     def _equipment_hours(self, until: datetime) -> list[Record]:
@@ -1137,7 +1157,7 @@ class Engine:
         """Hours, days and their later versions, for the platforms that take them."""
         for report in reports:
             if report.kind is not Kind.MINUTE:
-                for sender in self._serving(report.kind.name.lower()):
+                for sender in self.serving(report.kind.name.lower()):
                     told: Report | None = report
                     if late or report.version > 1:
                         from station.revisions import to_tell
@@ -1155,7 +1175,7 @@ class Engine:
         if self.furnace is None:
             return
         for report, news in [*self.furnace.revised(late), *((one, True) for one in self.furnace.closed(until))]:
-            for sender in self._serving("furnace"):
+            for sender in self.serving("furnace"):
                 if news or self._is_revised(sender, report.point, report.start, FURNACE):
                     yield from self._worded(sender, report)
 
@@ -1166,7 +1186,7 @@ class Engine:
             return
         from station.revisions import behind_others, news, only
 
-        for sender in self._serving("minute"):
+        for sender in self.serving("minute"):
             name = sender.outbox.name
             records: dict[tuple[datetime, timedelta], list[Report]] = {}
             for report in late:
@@ -1205,7 +1225,7 @@ class Engine:
     ) -> Iterable[tuple[int, Kind, str, datetime, int, str]]:
         """Every platform's minute records that ended by *until*, as long as it wants them, from the minutes stored."""
         messages: list[tuple[int, Kind, str, datetime, int, str]] = []
-        for sender in self._serving("minute"):
+        for sender in self.serving("minute"):
             name = sender.outbox.name
             start = self._next_minutes[name]
             while start + (length := self._minutes_at(name, start)) <= until:

@@ -164,6 +164,8 @@ class Kind(enum.IntEnum):
     ALARM = 14
     # A period of its own, of one parameter (station/furnace.py):
     FURNACE = 15
+    # The head of the sealed blocks, from records of that name (station/heading.py):
+    SEAL_HEAD = 16
 
 
 class Averaging(enum.StrEnum):

@@ -18,13 +18,17 @@ import select
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from threading import Condition, RLock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from station.clock import from_ms, to_ms
 from station.model import Kind, Lane, Message, StoreError, dataclass, replace
 from station.store import SEQUENCE_BITS, Store, find_message, later_versions, message_of, rows_of
+
+if TYPE_CHECKING:
+    from station.volatile import Volatile
 
 log = logging.getLogger(__name__)
 
@@ -171,6 +175,8 @@ class PlatformOutbox:
         self._horizon_ms = round(horizon_seconds * 1000)
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._flying: dict[int, Kind] = {}
+        self._volatile: Volatile | None = None
+        self._heads: set[int] = set()  # messages handed out that tell a head of the seals
         self._refused_at: dict[int, int] = {}  # refused messages, and how many others were answered by then
         self._refusing = False
         self._silences: dict[int, int] = {}  # messages over which the link was given up, and how often
@@ -266,9 +272,11 @@ class PlatformOutbox:
         if self._live >= last:
             return
         spans = self._waiting(self._live + 1, last, wanted)
-        self._dropped += sum(self._count(s.first, s.last, s.kinds) for s in spans if s.state is State.DROPPED)
+        dropped = sum(self._count(s.first, s.last, s.kinds) for s in spans if s.state is State.DROPPED)
+        kept = [s for s in spans if self._any(s)]  # whatever has to be read is, before anything is moved
+        self._dropped += dropped
         self._live = last
-        self._spans = joined([*self._spans, *(s for s in spans if self._any(s))])
+        self._spans = joined([*self._spans, *kept])
         self._done = {number for number in self._done if number > last}
 
     def write_now(self) -> None:
@@ -302,7 +310,8 @@ class PlatformOutbox:
         """The link is up: what waits becomes one backlog span, and live jumps to the newest message."""
         with self._lock:
             self._back_to_earth()
-            self._set_aside(self._newest, self._wanted)
+            with suppress(StoreError):  # a disk that cannot be read: the link serves what memory holds
+                self._set_aside(self._newest, self._wanted)
             self._handed = self._live
             self.connected_at = self._now()
 
@@ -312,7 +321,35 @@ class PlatformOutbox:
             self._back_to_earth()
             self.connected_at = None
 
+    def tell_unstored(self, kind: Kind, point: str, start: datetime, text: str) -> None:
+        """From another thread: the platform gets *text* next of all, though nothing can be stored now."""
+        from station.volatile import Volatile
+
+        with self._lock:
+            self._volatile = Volatile() if self._volatile is None else self._volatile
+            self._volatile.add(kind, point, start, text)
+        self.ring()
+
+    @property
+    def unstored(self) -> int:
+        """How many messages past the store await an answer."""
+        with self._lock:
+            return 0 if self._volatile is None else len(self._volatile)
+
+    def _settled_unstored(self, ids: Iterable[int], outcome: str) -> list[int]:
+        """What of *ids* the store holds; of the others it is noted what became of them."""
+        stored = []
+        for number in ids:
+            if number >= 0:
+                stored.append(number)
+            elif self._volatile is not None and self._volatile.settle(number) is not None:
+                self._note("unstored_settled", platform=self.name, outcome=outcome)
+                self.progress += 1
+        return stored
+
     def _back_to_earth(self) -> None:
+        if self._volatile is not None:
+            self._volatile.back_to_earth()
         self._flying.clear()
         self._fetched.clear()
         self._handed = self._live
@@ -321,8 +358,11 @@ class PlatformOutbox:
         """At most *room* messages of *lane* that are not in flight, oldest first."""
         self._beat()
         with self._lock:
+            if self._volatile is not None and lane is Lane.LIVE and (told := self._volatile.next(room)):
+                return told  # before anything has to be read from the disk
             found = self._next_live(room) if lane is Lane.LIVE else self._next_history(room)
             self._flying.update((message.id, message.kind) for message in found)
+            self._heads.update(message.id for message in found if message.kind is Kind.SEAL_HEAD)
             return found
 
     def _next_live(self, room: int) -> list[Message]:
@@ -430,6 +470,7 @@ class PlatformOutbox:
     def answered(self, ids: Iterable[int], *, confirmed: bool = True) -> None:
         """The platform has these, or TCP says that it got their bytes (*confirmed* false)."""
         with self._lock:
+            ids = self._settled_unstored(ids, "answered" if confirmed else "unconfirmed")
             unconfirmed = []
             for number in ids:
                 old = number <= self._live and number not in self._first
@@ -447,6 +488,16 @@ class PlatformOutbox:
                     unconfirmed.append(Span(number, number, State.UNCONFIRMED, sent=True))
             if unconfirmed:
                 self._spans = joined([*self._spans, *unconfirmed])
+            told = self._heads.intersection(ids) if confirmed and self._heads else ()
+        if told:
+            self._head_acknowledged(sorted(told))
+
+    def _head_acknowledged(self, ids: Sequence[int]) -> None:
+        from station.heading import acknowledged  # once a day, for platforms that take heads
+
+        self._heads.difference_update(ids)
+        for said in acknowledged(self._read, self.name, ids):
+            self._note("head_acknowledged", platform=self.name, **said)
 
     def _settle(self, number: int) -> bool:
         """Take *number* out of what is owed; false if it was not owed."""
@@ -473,6 +524,8 @@ class PlatformOutbox:
         every ten minutes.
         """
         with self._lock:
+            if not self._settled_unstored([message_id], "refused"):
+                return
             before = max((s.tries for s in self._spans if s.first <= message_id <= s.last), default=0)
             since = self._refused_at.get(message_id)
             self._refused_at[message_id] = self.progress
@@ -504,6 +557,8 @@ class PlatformOutbox:
     def park(self, message_id: int, reason: str) -> None:
         """The platform will never take this as it is, and took others: given up at once, with the reason."""
         with self._lock:
+            if not self._settled_unstored([message_id], "refused"):
+                return
             kind = self._flying.get(message_id)
             if not self._settle(message_id):
                 return
@@ -524,6 +579,9 @@ class PlatformOutbox:
         With *hold* the whole platform rests until then (`held`).  Only what was *refused* counts as a try.
         """
         with self._lock:
+            if self._volatile is not None:
+                self._volatile.again(ids)
+                ids = [number for number in ids if number >= 0]
             kept = [(number, self._flying.get(number), self._tries(number) + refused) for number in ids]
             at = to_ms(self._now()) + round(seconds * 1000)
             said = f"{HOLD}{reason}"[:200] if hold else reason[:200]
@@ -566,6 +624,8 @@ class PlatformOutbox:
         A platform that answers nothing at all gets MOST_ASIDE such messages at the most.
         """
         with self._lock:
+            if message_id < 0:
+                return  # the link is made anew, and this is told first
             rounds = self._silences[message_id] = self._silences.get(message_id, 0) + 1
             aside = [s for s in self._spans if s.reason == NO_ANSWER]
             if rounds < 2 or (len(aside) >= MOST_ASIDE and all(s.first != message_id for s in aside)):

@@ -55,7 +55,7 @@ class Purge:
         if not self._work:
             return
         table, before, ids = self._work[-1]
-        count = self._store.purge(table, before, self._clock.now(), ids)
+        count = self._purge(table, before, ids)
         if count:
             self._gone[table] = self._gone.get(table, 0) + count
             return
@@ -63,6 +63,13 @@ class Purge:
         if not self._work and self._gone:
             self._note("purged", rows=self._gone)
             self._gone = {}
+
+    def _purge(self, table: str, before: datetime, ids: tuple[int, int]) -> int:
+        if not table.startswith("waiting"):
+            return self._store.purge(table, before, self._clock.now(), ids)
+        from station import waited  # hardly any station ever waited
+
+        return waited.purge(self._store, table, before)
 
     def _due(self) -> Iterator[Work]:
         from station.ledger import roll_up  # once an hour: the service does without it otherwise
@@ -76,6 +83,11 @@ class Purge:
             ("record", keep.records_days),
         ):
             yield table, now - timedelta(days=days), ALL_IDS
+        if self._store.newest("waiting") or self._store.newest("waiting_record"):
+            from station import waited
+
+            for table in waited.tables(self._store):
+                yield table, now - timedelta(days=keep.readings_days), ALL_IDS
         before = now - timedelta(days=keep.messages_days)
         for outbox in self._outboxes:
             roll_up(self._store, outbox.name, before, now, self._zone)

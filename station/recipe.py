@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from station.model import StoreError, WrongArgument, dataclass, did_you_mean
+from station.written import write_whole
 
 FOLDER = Path(__file__).with_name("recipes")
 ABOUT = ("title", "duty", "partner", "dialect")
@@ -79,7 +80,7 @@ def write(one: Recipe, folder: Path, about: Sequence[str]) -> tuple[list[Path], 
     head = "".join(f"# {line}\n" for line in about)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(head + one.text, encoding="utf-8")
+        write_whole(path, head + one.text)
         profiles = [_copied(profile, folder / "profiles") for profile in one.profiles]
         passwords = [made for name in one.credentials if (made := _placeholder(folder / name))]
     except OSError as error:

@@ -120,6 +120,7 @@ def days_needed(use: str, start: datetime, days: int) -> int:
 def gather(store: Store, loaded: Loaded, span: Span, point: str | None = None) -> dict[str, Any]:
     """Everything a report of *span* shows, of every point or of one *point*, as values that JSON can carry."""
     from station import report_beside as beside
+    from station.sealing import shown
 
     codes = [one for one in loaded.config.point if point in (None, one.code) and not _gone(one, span, loaded.zone)]
     readings = _readings(store, span)
@@ -151,6 +152,7 @@ def gather(store: Store, loaded: Loaded, span: Span, point: str | None = None) -
         "silences": beside.silences(store, span, loaded.zone),
         "missed": beside.missed(store, loaded, span, names),
         "events": beside.events(store, span, loaded.zone),
+        "seal": shown(store),
     }
 
 

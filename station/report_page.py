@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
@@ -90,6 +90,7 @@ def page(found: Mapping[str, Any]) -> str:
         *_platforms(found["platforms"], names),
         *_happened(found),
         *_method(found),
+        *_seal(found),
         _p(t("report.made", time=_minute(found["made"])), "note"),
     ]
     head = (
@@ -100,6 +101,14 @@ def page(found: Mapping[str, Any]) -> str:
     lang = "zh-CN" if language() == "zh" else "en"
     body = "\n".join(parts)
     return f'<!doctype html>\n<html lang="{lang}"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
+
+
+def _seal(found: Mapping[str, Any]) -> Iterator[str]:
+    """The newest head of the record that this was made from."""
+    if found.get("seal"):
+        from station.seal_line import line_of
+
+        yield line_of(found["seal"], datetime.fromisoformat(found["made"]).tzinfo or UTC)
 
 
 # -- small parts

@@ -34,6 +34,7 @@ STATE = (
     "boot", "clock", "series", "rollup", "schedule", "setting", "seen", "tick", "late", "platform", "span", "seal",
     "sealing",
 )  # fmt: skip
+IN_PIECES = ("setting", "tick", "late", "seal")  # of STATE: a month file has its own rows of these
 # The smaller ones first.
 APPENDED = ("message", "average", "record", "event", "missed", "waiting_record", "waiting", "reading")
 BLOCK = 5000  # numbers read at once
@@ -86,7 +87,9 @@ def recover(loaded: Loaded, now: datetime, monotonic: Callable[[], float] = time
         copy = _newest_copy(loaded, damaged, now)
     with closing(Store.open(database)) as store:
         found = salvage(damaged, store, now, deadline=monotonic() + SECONDS, monotonic=monotonic)
+        months = [] if copy else _from_months(loaded, store, now, found, monotonic() + SECONDS, monotonic)
         said: dict[str, Any] = {"file": damaged.name, "copy": copy, **plain(found)}
+        said |= {"months": months} if months else {}
         with store.transaction():
             store.add_events([Event(now, "database_damaged", said)])
     forget_key(damaged)
@@ -98,6 +101,38 @@ def recover(loaded: Loaded, now: datetime, monotonic: Callable[[], float] = time
         f"; older ones are left: stop the station and run: station salvage {damaged}" if found.unfinished else "",
     )  # fmt: skip
     return damaged
+
+
+def _from_months(
+    loaded: Loaded, store: Store, now: datetime, found: Salvaged, deadline: float, monotonic: Callable[[], float]
+) -> list[str]:
+    """Where there is no copy: what the files of closed months beside the database have and *store* lacks, newest first.
+
+    Their names; *found* says where the time was over.  Read are those whose blocks hold, of the same past.
+    """
+    from station.months import FOLDER, checked, files
+
+    names = []
+    for path in reversed(files(loaded.data_folder / FOLDER)):
+        if monotonic() > deadline:
+            found.unfinished = True
+            break
+        try:
+            checked(path)
+            if parted(path, loaded.database):
+                log.warning("%s: went another way than the database; not used", path)
+                continue
+        except StoreError as error:
+            log.warning("%s", error)
+            continue
+        brought = salvage(path, store, now, deadline=deadline, monotonic=monotonic)
+        with closing(connect(path, read_only=True)) as db:
+            for table in IN_PIECES:
+                _bring(db, store, table, brought)
+        for table, count in brought.rows.items():
+            found.rows[table] = found.rows.get(table, 0) + count
+        names.append(path.stem)
+    return names
 
 
 def begun(database: Path) -> tuple[Path | None, str | None]:

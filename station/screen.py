@@ -66,6 +66,8 @@ def show_status(found: Mapping[str, Any], points: Mapping[str, str], zone: tzinf
         seconds = (now - datetime.fromisoformat(copy["time"])).total_seconds()
         style = DIM if seconds < BACKUP_OLD else BAD
         out.print(t("status.backup", age=age(seconds), path=copy["path"]), style=style)
+        if copy.get("since"):
+            out.print(t("status.backup_rests", month=copy["since"]), style=style)
     elif found.get("backup_wanted"):
         out.print(t("status.no_backup"), style=BAD)
     if "field" in found:

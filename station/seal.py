@@ -19,7 +19,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from station.model import StoreError, dataclass
+from station.model import StoreError, dataclass, field
 
 try:  # Python's own SHA-256: hashlib would load OpenSSL, 3.6 MiB of the 26 that the service may have
     from _sha2 import sha256  # type: ignore[import-not-found, unused-ignore]
@@ -32,6 +32,7 @@ except ImportError:
 EPOCH_SECONDS = 300.0  # of monotonic time between two blocks
 # Then every platform's messages.
 TABLES = ("series", "clock", "setting", "event", "record", "average", "reading", "waiting", "waiting_record")
+WAITING = ("waiting", "waiting_record")  # leave too, by their numbers: they are dated by the clock table alone
 DATED = {"event": 1, "record": 2, "reading": 2, "average": 3, "message": 3}  # where retention looks; others stay
 MOST = 20_000  # rows of a table in one block; what is more follows in the next ones
 TAG_BYTES = 16
@@ -59,6 +60,19 @@ class Block:
         """What the tag is made over."""
         reach = json.dumps(sorted(self.upto.items()), separators=(",", ":")).encode("ascii")
         return struct.pack(">QqI", self.epoch, self.at_ms, len(reach)) + reach + self.digest + before
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a walk begins in a file that holds a later part of the chain: behind block *epoch*, whose hash is *head*.
+
+    *released* is the last reading (id) that had left the station before the file was made.
+    """
+
+    epoch: int = 0
+    head: bytes = NOTHING
+    upto: Mapping[str, int] = field(default_factory=dict)
+    released: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,9 +213,9 @@ class Verdict:
         return self.bad is None
 
 
-def blocks_of(query: Query) -> Iterator[Block]:
-    """Every block as stored, oldest first."""
-    known, last = dict[str, int](), 0
+def blocks_of(query: Query, origin: Origin | None = None) -> Iterator[Block]:
+    """Every block as stored behind *origin*, oldest first."""
+    known, last = (dict(origin.upto), origin.epoch) if origin else (dict[str, int](), 0)
     while rows := query(
         "SELECT epoch, at_ms, CAST(more AS BLOB), digest, tag FROM seal WHERE epoch > ? ORDER BY epoch LIMIT 500",
         (last,),
@@ -236,15 +250,21 @@ def verify(
     key: Key | None = None,
     kept_from_ms: int = 0,
     progress: Callable[[int], None] = lambda done: None,
+    origin: Origin | None = None,
+    last: int | None = None,
 ) -> Verdict:
     """Check every block; *head* (8 bytes or more of one) was noted elsewhere, *key* left the station once.
 
     Blocks sealed before *kept_from_ms* may have lost their rows to retention, of each table the oldest first, and
     readings may have left that a later block says of in a record (`released`, station/capacity.py), if its records
     are as they were sealed; the chain is checked all the same, and so is every table that has all its rows.
+
+    A file that begins behind *origin* is checked from there on; blocks behind *last* are left alone.
     """
-    state = _Walk(query, head, key, kept_from_ms)
-    for block in blocks_of(query):
+    state = _Walk(query, head, key, kept_from_ms, origin or Origin())
+    for block in blocks_of(query, origin):
+        if last is not None and block.epoch > last:
+            break
         why = state.wrong(block)
         if why:
             return state.verdict(block, why)
@@ -255,16 +275,20 @@ def verify(
 class _Walk:
     """One walk along the chain."""
 
-    def __init__(self, query: Query, head: bytes | None, key: Key | None, kept_from_ms: int) -> None:
+    def __init__(
+        self, query: Query, head: bytes | None, key: Key | None, kept_from_ms: int, origin: Origin
+    ) -> None:
         self._query, self._wanted, self._kept_from_ms = query, head, kept_from_ms
         self._key, self._keyed_from = key, key.epoch if key else None
         self._current = key.key if key else b""
-        self._head, self._reached, self._epoch = NOTHING, dict[str, int](), 0
+        for _ in range(origin.epoch + 1 - key.epoch if key else 0):
+            self._current = next_key(self._current)
+        self._head, self._reached, self._epoch = origin.head, dict(origin.upto), origin.epoch
         self._at_ms: int | None = None
         self._rows = self._gone = self._keyed = 0
         self._left: dict[str, int] = {}  # the time of the oldest row that is there, by table
         self._anchored: int | None = None
-        self._released = 0  # the last reading that has left, by sealed records
+        self._released = origin.released  # the last reading that has left, by sealed records
         self._missing: list[tuple[Block, dict[str, int], int | None]] = []  # that lack readings, the block before each
 
     def wrong(self, block: Block) -> str:
@@ -305,10 +329,19 @@ class _Walk:
 
         So nothing older of that table may be left before *block*; rows of a clock that was ahead are younger.
         """
-        if part.table.partition(" ")[0] not in DATED or block.at_ms >= self._kept_from_ms or part.count >= part.sealed:
+        if block.at_ms >= self._kept_from_ms or part.count >= part.sealed:
+            return False
+        if part.table in WAITING:
+            return self._lacks_what_waited(part, block)
+        if part.table.partition(" ")[0] not in DATED:
             return False
         before = block.at_ms if self._at_ms is None else min(self._at_ms, block.at_ms)
         return self._left.get(part.table, before) >= before
+
+    def _lacks_what_waited(self, part: Part, block: Block) -> bool:
+        """Whether nothing older of that table is left than what *part* still has, its last rows."""
+        first, high = self._query(f"SELECT min(id) FROM {part.table}", ())[0][0], block.upto[part.table]
+        return first is not None and bool(first == high - part.count + 1 if part.count else first > high)
 
     def _lacks_its_first(self, block: Block) -> bool:
         """Whether the readings that *block* lacks are its first ones."""

@@ -19,7 +19,7 @@ from station.clock import SystemClock
 from station.config import Loaded, load
 from station.control import ControlServer
 from station.engine import Engine
-from station.model import AlreadyRunning, StationError, StoreDamaged, StoreError
+from station.model import AlreadyRunning, ConfigError, StationError, StoreDamaged, StoreError
 from station.store import Store, check_folder, suspect
 from station.verbs import verbs
 
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     path = Path(arguments[arguments.index("--config") + 1])
     _log_to_stderr()
     try:
-        run(load(path))
+        run(configured(path))
     except StationError as error:
         for line in str(error).splitlines():
             log.error("%s", line)
@@ -49,6 +49,40 @@ def main(arguments: Sequence[str]) -> int:
             log.exception("the station stopped on an unforeseen error")
         return EX_SOFTWARE
     return 0
+
+
+def configured(path: Path) -> Loaded:
+    """The configuration in *path*; the one that ran last where *path* is cut short (station/lastgood.py)."""
+    content = b""
+    with suppress(OSError):
+        content = path.read_bytes()
+    loaded: Loaded | None = None
+    try:
+        loaded = load(path, content=content or None)
+        good = loaded.good_file
+        if not good.exists() or good.stat().st_size <= len(content):
+            return loaded
+    except ConfigError:
+        pass  # what is wrong is said below, if no other holds
+    from station.lastgood import instead  # only a file that is shorter than the last one, or faulty, pays for it
+
+    return instead(path, content) or loaded or load(path)
+
+
+def _keep_configuration(loaded: Loaded, engine: Engine) -> None:
+    """The station has started: what it started with is the last good one; say so where *path* holds another."""
+    good = loaded.good_file
+    with suppress(OSError):
+        if good.exists() and good.read_bytes() == loaded.content:
+            if loaded.content != loaded.path.read_bytes():
+                from station.lastgood import ADVICE
+
+                log.error("%s: is cut short; %s", loaded.path, ADVICE)
+                engine.note("config_cut_short", urgent=True, file=loaded.path.name)
+            return
+    from station.lastgood import keep
+
+    keep(loaded)
 
 
 def run(loaded: Loaded) -> None:
@@ -68,8 +102,10 @@ def run(loaded: Loaded) -> None:
         control.start(verbs(engine))
         if pins is not None and pins.mock:
             engine.note("pins_are_mock", urgent=True)
-        configured = [sender.outbox.name for sender in engine.senders]
-        for platform in status.orphans(engine.store, configured, engine.clock.now()):
+        if loaded.content:
+            _keep_configuration(loaded, engine)
+        known = [sender.outbox.name for sender in engine.senders]
+        for platform in status.orphans(engine.store, known, engine.clock.now()):
             log.warning("platform %s: %s (%d messages)", platform["name"], platform["error"], platform["owed"])
             engine.note("platform_not_configured", platform=platform["name"], owed=platform["owed"])
         log.info("station %s: %d devices, %d platforms, data in %s", loaded.config.station.name, len(engine.tasks),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -213,7 +214,7 @@ def stored(store: Store, now: datetime) -> dict[str, Any]:
 
 
 def sizes(store: Store) -> dict[str, Any]:
-    """What the database takes and what of that is free inside (bytes), and the times its readings span."""
+    """What the database and the files of its months take, what is free inside (bytes), and what its readings span."""
     ((size,),), ((pages,),), ((unused,),) = (
         store.query(f"PRAGMA {name}") for name in ("page_size", "page_count", "freelist_count")
     )
@@ -221,9 +222,18 @@ def sizes(store: Store) -> dict[str, Any]:
     return {
         "bytes": size * pages,
         "inside": size * unused,
+        "archive": _archived(Path(store.where).parent / "archive"),
         "oldest": oldest.isoformat() if oldest else None,
         "newest": newest.isoformat() if newest else None,
     }
+
+
+def _archived(folder: Path) -> int:
+    """Bytes of the files of closed months (station/months.py)."""
+    try:
+        return sum(path.stat().st_size for path in folder.glob("*.db"))
+    except OSError:
+        return 0  # one goes just now, or the folder cannot be read
 
 
 def last_backup(store: Store) -> dict[str, Any] | None:

@@ -50,7 +50,9 @@ PAGE_SIZE = 1024  # measured with the whole flow: tests/bench/bench_store.py pri
 PURGE_CHUNK = 5000
 SEALING = "SELECT id, epoch, CAST(upto AS BLOB), head, key FROM sealing"  # as bytes: damage there stops no commit
 READ_BACK = 1000  # newest rows of each table that are read after an I/O error, before anything is written
-KEPT = "calibration"  # its records outlive [retention]: coefficients in force would be those of station.toml again
+# Records that outlive [retention]: coefficients in force would be those of station.toml again, and what lies in the
+# files of closed months could not be told (station/months.py).
+KEPT = "'calibration', 'month'"
 MOST_SEEN = 1024  # identities of commands kept for each platform
 LONGEST_WALK = 50_000  # messages looked through for one of a kind: more than lie between two days' reports
 LATE_HOURS = 3  # a reading stored so many hours behind its own is listed apart, so that the others have a last id
@@ -159,7 +161,7 @@ def connect(path: Path, *, read_only: bool = False, damaged: bool = False) -> sq
 
     With *damaged* also one to a file that is shorter than it says of itself.
     """
-    uri = f"file:{_quoted(path)}?mode={'ro' if read_only else 'rwc'}"
+    uri = f"file:{quoted(path)}?mode={'ro' if read_only else 'rwc'}"
     try:
         connection = sqlite3.connect(
             uri, uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000
@@ -184,7 +186,8 @@ def unclean(database: Path) -> Path:
     return database.with_name(f"{database.name}.open")
 
 
-def _quoted(path: Path) -> str:
+def quoted(path: Path) -> str:
+    """*path* as it stands in a URI."""
     return str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
 
@@ -899,7 +902,7 @@ class Store:
         scan stops at the first young row; rows dated after *now* (by a clock that was wrong) stay and
         stop nothing.
         """
-        spared = "" if table != "record" else f" AND kind <> '{KEPT}'"
+        spared = "" if table != "record" else f" AND kind NOT IN ({KEPT})"
         column = {"reading": "at_ms", "event": "at_ms", "record": "at_ms", "missed": "last_ms"}.get(table, "start_ms")
         limit, last, count = to_ms(before), None, 0
         with self.transaction() as db:

@@ -77,7 +77,8 @@ class Verbs:
         """Every verb by the name that a tool asks for."""
         return {
             "alarms": self.alarms,
-            "backup_taken": self.backup_taken,
+            "backup_taken": partial(self.backup_taken, "backup"),
+            "month_closed": partial(self.backup_taken, "month"),
             "release": self.release,
             "calibrate": self.calibrate,
             "city": self.city,
@@ -148,12 +149,12 @@ class Verbs:
             "rows": [{**asdict(row), "kind": row.kind.name.lower()} for row in ledger.completeness(*asked)],
         }
 
-    def backup_taken(self, request: Mapping[str, Any]) -> Any:
-        """Keep on record that a copy of the database was taken and read back."""
+    def backup_taken(self, kind: str, request: Mapping[str, Any]) -> Any:
+        """Keep on record that a copy of the database was taken and read back, or the file of a month."""
         body = request.get("body")
         if not isinstance(body, Mapping):
             raise WrongArgument("body says what copy was taken")
-        self.engine.keep(Record("backup", _moment(request, "at"), dict(body)), urgent=True)
+        self.engine.keep(Record(kind, _moment(request, "at"), dict(body)), urgent=True)
         self._commit("status")
         return {}
 

@@ -108,7 +108,10 @@ ALLOWABLE = (  # groups of verbs, station/commands.py; every one is off until a 
 PERIODIC = ("realtime", "minute", "hour", "day")
 # What happens, from records of that name (station/records.py).  Off unless named: a platform that does not know one
 # may refuse it or fall silent, and no generation makes one a duty as far as we have read.
-EVENTS = ("raw", "equipment", "equipment_hours", "noise", "check", "kept_sample", "identity", "site_info", "alarm")
+EVENTS = (
+    "raw", "equipment", "equipment_hours", "noise", "check", "kept_sample", "identity", "site_info", "alarm",
+    "seal_head",
+)  # fmt: skip
 FURNACE = "furnace"  # the five-minute mean of 2025 (B), a duty of waste incinerators alone
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from station.clock import from_ms, period_start
 from station.config import load
+from station.lastgood import is_cut
 from station.model import Average, ConfigError, Kind, Report
 from station.parameters import catalogue
 from tests.faults.outcome import Outcome
@@ -127,7 +128,7 @@ def configurations(folder: Path, changes: int) -> Outcome:
     (folder / "district.password").touch(mode=0o600)
     for name in ("password", "district.password"):
         (folder / name).write_text("123456")
-    refused = taken = crashed = between = runs = 0
+    refused = taken = crashed = between = kept = runs = 0
     chance = random.Random(49)
     for text in (CONFIG.encode(), EXAMPLE.read_bytes()):
         cut = range(len(text)) if changes > 10_000 else range(0, len(text), 7)
@@ -138,6 +139,7 @@ def configurations(folder: Path, changes: int) -> Outcome:
             if state == "taken":
                 taken += 1
                 between += _is_whole(text, size)
+                kept += is_cut(text[:size], text)
         for _ in range(changes // 2):
             data = bytearray(text)
             for _ in range(chance.randint(1, 4)):
@@ -147,7 +149,8 @@ def configurations(folder: Path, changes: int) -> Outcome:
             runs += 1
     figure = (
         f"cut off: {refused} refused, {taken} start, {between} of them cut where a line ends and all that is required"
-        f" stands before it (a shorter file that is one); {crashed} unforeseen errors"
+        f" stands before it (a shorter file that is one), and of these {kept} give way to the whole one where a station"
+        f" ran with it before (the others lack comments); {crashed} unforeseen errors"
     )
     return Outcome(runs, figure, crashed == 0 and taken == between)
 

@@ -918,7 +918,7 @@ def test_an_unforeseen_error_is_one_sentence(command: Command, monkeypatch: pyte
     def burst(path: Path) -> None:
         raise KeyError("a fault of ours")
 
-    monkeypatch.setattr(cli, "read_config", burst)
+    monkeypatch.setattr(cli, "read_running", burst)
     done = command("status")
     assert (done.code, done.out) == (70, "")
     assert done.said == ["station: unforeseen KeyError: 'a fault of ours'; please report it"]

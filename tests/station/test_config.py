@@ -424,7 +424,7 @@ def test_nothing_that_can_be_written_makes_check_stumble(folder: Path, seed: int
                 lines.insert(at, chance.choice(lines))
             else:
                 lines.insert(at, chance.choice([f"{chance.choice(KEYS)} = {chance.choice(VALUES)}", *TABLES]))
-        (folder / "station.toml").write_text("\n".join(lines), encoding="utf-8")
+        (folder / "station.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
         with suppress(ConfigError):
             load(folder / "station.toml")
             usable += 1

@@ -61,12 +61,12 @@ OURS = """
 drivers drivers.base drivers.bus drivers.line drivers.modbus drivers.port drivers.profile drivers.profile_file
 drivers.registers drivers.statistics
 station station.average station.calibrate station.clock station.commands station.config station.control station.engine
-station.entry station.loader station.marks station.model station.outbox station.parameters station.periods
-station.places
+station.entry station.lastgood station.loader station.marks station.model station.outbox station.parameters
+station.periods station.places
 station.poller station.purge station.qc station.recorder station.records station.seal station.sealing
 station.sender station.service station.status
 station.store station.suspicion station.timekeeping
-station.values station.verbs station.version station.watchdog
+station.values station.verbs station.version station.watchdog station.written
 uplink uplink.base uplink.hj212 uplink.hj212.dialects uplink.hj212.frame uplink.hj212.joining uplink.hj212.keys
 uplink.hj212.link uplink.hj212.messages uplink.hj212.requests uplink.hj212.session uplink.hj212.sm4 uplink.hj212.tap
 uplink.hj212.uploads uplink.hj212.verbs uplink.hj212.voice

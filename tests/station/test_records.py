@@ -109,6 +109,10 @@ SOME: dict[str, tuple[dict[str, Any], str]] = {
     "kept_sample": ({"vase": 4}, "VaseNo=4"),
     "identity": ({"serial": "B", "before": "A", "parameters": ["pm25"]}, "PolId=a34004;a34004-SN=B"),
     "site_info": ({"item": "logger_state", "value": "fault"}, "i22001-Info=2"),
+    "seal_head": (
+        {"platform": "district", "block": 7, "head": "0c31" * 16, "sealed": "2026-03-01T00:00:00+00:00", "month": ""},
+        f"i21001-Info=//seal block 7 head {'0c31' * 16} sealed 2026-03-01T00:00:00+00:00 month -//",
+    ),
     "raw": (
         {
             "sampled": "2026-03-01T08:00:00+08:00",

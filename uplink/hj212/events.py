@@ -191,6 +191,13 @@ def _site_info(record: Record, wording: Wording) -> Iterator[str]:
     yield f"{CODES[item]}-Info={number_of(item, record.body['value'])}"
 
 
+def _seal_head(record: Record, wording: Wording) -> Iterator[str]:
+    """The head of the sealed blocks as a log text of the logger: a platform keeps what it does not understand."""
+    body = record.body
+    said = f"seal block {int(body['block'])} head {body['head']} sealed {body['sealed']} month {body['month'] or '-'}"
+    yield f"{CODES['logger_log']}-Info={number_of('logger_log', said)}"
+
+
 ALARM_BEGINS = "1"  # AlarmType, as the example has it that two code bases repeat (B)
 
 
@@ -231,4 +238,5 @@ _WORDED: Mapping[Kind, Callable[[Record, Wording], Iterator[str]]] = {
     Kind.IDENTITY: _identity,
     Kind.SITE_INFO: _site_info,
     Kind.ALARM: _alarm,
+    Kind.SEAL_HEAD: _seal_head,
 }

@@ -170,6 +170,7 @@ _CN_OF: Mapping[str, str] = {  # by the name of a kind, so that the station may 
     "KEPT_SAMPLE": "3015",
     "IDENTITY": "3019",
     "SITE_INFO": "3020",
+    "SEAL_HEAD": "3020",
     "ALARM": "2072",
     "FURNACE": "2111",
 }
