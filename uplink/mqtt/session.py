@@ -73,6 +73,7 @@ class Session:
         self._flying: dict[int, Flying] = {}
         self._own: dict[int, tuple[str, float]] = {}  # packet identifier of what is no record to its topic and deadline
         self._says: deque[tuple[str, str, bool, bytes]] = deque()  # of these, what is not sent yet
+        self._refused_last = False  # what the newest PUBACK of a record said: mosquitto may close after a no
         self._room = 1 if uplink.slow else self._settings.window
         self._limits = Limits()
         self._link = self._made_link()
@@ -265,6 +266,7 @@ class Session:
         self._uplink.tap.tell("in", f"PUBACK {words(code, ack.words) if code else ''} {flying.topic}", {}, "")
         if code == NO_SUBSCRIBERS and self._settings.unheard == "wait":
             self._nobody(flying)
+        self._refused_last = code >= 0x80
         if code < 0x80:
             self._uplink.suspects.clear()
             self._uplink.counts["answered"] += 1
@@ -325,7 +327,7 @@ class Session:
         self._uplink.tap.tell("in", str(error), {}, "")
         if isinstance(error, Refusal) and error.code in STUBBORN and not (error.code in BLAMES and self._flying):
             self._uplink.rest()
-        if not self._flying:
+        if not self._flying or self._refused_last:
             return
         self._uplink.slow = True
         flying = [one.message for one in self._flying.values()]
