@@ -545,6 +545,7 @@ def _cross_faults(
         yield from _collector_faults(f"collector[{c}]", collector, given)
     for u, uplink in enumerate(config.uplink):
         yield from _uplink_faults(f"uplink[{u}]", uplink, points, folder)
+    yield from _one_client_twice(config.uplink)
     if any(point.closed or point.moved_from for point in config.point):
         from station import resiting  # only who has moved pays for it
 
@@ -603,6 +604,16 @@ def _crowded(place: str, bus: BusConfig) -> Iterator[Fault]:
             yield Fault(f"{place}.device[{d}].address", f'{address} is already "{addresses[address]}" on this bus')
         if isinstance(address, str):
             addresses.setdefault(address, device.name)
+
+
+def _one_client_twice(uplinks: Sequence[UplinkSettings]) -> Iterator[Fault]:
+    """A broker lets a client identifier in once: of two, each would throw the other out."""
+    seen: dict[Any, int] = {}
+    for index, one in enumerate(uplinks):
+        if hasattr(one, "client"):
+            first = seen.setdefault((one.address, one.client), index)  # type: ignore[attr-defined]
+            if first != index:
+                yield Fault(f"uplink[{index}].client_id", f'"{one.client}" is in use at that broker by uplink[{first}]')
 
 
 def _one_port_by_two_names(buses: Sequence[BusConfig]) -> Iterator[Fault]:

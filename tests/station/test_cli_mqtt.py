@@ -127,6 +127,17 @@ def test_a_wrong_setting_is_said_where_it_stands(tmp_path: Path, url: str, more:
     assert words in str(raised.value)
 
 
+def test_two_uplinks_to_one_broker_need_two_client_ids(tmp_path: Path) -> None:
+    config = site(tmp_path, "mqtts://host", "")
+    second = "\n[[uplink]]\nname = \"other\"\n" + NEW.format(url="mqtts://HOST:8883", more="")
+    text = config.read_text()
+    config.write_text(text + second)
+    with pytest.raises(ConfigError, match=r'uplink\[1\].client_id: "niutang-D-1" is in use at that broker by uplink'):
+        load(config)
+    config.write_text(text + second.replace("realtime_seconds", 'client_id = "own"\nrealtime_seconds'))
+    assert len(load(config).config.uplink) == 2
+
+
 def test_a_password_of_a_broker_may_be_long_and_must_be_a_secret(tmp_path: Path) -> None:
     """The six characters of HJ 212 are not its limit; who else can read it is warned of."""
     more = 'username = "site"\npassword_file = "word"'

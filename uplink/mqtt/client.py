@@ -202,8 +202,11 @@ class Link:
     def _read(self, held: Any) -> None:
         while True:
             self._client.loop_read()
-            if self._client._in_packet["remaining_length"] > LARGEST_PACKET:  # it would be read whole, whatever comes
+            # paho reads a packet whole whatever its length, and keeps what comes with QoS 2, which nobody asked for.
+            if self._client._in_packet["remaining_length"] > LARGEST_PACKET:
                 raise LinkDown(f"{self.place}: sends a packet of more than {LARGEST_PACKET >> 10} KiB")
+            if self._client._in_messages:
+                raise LinkDown(f"{self.place}: sends with QoS 2, which was not asked for")
             if self._client.socket() is None or not (isinstance(held, ssl.SSLSocket) and held.pending()):
                 return
 

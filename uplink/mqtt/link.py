@@ -194,7 +194,7 @@ class MqttUplink:
         self.slow = False  # whether the next connection begins with one record at a time
         self.refused: dict[int, int] = {}  # id to how many records were answered when it was refused
         self.suspects: list[int] = []  # refused since a record was answered last
-        self.mute: set[str] = set()  # topics of our own, not of records, that the broker refused
+        self.mute: dict[str, float] = {}  # topics of our own, not of records, that the broker refused, and until when
         self.replies: dict[str, str] = {}  # what the newest commands were answered, by their id
         self._devices = {one.point: one.mn or one.point for one in settings.point}
         self._wording = Wording(
@@ -261,6 +261,10 @@ class MqttUplink:
         if up and not self._up:
             _log.info("%s: connected to %s", self.settings.name, self.settings.url)
         self._up = up
+
+    def muted(self, topic: str) -> bool:
+        """Whether *topic*, one of our own, is left alone for now."""
+        return self.mute.get(topic, float("-inf")) > self.context.monotonic()
 
     def said(self, topic: str, words: str) -> None:
         """Log *words* once for *topic*, until others are said."""

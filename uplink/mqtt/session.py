@@ -40,6 +40,7 @@ AGAIN_SECONDS = 60.0  # a refused record of which it is not known whether it is 
 REFUSED_ALL_SECONDS = 600.0
 SUSPECTS = 3  # refused records before any was taken: then it is not the records
 GOODBYE_SECONDS = 2.0
+MUTE_SECONDS = 3600.0  # a topic of our own that the broker refused
 MOST_KNOWN = 2000  # refused records remembered
 MOST_OWN = 64  # of our own messages waiting; above it the oldest is dropped
 OVERHEAD = 32  # bytes of a PUBLISH beside topic and payload
@@ -142,7 +143,7 @@ class Session:
     def serve(self) -> None:
         """Send what is owed, the newest first in line, until the station stops."""
         topic = self._uplink.topic_for("command_topic")
-        if self._asking and topic not in self._uplink.mute:
+        if self._asking and not self._uplink.muted(topic):
             self._own[self._link.subscribe(topic)] = (topic, self._deadline())
         try:
             while not self._stop.is_set():
@@ -151,7 +152,8 @@ class Session:
         except LinkDown as error:
             self._took()  # what a broker said before it closed
             self._lost(error)
-            raise
+            if not self._stop.is_set():
+                raise
 
     def _one_turn(self) -> None:
         self._outbox.wait(0)
@@ -209,7 +211,7 @@ class Session:
     # -- of our own
 
     def _say(self, topic: str, payload: str, *, retain: bool = False, correlation: bytes = b"") -> None:
-        if topic in self._uplink.mute:
+        if self._uplink.muted(topic):
             return
         if len(self._says) >= MOST_OWN:
             self._says.popleft()
@@ -255,9 +257,9 @@ class Session:
                 self._acknowledged(self._flying.pop(one.mid), one)
 
     def _own_refused(self, topic: str, one: Acked) -> None:
-        """Say it, and leave that topic alone from here on: some brokers end the connection over it."""
+        """Say it, and leave that topic alone for a while: some brokers end the connection over it."""
         self._uplink.counts["refused topics"] += 1
-        self._uplink.mute.add(topic)
+        self._uplink.mute[topic] = self._now() + MUTE_SECONDS
         self._uplink.said(topic, f"the broker refuses {topic}: {words(one.code, one.words)}")
 
     def _acknowledged(self, flying: Flying, ack: Acked) -> None:
