@@ -10,16 +10,17 @@ import resource
 import sys
 import tempfile
 import time
+from collections import deque
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from threading import Event, Thread
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from station.model import Average, Kind, Report
+from station.model import Average, Kind, Lane, Report
 from station.parameters import catalogue
 from tests.bench import bench_hj212
-from tests.uplink.mqtt_link import Broker, Listener, free_port
+from tests.uplink.mqtt_link import Broker, Listener, free_port, wait
 from uplink.base import Context
 from uplink.http import certificates
 from uplink.memory import MemoryCommands, MemoryOutbox
@@ -28,11 +29,29 @@ from uplink.mqtt.link import MqttSettings, MqttUplink, PointSettings
 WINDOWS = (1, 20, 100)
 
 
-def listen(port, ready, stop, counted):
-    """A platform in a process of its own, which counts."""
+class Backlog(MemoryOutbox):
+    """Records handed out in their order; that of uplink/memory.py looks through all of them each time."""
+
+    def __init__(self):
+        super().__init__()
+        self.waiting = deque()
+
+    def add(self, text, **more):
+        number = super().add(text, **more)
+        self.waiting.append(self._entries[number].message)
+        return number
+
+    def next(self, lane, room):
+        if lane is Lane.LIVE:
+            return []
+        return [self.waiting.popleft() for _ in range(min(room, len(self.waiting)))]
+
+
+def listen(port, count, ready, counted):
+    """A platform in a process of its own, which counts what comes until all is there."""
     with Listener(port, "niutang/#") as platform:
         ready.set()
-        stop.wait()
+        wait(lambda: len(platform.got) > count + 1, 300)  # online, the records, offline
         ids = platform.ids()
         counted.put((len(ids), sum(ids.values())))
 
@@ -51,11 +70,11 @@ def make_uplink(url, folder, window, version):
 
 def drain(folder, url, port, window, version, count):
     """Records a second, CPU microseconds a record of the station's side, bytes of a record."""
-    ready, stop, counted = multiprocessing.Event(), multiprocessing.Event(), multiprocessing.Queue()
-    platform = multiprocessing.Process(target=listen, args=(port, ready, stop, counted))
+    ready, counted = multiprocessing.Event(), multiprocessing.Queue()
+    platform = multiprocessing.Process(target=listen, args=(port, count, ready, counted))
     platform.start()
     ready.wait(10)
-    uplink, outbox, ending = make_uplink(url, folder, window, version), MemoryOutbox(), Event()
+    uplink, outbox, ending = make_uplink(url, folder, window, version), Backlog(), Event()
     averages = [Average(key, 35.04, 30.02, 40.06) for key in bench_hj212.KEYS]
     text = ""
     for number in range(count):
@@ -72,9 +91,7 @@ def drain(folder, url, port, window, version, count):
     outbox.ring()
     thread.join()
     outbox.close()
-    time.sleep(1)
-    stop.set()
-    got = counted.get(timeout=30)
+    got = counted.get(timeout=300)
     platform.join(10)
     assert got == (count, count), got
     return count / seconds, cpu / count * 1e6, len(text)
