@@ -10,9 +10,12 @@ import pytest
 from station.model import Kind, Message
 from station.parameters import catalogue
 from tests.uplink.mqtt_link import START, MqttLink
+from uplink.base import LinkDown
+from uplink.mqtt.client import PROTOCOL, SILENT, Link
 from uplink.mqtt.link import LONGEST_REST, MqttSettings, PointSettings
 from uplink.mqtt.reasons import BLAMES, STUBBORN, WORDS, words
 from uplink.mqtt.topics import escaped, faults, topic
+from uplink.trust import Trust
 
 POINT = (PointSettings(point="P1", mn="NT-7"),)
 
@@ -92,6 +95,7 @@ def test_every_kind_of_record_has_its_topic():
         ({"url": "mqtt://host", "plain": True, "ca_file": "x"}, "url", "shows no certificate that could be checked"),
         ({"client_key": "x"}, "client_key", "has no meaning without client_certificate"),
         ({"password_file": "x"}, "password_file", "has no meaning without username"),
+        ({"allow": ("clean",)}, "allow", "has no meaning without command_topic"),
         ({"point": ()}, "point", "no point is reported"),
         ({"point": (PointSettings(point="a"), PointSettings(point="a"))}, "point[1].point", '"a" is there twice'),
         ({"point": (PointSettings(point="a", mn="x"), PointSettings(point="b", mn="x"))}, "point[1].mn", "twice"),
@@ -135,6 +139,21 @@ def test_a_refused_connection_is_tried_again_ever_more_slowly():
 def test_every_reason_has_its_sentence_and_none_is_taken_from_the_broker_unseen():
     assert set(WORDS) >= BLAMES | STUBBORN
     assert words(0x87, "no\x1b[31m\nway" + "x" * 500) == "not authorized (0x87: no?[31m?way" + "x" * 109 + ")"
+
+
+def test_a_connection_that_is_over_says_as_much_as_is_known():
+    """paho's own reasons: silence, what is no MQTT, nothing at all."""
+    link = Link(settings(), Trust(), "", "mqtts://host", str)
+    try:
+        assert str(link._broken(SILENT)) == "mqtts://host: no sign of life within 60 s"
+        assert str(link._broken(PROTOCOL)).startswith("mqtts://host: sends what is no MQTT 5")
+        assert "does it speak MQTT 5 on this port?" in str(link._broken())
+        with pytest.raises(LinkDown):
+            link.publish("a", "{}")  # paho would keep it
+        with pytest.raises(LinkDown):
+            link.subscribe("a")
+    finally:
+        link.close()
 
 
 def test_settings_and_wording_load_no_library():

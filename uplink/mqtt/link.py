@@ -131,6 +131,8 @@ class MqttSettings(UplinkSettings):
             yield "url", "mqtt:// shows no certificate that could be checked"
         if self.client_key and not self.client_certificate:
             yield "client_key", "has no meaning without client_certificate"
+        if self.allow and not self.command_topic:
+            yield "allow", "has no meaning without command_topic, which commands come from"
         if self.password_file and not self.username:
             yield "password_file", "has no meaning without username"
 
