@@ -189,7 +189,11 @@ class Swallowing:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = self._server.accept()
-                far = socket.create_connection(("127.0.0.1", self._to))
+                try:
+                    far = socket.create_connection(("127.0.0.1", self._to))
+                except OSError:  # the broker is down: so is the way to it
+                    near.close()
+                    continue
                 self._ends += [near, far]
                 Thread(target=self._up, args=(near, far), daemon=True).start()
                 Thread(target=self._down, args=(far, near), daemon=True).start()
