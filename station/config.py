@@ -557,6 +557,7 @@ def _cross_faults(
         yield from _collector_faults(f"collector[{c}]", collector, given)
     for u, uplink in enumerate(config.uplink):
         yield from _uplink_faults(f"uplink[{u}]", uplink, points, folder)
+    yield from _one_client_twice(config.uplink)
     if any(point.closed or point.moved_from for point in config.point):
         from station import resiting  # only who has moved pays for it
 
@@ -615,6 +616,16 @@ def _crowded(place: str, bus: BusConfig) -> Iterator[Fault]:
             yield Fault(f"{place}.device[{d}].address", f'{address} is already "{addresses[address]}" on this bus')
         if isinstance(address, str):
             addresses.setdefault(address, device.name)
+
+
+def _one_client_twice(uplinks: Sequence[UplinkSettings]) -> Iterator[Fault]:
+    """A broker lets a client identifier in once: of two, each would throw the other out."""
+    seen: dict[Any, int] = {}
+    for index, one in enumerate(uplinks):
+        if hasattr(one, "client"):
+            first = seen.setdefault((one.address, one.client), index)  # type: ignore[attr-defined]
+            if first != index:
+                yield Fault(f"uplink[{index}].client_id", f'"{one.client}" is in use at that broker by uplink[{first}]')
 
 
 def _one_port_by_two_names(buses: Sequence[BusConfig]) -> Iterator[Fault]:
@@ -744,7 +755,7 @@ def _secret_faults(config: Config, folder: Path) -> Iterator[Fault]:
     yield from _secrets_of_people(config, folder)
     for u, uplink in enumerate(config.uplink):
         name, place = getattr(uplink, "password_file", ""), f"uplink[{u}].password_file"
-        if not name:
+        if not name or not hasattr(uplink, "standard"):  # others look at their files themselves
             continue
         path = secret_path(name, folder)
         try:
@@ -773,7 +784,7 @@ def _warnings(config: Config, folder: Path, units_of: Mapping[str, Mapping[str, 
             yield Fault(f"retention.{name}", f"{days} days are less than the 5 years Order 820 asks for")
     for u, uplink in enumerate(config.uplink):
         if getattr(uplink, "plain", False):
-            yield Fault(f"uplink[{u}].plain", "what is sent over http:// can be read and changed on the way")
+            yield Fault(f"uplink[{u}].plain", "what is sent over http:// or mqtt:// can be read and changed on the way")
         if uplink.realtime_seconds < 30 and hasattr(uplink, "standard"):
             yield Fault(f"uplink[{u}].realtime_seconds", "the standard's shortest interval is 30")
         yield from _secret_warnings(f"uplink[{u}]", uplink, folder)
@@ -797,7 +808,7 @@ def _secret_warnings(place: str, uplink: UplinkSettings, folder: Path) -> Iterat
         for file in (secret_path(secret, folder), secret_path(f"{secret}.old", folder)) if secret else ():
             if os.access(file, os.R_OK) and file.is_file() and file.stat().st_mode & 0o077:
                 yield Fault(f"{place}.{key}", f"{file} can be read by others; chmod 600 it")
-    name = getattr(uplink, "password_file", "")
+    name = getattr(uplink, "password_file", "") if hasattr(uplink, "standard") else ""
     path = secret_path(name, folder)
     if name and os.access(path, os.R_OK) and path.is_file() and len(path.read_bytes().strip()) > 6:
         yield Fault(f"{place}.password_file", f"{path} holds more than the 6 characters the standard allows")

@@ -448,7 +448,8 @@ class Engine:
         from station.config import secret_path
         from station.people import secrets_of
         from station.telling import PATIENCE, Means, Telling
-        from uplink.http.transport import Stopped, Transport, Trust
+        from uplink.http.transport import Stopped, Transport
+        from uplink.trust import Trust
 
         def connect(base: str, one: Any) -> Transport:
             heart.beat()

@@ -59,10 +59,11 @@ TABLES = {
 LINKS = {
     "README.md": "Keys of `[[bus.device]]` are in [drivers/README.md](drivers/README.md), "
     "keys of `[[uplink]]` in [uplink/hj212/README.md](uplink/hj212/README.md) "
-    "and, for HTTPS, [uplink/http/README.md](uplink/http/README.md).",
+    "and, for HTTPS, [uplink/http/README.md](uplink/http/README.md), "
+    "for MQTT, [uplink/mqtt/README.md](uplink/mqtt/README.md).",
     "README.zh.md": "`[[bus.device]]` 的键见 [drivers/README.md](drivers/README.md),"
     "`[[uplink]]` 的键见 [uplink/hj212/README.md](uplink/hj212/README.md),"
-    "HTTPS 见 [uplink/http/README.md](uplink/http/README.md)。",
+    "HTTPS 见 [uplink/http/README.md](uplink/http/README.md),MQTT 见 [uplink/mqtt/README.md](uplink/mqtt/README.md)。",
 }
 FILES = (
     *LINKS,

@@ -3,4 +3,5 @@
 UPLINKS = {
     "hj212": "uplink.hj212.link:Hj212Uplink",
     "http": "uplink.http.link:HttpUplink",
+    "mqtt": "uplink.mqtt.link:MqttUplink",
 }

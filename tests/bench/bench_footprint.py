@@ -1,6 +1,8 @@
 """Memory and start of the daemon: the example station, HJ 212 only.  Run by hand; asserts nothing.
 
-    python tests/bench/bench_footprint.py [--seconds 60] [--rounds 15]
+    python tests/bench/bench_footprint.py [--seconds 60] [--rounds 15] [--mqtt | --mqtts]
+
+With --mqtt it reports to a mosquitto of its own too, with --mqtts over TLS.
 
 Instruments and platform are emulated in processes of their own.
 
@@ -28,12 +30,15 @@ import sys
 import tempfile
 import time
 import venv
+from contextlib import ExitStack
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from station.config import load
 from tests.bench.rig import CHECKOUT, command
+from tests.uplink.mqtt_link import Broker
+from uplink.http import certificates
 
 EXAMPLE = CHECKOUT / "station" / "example" / "station.toml"
 
@@ -56,6 +61,13 @@ def write_example(folder: Path, port: int) -> Path:
     (folder / "district.password").touch(mode=0o600)
     (folder / "district.password").write_text("123456\n", encoding="utf-8")
     return path
+
+
+def with_mqtt(path: Path, broker: Broker, tls: int) -> None:
+    """A second platform in *path*: *broker*, over TLS where *tls* is its port."""
+    url = f'"mqtts://localhost:{tls}"\nca_file = "ca.pem"' if tls else f'"{broker.url}"\nplain = true'
+    more = f'\n[[uplink]]\nname = "broker"\nprotocol = "mqtt"\nunheard = "accept"\nurl = {url}\n'
+    path.write_text(path.read_text() + more + '\n[[uplink.point]]\npoint = "site"\n', encoding="utf-8")
 
 
 class Python:
@@ -162,23 +174,37 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--mqtt", action="store_true")
+    parser.add_argument("--mqtts", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-footprint-") as name:
         folder, port = Path(name), free_port()
         path = write_example(folder, port)
-        with (
-            command(["emulate", "platform", "--port", str(port)], folder / "platform.log"),
-            command(["emulate", "bus", str(path)], folder / "instruments.log"),
-        ):
-            end = time.monotonic() + 20
-            while not all(Path(bus.port).exists() for bus in load(path).config.bus):
-                if time.monotonic() > end:
-                    sys.exit((folder / "instruments.log").read_text(encoding="utf-8"))
-                time.sleep(0.1)
-            python = Python(folder)
-            modules(python, path)  # the first start writes the byte code
-            memory(python, path, options.seconds)
-            cold_start(python, path, options.rounds)
+        with ExitStack() as stack:
+            if options.mqtt or options.mqtts:
+                certificates.make(folder)
+                tls = free_port()
+                files = (f"certfile {folder}/server.pem", f"keyfile {folder}/server.key")
+                broker = Broker(folder / "broker", listener=(f"listener {tls} 127.0.0.1", *files))
+                with_mqtt(path, stack.enter_context(broker), tls if options.mqtts else 0)
+            measure(folder, path, port, options)
+
+
+def measure(folder: Path, path: Path, port: int, options: argparse.Namespace) -> None:
+    """With instruments and an HJ 212 platform at *port*: print the table."""
+    with (
+        command(["emulate", "platform", "--port", str(port)], folder / "platform.log"),
+        command(["emulate", "bus", str(path)], folder / "instruments.log"),
+    ):
+        end = time.monotonic() + 20
+        while not all(Path(bus.port).exists() for bus in load(path).config.bus):
+            if time.monotonic() > end:
+                sys.exit((folder / "instruments.log").read_text(encoding="utf-8"))
+            time.sleep(0.1)
+        python = Python(folder)
+        modules(python, path)  # the first start writes the byte code
+        memory(python, path, options.seconds)
+        cold_start(python, path, options.rounds)
 
 
 if __name__ == "__main__":

@@ -207,7 +207,7 @@ def test_a_missing_key_is_named_at_its_table(folder: Path) -> None:
          "bus[0].device[3].range.frequency: 60 is not below 40"),
         ('"district.password"', '"nowhere"', "uplink[0].password_file: there is no file nowhere"),
         ('protocol = "hj212"', 'protocol = "hj213"',
-         'uplink[0]: protocol: "hj213" is not one of hj212, http; did you mean hj212?'),
+         'uplink[0]: protocol: "hj213" is not one of hj212, http, mqtt; did you mean hj212?'),
         ('profile = "laumas-tlb"', 'profile = "laumas-tlc"', "did you mean laumas-tlb"),
         ('variant = "tenths-pm" ', '# ', "tenths-pm"),
         ('port = "ports/dust"', 'port = "ports/water"', "is already bus[0]"),

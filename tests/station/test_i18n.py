@@ -61,6 +61,7 @@ from tests.docs import TABLES, WATCHED
 from tests.station import event_codes
 from tests.station.commands import configure, station
 from uplink.http.link import HttpSettings
+from uplink.mqtt.link import MqttSettings
 
 SOURCE = Path(i18n.__file__).parent
 MODULES = [*SOURCE.glob("*.py"), *(SOURCE / "page").glob("*.py")]
@@ -435,7 +436,7 @@ def words_of_programs() -> set[str]:
             walk(one)
 
     walk(cli.cli)
-    tables = (*TABLES.values(), *map(resolve, WATCHED.values()), ModbusSettings, HttpSettings)
+    tables = (*TABLES.values(), *map(resolve, WATCHED.values()), ModbusSettings, HttpSettings, MqttSettings)
     keys = {one.name for table in tables for one in fields(table)} | set(WATCHED) | set(TABLES) | set(catalogue())
     keys |= {word for table, words in KEYS.items() for word in (table, *words)}
     return {part for word in (found | keys | set(UNIT_FAULTS)) for part in re.findall("[A-Za-z]+", word)}

@@ -19,9 +19,10 @@ from station.model import Average, ConfigError, Kind, Lane, Mark, Message, Recor
 from tests.uplink.http_link import SECRETS, START, HttpLink, minute
 from uplink.base import LinkDown, NotAcknowledged, Refused
 from uplink.http.emulator import FAULTS, Receiver, platform_named
-from uplink.http.link import HttpUplink, PointSettings, identity_of
+from uplink.http.link import HttpUplink, PointSettings
 from uplink.http.session import SUSPECTS
 from uplink.http.signing import idempotency_key
+from uplink.wording import identity_of
 
 HERE = Path(uplink.http.__file__).parent
 SCHEMA = json.loads((HERE / "schema.json").read_text(encoding="utf-8"))

@@ -5,47 +5,28 @@ No library is loaded here: requests comes with the first connection.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from datetime import timedelta
 from pathlib import Path
 from threading import Event
 from typing import Any
 from urllib.parse import urlsplit
 
-from station.model import (
-    Average,
-    ConfigError,
-    Kind,
-    Message,
-    Parameter,
-    Report,
-    dataclass,
-    did_you_mean,
-    field,
-    setting,
-)
+from station.model import ConfigError, Parameter, Report, dataclass, did_you_mean, field, setting
 from uplink.base import Commands, Context, LinkDown, Outbox, UplinkSettings
-from uplink.hj212.messages import conversion, digits, units_like
 from uplink.http import template as templates
 from uplink.http.tap import HttpTap
-from uplink.http.template import REQUEST_NAMES, Platform, fill
+from uplink.http.template import REQUEST_NAMES, Platform
+from uplink.trust import pin_faults
+from uplink.wording import Wording, word_faults
 
 _log = logging.getLogger(__name__)
 
-LENGTHS: Mapping[Kind, timedelta] = {
-    Kind.MINUTE: timedelta(minutes=1),
-    Kind.HOUR: timedelta(hours=1),
-    Kind.DAY: timedelta(days=1),
-    Kind.FURNACE: timedelta(minutes=5),
-}
 _DEVICE = re.compile(r"[!-~]{0,64}")
-_PIN = re.compile(r"[0-9A-Fa-f]{64}")
 
 
 def _table(text: str) -> Any:
@@ -95,17 +76,8 @@ class HttpSettings(UplinkSettings):
                 yield f"point[{index}].device", f'"{one.device}" is not up to 64 printable ASCII characters'
             if any(one.point == other.point for other in self.point[:index]):
                 yield f"point[{index}].point", f'"{one.point}" is there twice'
-        for table, given in (("codes", self.codes), ("units", self.units)):
-            for key in given:
-                if key not in catalogue:
-                    yield f"{table}.{key}", f"unknown parameter{did_you_mean(key, catalogue)}"
-        for key, unit in self.units.items():
-            if key in catalogue and conversion(catalogue[key].unit, unit) is None:
-                possible = ", ".join(units_like(catalogue[key].unit)) or "its own unit"
-                yield f"units.{key}", f'{key} cannot be sent in "{unit}", only in {possible}'
-        for index, pin in enumerate(self.pin_sha256):
-            if not _PIN.fullmatch(pin):
-                yield f"pin_sha256[{index}]", "is not 64 hexadecimal digits"
+        yield from word_faults(self.codes, self.units, catalogue)
+        yield from pin_faults(self.pin_sha256)
 
     def _address_faults(self) -> Iterator[tuple[str, str]]:
         for key in ("url", "proxy"):
@@ -191,75 +163,16 @@ class HttpUplink:
         self.aside: dict[int, float] = {}  # first id of a group that stepped aside to when it is due
         self.refused: dict[int, int] = {}  # id to how many records were answered when it was refused
         self._up: bool | None = None
-        self._devices = {one.point: one.device or one.point for one in settings.point}
-        self._kinds = {Kind.POWER_ON, *(Kind[name.upper()] for name in settings.kinds)}
+        self._wording = Wording(
+            self.platform, context, devices={one.point: one.device or one.point for one in settings.point},
+            kinds=settings.kinds, codes=settings.codes, units=settings.units,
+        )  # fmt: skip
 
     # -- wording
 
     def compose(self, report: Report) -> str | None:
         """The text of *report* in the platform's own form, digits frozen; None for what it does not get."""
-        if report.point not in self._devices or not (report.asked or report.kind in self._kinds):
-            return None
-        if report.kind in LENGTHS or report.kind is Kind.REALTIME:
-            return self._measured(report)
-        return self._happened(report) if self.platform.record.event else None
-
-    def _measured(self, report: Report) -> str | None:
-        made = [one for average in report.averages if (one := self._value(average)) is not None]
-        if not made:
-            return None
-        lists = {name: ",".join(fill(text, one) for one in made) for name, text in self.platform.record.lists.items()}
-        return fill(self.platform.record.text, {**self._named(report), **lists})
-
-    def _happened(self, report: Report) -> str | None:
-        if report.kind is Kind.POWER_ON:
-            body: Any = {"restarted": self.context.started.astimezone(self.context.zone).isoformat(timespec="seconds")}
-        elif report.record is not None:
-            body = dict(report.record.body)
-        else:
-            return None
-        event = json.dumps(body, ensure_ascii=False, separators=(",", ":"), default=str)
-        return fill(self.platform.record.event, {**self._named(report), "event": event})
-
-    def _named(self, report: Report) -> dict[str, str]:
-        platform, zone = self.platform, self.context.zone
-        length = LENGTHS.get(report.kind, timedelta()) * (report.minutes if report.kind is Kind.MINUTE else 1)
-        kind = report.kind.name.lower()
-        return {
-            "id": platform.escaped(identity(report.kind, report.point, report.start, report.version)),
-            "point": platform.escaped(report.point),
-            "device": platform.escaped(self._devices[report.point]),
-            "kind": platform.escaped(platform.kinds.get(kind, kind)),
-            "start": platform.escaped(platform.written(report.start, zone)),
-            "end": platform.escaped(platform.written(report.start + length, zone)),
-            "version": str(report.version),
-        }
-
-    def _value(self, average: Average) -> dict[str, str] | None:
-        """The names of one value; None where there is none and the platform wants it left out."""
-        parameter = self.context.catalogue[average.parameter]
-        unit = self.settings.units.get(parameter.key, parameter.unit)
-        shift = conversion(parameter.unit, unit) or 0
-
-        def written(value: float | None) -> str:
-            good = value is not None and math.isfinite(value)
-            return digits(value, parameter.decimals, shift) if good and value is not None else "null"
-
-        if self.platform.missing == "omit" and written(average.mean) == "null":
-            return None
-        escaped, mark = self.platform.escaped, average.mark.name
-        return {
-            "parameter": parameter.key,
-            "code": escaped(self.settings.codes.get(parameter.key) or parameter.code or parameter.key),
-            "unit": escaped(unit),
-            "value": written(average.mean),
-            "min": written(average.minimum),
-            "max": written(average.maximum),
-            "converted": written(average.converted),
-            "mark": escaped(self.platform.marks.get(mark, mark)),
-            "valid": str(average.valid),
-            "expected": str(average.expected),
-        }
+        return self._wording.compose(report)
 
     # -- the way
 
@@ -292,23 +205,3 @@ class HttpUplink:
         from uplink.http.session import probe
 
         return probe(self)
-
-
-def identity(kind: Kind, point: str, start: Any, version: int) -> str:
-    """What a record is, whenever and in whatever company it is sent.
-
-    >>> from datetime import UTC, datetime
-    >>> identity(Kind.MINUTE, "site", datetime(2026, 3, 1, tzinfo=UTC), 1)
-    'site/minute/2026-03-01T00:00:00Z/1'
-    """
-    from datetime import UTC
-
-    at = start.astimezone(UTC)
-    moment = at.isoformat(timespec="milliseconds" if at.microsecond else "seconds").replace("+00:00", "Z")
-    return f"{point}/{kind.name.lower()}/{moment}/{version}"
-
-
-def identity_of(message: Message) -> str:
-    """The identity of a message from the outbox."""
-    return identity(message.kind, message.point, message.start, message.version)
-

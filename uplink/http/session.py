@@ -28,11 +28,12 @@ from urllib.parse import quote
 from station.model import ConfigError, Lane, Message, dataclass
 from uplink.base import LinkDown, NotAcknowledged, Outbox, Refused
 from uplink.hj212.tap import shown
-from uplink.http.link import identity_of
 from uplink.http.signing import enciphered, idempotency_key, signature
 from uplink.http.tap import masked
 from uplink.http.template import EPOCH, fill, inside
-from uplink.http.transport import ANSWER_LIMIT, Answer, Stopped, Transport, Trust, proxy_with
+from uplink.http.transport import ANSWER_LIMIT, Answer, Stopped, Transport, proxy_with
+from uplink.trust import Trust
+from uplink.wording import identity_of
 
 if TYPE_CHECKING:
     from uplink.http.link import HttpUplink

@@ -11,7 +11,6 @@ import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from http.client import IncompleteRead, RemoteDisconnected, responses
-from pathlib import Path
 from threading import Thread
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -25,31 +24,17 @@ from urllib3.util.retry import Retry
 
 from station.model import ConfigError, StationError
 from uplink.base import LinkDown, NotAcknowledged
-from uplink.http.signing import pins_of
+from uplink.trust import PinMismatch, Trust, certificate_words, check_pins, said
 
 ANSWER_LIMIT = 64 * 1024
 WAIT_SECONDS = 0.25  # a look at stop and a sign of life in between
 CONNECT_TRIES = 1  # more by urllib3, of connections alone: a request once sent is never repeated by it
-EXPIRED, NOT_YET, SELF_SIGNED, SELF_SIGNED_CHAIN, NO_ISSUER, WRONG_NAME, WRONG_ADDRESS = 10, 9, 18, 19, 20, 62, 64
 TUNNEL = "Tunnel connection failed: "  # http.client's words
 BROKEN = (ConnectionResetError, BrokenPipeError, RemoteDisconnected, IncompleteRead, urllib3.exceptions.ProtocolError)
-CERTIFICATE: Mapping[int, str] = {  # X509_V_ERR_* of OpenSSL
-    EXPIRED: "its certificate has expired by this station's clock ({now})",
-    NOT_YET: "its certificate is not valid yet by this station's clock ({now}); is the clock right?",
-    SELF_SIGNED: "its certificate is self-signed and not trusted; put it, or who signed it, into ca_file",
-    SELF_SIGNED_CHAIN: "its certificate was signed by someone not trusted here; put who signed it into ca_file",
-    NO_ISSUER: "its certificate was signed by someone not trusted here; put who signed it into ca_file",
-    WRONG_NAME: "its certificate is of another name",
-    WRONG_ADDRESS: "its certificate is of another address",
-}
 
 
 class Stopped(Exception):
     """The station stops while an answer is awaited; what was sent is owed again."""
-
-
-class PinMismatch(StationError):
-    """Error raised when the certificate of a platform is none of those pinned."""
 
 
 class Answer(NamedTuple):
@@ -66,45 +51,21 @@ class Answer(NamedTuple):
         return f"{self.status} {responses.get(self.status, '')}".strip()
 
 
-class Trust(NamedTuple):
-    """Whom to believe, and who we are: paths of PEM files, pins as 64 hexadecimal digits."""
-
-    ca_file: Path | None = None
-    client_certificate: Path | None = None
-    client_key: Path | None = None
-    pins: Sequence[str] = ()
-
-    def context(self) -> ssl.SSLContext:
-        """The system's trust, or *ca_file* alone; raise ConfigError where a file cannot be used."""
-        try:
-            made = ssl.create_default_context(cafile=self.ca_file and str(self.ca_file))
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"{self.ca_file}: holds no certificates ({_said(error)})") from error
-        if self.client_certificate:
-            try:
-                made.load_cert_chain(self.client_certificate, self.client_key, password="")
-            except (OSError, ssl.SSLError) as error:
-                raise ConfigError(
-                    f"{self.client_certificate}: certificate and key cannot be used ({_said(error)})"
-                ) from error
-        return made
-
-
 class _Adapter(HTTPAdapter):
     """Requests over our own TLS context, each new connection held against the pins before a byte is sent."""
 
     def __init__(self, trust: Trust, secure: bool, opened: list[Any]) -> None:
         self._context = trust.context() if secure else None
-        pins = {pin.lower() for pin in trust.pins}
 
         class Connection(HTTPSConnection):
             def connect(self) -> None:
                 super().connect()
                 opened[:] = [self]
-                shown = self.sock.getpeercert(True) if isinstance(self.sock, ssl.SSLSocket) else None
-                if pins and not (shown and pins & set(pins_of(shown))):
+                try:
+                    check_pins(self.sock, trust.pins)
+                except PinMismatch:
                     self.close()
-                    raise PinMismatch("its certificate and key are none of those in pin_sha256")
+                    raise
 
         class Pool(HTTPSConnectionPool):
             ConnectionCls = Connection
@@ -243,10 +204,9 @@ class Transport:
             if isinstance(one, PinMismatch):
                 return str(one)
             if isinstance(one, ssl.SSLCertVerificationError):
-                words = CERTIFICATE.get(one.verify_code, f"its certificate is not accepted ({one.verify_message})")
-                return words.format(now=self._now())
+                return certificate_words(one, self._now())
             if isinstance(one, ssl.SSLError):
-                return f"TLS cannot be agreed on ({_said(one)})"
+                return f"TLS cannot be agreed on ({said(one)})"
             if isinstance(one, socket.gaierror):
                 return "the proxy's name has no address" if by_proxy else "the name has no address"
             if isinstance(one, ConnectionRefusedError):
@@ -269,11 +229,6 @@ def _causes(error: BaseException) -> Any:
         yield one
         inner = (getattr(one, name, None) for name in ("reason", "original_error", "__cause__", "__context__"))
         waiting += [*inner, *(arg for arg in one.args if isinstance(arg, BaseException))]
-
-
-def _said(error: BaseException) -> str:
-    """OpenSSL's or the system's words, without its file and line."""
-    return str(getattr(error, "reason", None) or getattr(error, "strerror", None) or error).replace("_", " ").lower()
 
 
 def proxy_with(proxy: str, account: str) -> str:
