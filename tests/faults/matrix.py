@@ -57,7 +57,7 @@ ROWS = (
     _row(25, "Poison record", "links:poison", 1, 20),
     _row(26, "Recovery storm", "links:storm", 5, 100),
     _row(27, "Wrong, double, late answers", "links:wrong_answers", 6, 99),
-    _row(28, "Name without address; TLS", "links:unresolved", 3, 50),
+    _row(28, "Name without address; TLS", "tls:certificates", 1, 10),
     _not_here(29, "MQTT broker restart", "there is no MQTT uplink in this version"),
     _row(30, "Late reply of the same shape", "line:late_replies", 1000, 15_000),
     _row(31, "Reply of another unit or function, echo", "suites:foreign_replies", 1, 10),
@@ -67,10 +67,7 @@ ROWS = (
     _row(35, "Bus stuck", "suites:stuck_line", 1, 10),
     _row(36, "Adapter unplugged, back renamed", "line:unplugged", 30, 500),
     _row(37, "NaN, Inf, order, range, frozen value", "suites:values", 1, 10),
-    _not_here(
-        38, "Start at 1970 without network", "not survived: what was read before the clock is known is dated by the"
-        " clock as it stands, and reported so (dating by offset once there is trust is not built)",
-    ),
+    _row(38, "Start at 1970 without network", "untrusted:start", 2, 30),
     _row(39, "Clock steps, midnights, leap days", "clocks:steps", 40, 1000),
     _row(40, "Platform sets the time", "suites:set_time", 1, 10),
     _row(41, "Host in any time zone", "clocks:zones", 1, 2),
