@@ -199,9 +199,11 @@ class Timekeeper:
             else:
                 doubted = stepped and self.doubt.jumped(self.before, offset)
             return "none" if doubted else trust
-        if self.against and self._host_trust() == "ntp" and self.doubt.over(offset, self._dated_by):
-            return self.trust()
-        return trust
+        if not self.against or (host := self._host_trust()) not in ("ntp", "host"):
+            return trust
+        if host == "host":  # a person has said in station.toml that its word counts
+            self.doubt.confirm()
+        return self.trust() if self.doubt.over(offset, self._dated_by) else trust
 
     def _moved(self) -> float | None:
         return None if self._dated_by is None else self._offset - self._dated_by

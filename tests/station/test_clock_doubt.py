@@ -12,7 +12,7 @@ import pytest
 from station import health, status
 from station.model import Command
 from tests.station.commands import Here, answering, until
-from tests.station.conftest import START, Rig
+from tests.station.conftest import START
 from tests.station.test_timekeeping import Lost
 
 HOUR, YEAR = 3600.0, 365 * 86400.0
@@ -179,15 +179,16 @@ def test_a_boot_that_goes_on_after_what_is_stored_is_followed(rig: Served) -> No
     assert (rig.engine.trust(), rig.doubted) == ("ntp", "")
 
 
-def test_a_host_whose_word_counts_is_a_persons_word(tmp_path: Path) -> None:
-    """clock = "host" ends what nobody else can."""
-    rig = Rig(tmp_path)
-    rig.run(60)
+def test_a_host_whose_word_counts_by_station_toml_is_a_persons_word(rig: Served) -> None:
+    """clock = "host" ends a doubt, and is followed wherever it goes."""
+    rig.platform_says()
+    rig.lies(-HOUR)
+    assert rig.doubted == "district"
     rig.trust = "host"
-    rig.clock.step(-86400)
-    rig.restart()
     rig.run(30)
-    assert rig.engine.trust() == "host"
+    assert (rig.engine.trust(), rig.doubted, rig.said("clock_doubt_over")) == ("host", "", [{"by": "person"}])
+    rig.lies(YEAR)
+    assert (rig.engine.trust(), rig.doubted) == ("host", "")
 
 
 def test_commands_tell_the_time_even_while_everything_waits(rig: Served) -> None:
