@@ -39,6 +39,7 @@ class Unattended:
         self._kept: set[str] = set()  # runs of which a record waits for its commit
         self._asked: dict[str, list[StationError | None]] = {}  # what came of what the instrument was told
         self._again_at: dict[str, float] = {}
+        self._came: dict[str, tuple[datetime, float]] = {}  # to where each run is: when, by either clock
         self._complaints: dict[str, str] = {}
 
     @property
@@ -69,7 +70,7 @@ class Unattended:
     def _lead(self, run: Run) -> None:
         """Do what is next in *run*, or end it where that takes too long."""
         assert run.turn is not None
-        if self._engine.clock.now() - self._since(run) > LIMIT:
+        if self._there_seconds(run) > LIMIT.total_seconds():
             self._halt(run)
         elif run.turn[0] == "act" and not run.telling:
             self._enter(run, "tell")
@@ -79,6 +80,14 @@ class Unattended:
             self._tell(run, "sample_now", "told")
         else:
             self._look_for_result(run)
+
+    def _there_seconds(self, run: Run) -> float:
+        """How long *run* has been where it is; the wall clock says so only of what was before this start."""
+        since, clock = self._since(run), self._engine.clock
+        if run.name not in self._came or self._came[run.name][0] != since:
+            before = 0.0 if self._engine.time.waits else max(0.0, (clock.now() - since).total_seconds())
+            self._came[run.name] = since, clock.monotonic() - before
+        return clock.monotonic() - self._came[run.name][1]
 
     def _since(self, run: Run) -> datetime:
         """When *run* came to where it is."""
