@@ -37,6 +37,7 @@ class Doubt:
         self._heard: dict[str, float] = {}
         self._confirmed = Event()
         self._kept = ""
+        self._accepted: float | None = None  # what ended the last doubt is not doubted again
         self.against = ""  # whom the time server contradicts; nothing where it is believed
 
     def recall(self) -> None:
@@ -57,7 +58,7 @@ class Doubt:
 
     def jumped(self, before: float, offset: float) -> bool:
         """The time server moved the clock from offset *before* to *offset*: whether somebody speaks against it."""
-        if abs(offset - before) < JUMP_SECONDS:
+        if abs(offset - before) < JUMP_SECONDS or self._was_accepted(offset):
             return False
         others = self._others()
         if any(_agree(other, offset) for other in others.values()):
@@ -70,7 +71,7 @@ class Doubt:
     def begins(self, offset: float) -> bool:
         """The time server gives a boot its first *offset*: whether that lies before what is stored."""
         right, now = self._store.last_trusted(), offset + self._clock.monotonic()
-        if right is None or now > right.timestamp() - AGREE_SECONDS:
+        if right is None or now > right.timestamp() - AGREE_SECONDS or self._was_accepted(offset):
             return False
         if any(_agree(other, offset) for other in list(self._heard.values())):
             return False
@@ -86,7 +87,7 @@ class Doubt:
         self._confirmed.clear()
         if not agreed:
             return False
-        self.against = ""
+        self.against, self._accepted = "", offset
         self.keep()
         log.warning("clock: the time server is believed again (%s)", agreed[0])
         self._note("clock_doubt_over", urgent=True, by=agreed[0])
@@ -110,6 +111,9 @@ class Doubt:
         self.keep()
         log.error("clock: the time server contradicts %s by %+.0f s and is not followed", against, seconds)
         self._note("clock_doubted", urgent=True, against=against, seconds=round(seconds, 1))
+
+    def _was_accepted(self, offset: float) -> bool:
+        return self._accepted is not None and _agree(self._accepted, offset)
 
     def _others(self) -> Mapping[str, float]:
         """Everybody else's offset, as last heard."""

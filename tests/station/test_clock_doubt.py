@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from station import health, status
-from station.model import Command
+from station.model import Command, StoreError
 from tests.station.commands import Here, answering, until
 from tests.station.conftest import START
 from tests.station.test_timekeeping import Lost
@@ -168,6 +168,25 @@ def started(rig: Served, boot: str) -> Any:
         return rig.start()
     finally:
         engine_module.boot_id = real
+
+
+def test_a_disk_that_refuses_just_then_brings_no_doubt_back(rig: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.engine.commit()
+    rig.clock.step(-86400)
+    rig.engine.store.close()
+    rig.engine = started(rig, "boot-2")
+    rig.run(100)
+    rig.engine.time.doubt.confirm()
+    with monkeypatch.context() as broken:
+        broken.setattr(type(rig.engine.store), "add_clock", refuses)
+        rig.run(5)
+        assert rig.engine.time.waits
+    rig.run(100)
+    assert (rig.engine.trust(), rig.doubted, rig.waiting()) == ("ntp", "", 0)
+
+
+def refuses(*_: object) -> None:
+    raise StoreError("database or disk is full")
 
 
 def test_a_boot_that_goes_on_after_what_is_stored_is_followed(rig: Served) -> None:
