@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -19,8 +20,13 @@ from uplink.hj212.emulator import Platform
 from uplink.http.certificates import make
 
 RECIPE = ROOT / "systemd" / "stunnel" / "niutang-platform.conf"
-FOREGROUND = "foreground = yes\npid =\noutput = {log}\n\n"
-PLATFORM_END = "[hj212]\naccept = 127.0.0.1:{port}\ncert = {certificate}.pem\nkey = {certificate}.key\nconnect = {to}\n"
+PLATFORM_END = """foreground = yes
+[hj212]
+accept = 127.0.0.1:{port}
+cert = {certificate}.pem
+key = {certificate}.key
+connect = {to}
+"""
 REFUSALS = {
     "expired": "certificate has expired",
     "early": "certificate is not yet valid",
@@ -39,17 +45,16 @@ def free_port() -> int:
 def stunnel(folder: Path, name: str, text: str, port: int) -> Iterator[Path]:
     """stunnel with *text*, listening on *port*; its log."""
     log = folder / f"{name}.log"
-    (folder / f"{name}.conf").write_text(FOREGROUND.format(log=log) + text, encoding="utf-8")
-    process = subprocess.Popen(
-        [program("stunnel"), folder / f"{name}.conf"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+    (folder / f"{name}.conf").write_text(text, encoding="utf-8")
+    with log.open("w", encoding="utf-8") as said:
+        process = subprocess.Popen([program("stunnel"), folder / f"{name}.conf"], stdout=said, stderr=said)
     try:
         until(lambda: listens(port) or process.poll() is not None, 10, lambda: log.read_text(errors="replace"))
-        assert process.poll() is None, process.stderr.read() if process.stderr else ""
+        assert process.poll() is None, log.read_text(errors="replace")
         yield log
     finally:
         process.terminate()
-        process.communicate(timeout=10)
+        process.wait(10)
 
 
 def listens(port: int) -> bool:
@@ -69,6 +74,8 @@ def recipe(ca: Path, accept: int, connect: int) -> str:
     ):
         assert text.count(old) == 1, old
         text = text.replace(old, new)
+    if os.geteuid() != 0:  # who is not root cannot become somebody else
+        text = text.replace("setuid = stunnel4\nsetgid = stunnel4\n", "")
     return text
 
 
