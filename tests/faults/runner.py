@@ -209,8 +209,8 @@ class Matrix:
 
 
 def verdict(lines: Sequence[Line]) -> int:
-    """The exit code: 0 when every row that ran held and any ran."""
-    ran = [line for line in lines if line.state != "not run"]
+    """The exit code: 0 when every row that ran held, any ran and none was cut off."""
+    ran = [line for line in lines if line.state != "not run" or line.reason == CUT]
     return 0 if ran and all(line.state == "held" for line in ran) else 1
 
 

@@ -91,6 +91,10 @@ def test_the_exit_code_is_0_only_when_every_row_that_ran_held(states: list[str],
     assert verdict([Line(number, "a fault", state) for number, state in enumerate(states)]) == code
 
 
+def test_a_run_that_was_cut_off_has_not_held() -> None:
+    assert verdict([Line(1, "a fault", "held"), Line(2, "a fault", "not run", reason=runner.CUT)]) == 1
+
+
 def test_a_row_that_takes_its_process_along_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The real process of a row, of a number that the matrix does not have."""
     monkeypatch.setattr(runner.subprocess, "Popen", _instead(runner.subprocess.Popen, "dies(None, 1)"))
