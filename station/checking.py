@@ -67,7 +67,6 @@ READ_SECONDS = 15.0  # from one question for the result of an instrument's own c
 BACK_SECONDS = 60.0  # from one try to bring an instrument back to the next; it is tried until it is
 ASK_SECONDS = 75.0  # who asks for a check waits no longer to hear that it has begun
 LOOK_SECONDS = 5.0  # from one look at what speaks against a check to the next
-SETTLE_SECONDS = 1800.0  # a clock that nobody has set by then is taken as it is (as for data, design rule)
 MOST_READINGS = 500
 MOST_LOGGED = 240  # characters of a line in an instrument's log
 USABLE = (Mark.N, Mark.T, Mark.C)
@@ -130,14 +129,12 @@ class Checking:
         self._waiting: dict[str, tuple[datetime, str]] = {}  # slots that wait, and what was said of them
         self._again: dict[str, float] = {}  # when what speaks against one that waits is looked at again
         self._ahead: dict[str, datetime] = {}  # what was said not to be done again
-        self._since = engine.clock.monotonic()
         self._stepped = 0.0
         self._fresh = True  # the first look after a start
         self.book: Book = _book_of(engine.store)
         self._number = self.book.next_number
         self._find_interrupted()
-        new = [one for one in self._settings.values() if one.name not in self.book.seen_to]
-        self._keep(*(self._schedule(one, "new") for one in new))
+        self._new = [one for one in self._settings.values() if one.name not in self.book.seen_to]
 
     # -- for other threads
 
@@ -192,10 +189,14 @@ class Checking:
             if self._stepped < 0:
                 self._mark_again(work)
             self._go_on(work)
-        now = self._engine.clock.now()
+        now, known = self._engine.clock.now(), not self._engine.time.waits
+        if known and self._new:
+            self._keep(*(self._schedule(one, "new") for one in self._new))
+            self._new = []
         for one in self._settings.values():
-            self._look(one, now)
-        self._stepped, self._fresh = 0.0, False
+            if one.name in self.book.seen_to:
+                self._look(one, now, known=known)
+        self._stepped, self._fresh = 0.0, self._fresh and not known
 
     def clock_was_stepped(self, seconds: float) -> None:
         """The wall clock was corrected: what is passed over or not done again for it is said."""
@@ -209,11 +210,13 @@ class Checking:
 
     # -- when
 
-    def _look(self, one: CheckSettings, now: datetime) -> None:
-        """Begin *one* if it is due; say what is passed over."""
-        made = plan(one, self.book.seen_to[one.name], now, self._engine.loaded.zone, settled=self._settled)
+    def _look(self, one: CheckSettings, now: datetime, *, known: bool) -> None:
+        """Begin *one* if it is due; say what is passed over.  Nothing is due where the time is not *known*."""
+        made = plan(one, self.book.seen_to[one.name], now, self._engine.loaded.zone, settled=known)
         if made.ahead is not None:
             self._is_ahead(one, made.ahead, now, restarts=made.restarts)
+            return
+        if not known:
             return
         if made.missed is not None:
             waited = self._waiting.pop(one.name, None)
@@ -256,12 +259,6 @@ class Checking:
         elif self._ahead.get(one.name) != seen_to:
             self._ahead[one.name] = seen_to
             self._engine.note("qc_not_repeated", check=one.name, due=seen_to.isoformat(), next=following.isoformat())
-
-    @property
-    def _settled(self) -> bool:
-        """Whether the clock can be believed: known by something, or nobody has come to set it for long."""
-        engine = self._engine
-        return engine.trust() != "none" or engine.clock.monotonic() - self._since > SETTLE_SECONDS
 
     def _schedule(self, one: CheckSettings, why: str) -> Record:
         """From now on *one* is due."""
@@ -358,7 +355,7 @@ class Checking:
             name=f"Q{self._number}", check=one.name, device=one.device, parameter=one.parameter, point=point,
             type=one.check, standard=one.value, begun=now, by=by, mark=f"M{engine.next_mark()}", slot=slot,
         )  # fmt: skip
-        seen_to = slot or self.book.seen_to[one.name]  # one by hand leaves the schedule where it is
+        seen_to = slot or self.book.seen_to.get(one.name, now)  # one by hand leaves the schedule where it is
         more = {"certificate": one.certificate, "trust": engine.trust(), "override": override}
         said = {key: value for key, value in more.items() if value}
         made = record_of(check, "begin", now, seen_to=seen_to.isoformat(), **said)

@@ -1,7 +1,7 @@
 """Asks chronyd on this host whether it hears a time server, as `chronyc tracking` does: one datagram each way.
 
 The form is that of chrony's protocol version 6 (since chrony 3.0; read in its header candm.h): a request 33 of 104
-bytes to 127.0.0.1:323, an answer of form 5.  chronyd was not at hand here: confidence B.
+bytes to 127.0.0.1:323, an answer of form 5.  Tried with chronyd 4.3 of Debian 12 (tests/station/test_chronyd.py).
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from station.cli_band import band
 from station.cli_bus import bus as bus_tools
 from station.cli_calibrate import calibrate
 from station.cli_city import city
+from station.cli_clock import clock
 from station.cli_collector import collector
 from station.cli_commission import commission
 from station.cli_compare import compare, comparisons
@@ -447,9 +448,7 @@ def emulate_platform(
         must_be_known(fault, set(FAULTS), "fault")
     key = next(iter(keys_in(key_file)), None)
     stop = stop_signal()
-    platform = Platform(
-        host, port, database=database, on_record=tell, key=key, sets_clock=sets_clock, assigns=assigns
-    )
+    platform = Platform(host, port, database=database, on_record=tell, key=key, sets_clock=sets_clock, assigns=assigns)
     try:
         platform.start()
     except sqlite3.Error as error:
@@ -559,6 +558,7 @@ for command in (
     health,
     disk,
     page,
+    clock,
 ):
     cli.add_command(command)
 emulate.add_command(emulate_pin)

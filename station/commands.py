@@ -320,7 +320,10 @@ class CommandDesk:
         said = command.arguments.get("time", "") if command.verb == "set_clock" else ""
         if said and "parameter" not in command.arguments and moment(said) is None:
             time, field = datetime.fromisoformat(said), "SystemTime"
-        if time is None or time.tzinfo is None or self._engine.time.waits or self._engine.store.was_taken(command):
+        if time is None or time.tzinfo is None or self._engine.store.was_taken(command):
+            return
+        self._engine.time.doubt.hear(command.platform, time)
+        if self._engine.time.waits:
             return
         if self.clocks is None:
             from station.platformclock import PlatformClocks  # most platforms hardly ever ask

@@ -46,6 +46,7 @@ def of(engine: Engine) -> dict[str, Any]:
     troubles = [
         *(["store"] if engine.store_error else []),
         *(["threads"] if silent else []),
+        *(["clock"] if engine.time.against else []),
         *(["devices"] if engine.tasks and len(lost) == len(engine.tasks) else []),
     ]
     return {

@@ -7,6 +7,7 @@ When the main thread stands still, or the station ends, every output goes off.
 from __future__ import annotations
 
 import logging
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -63,6 +64,7 @@ log = logging.getLogger(__name__)
 
 TURN = 0.2  # seconds between two looks at the pins; a change of a pin or a reading comes at once
 BATTERY_COMMIT_SECONDS = 10.0  # while the mains is gone, so much is lost at most when the battery ends
+DAY_TOLERANCE = 3600.0  # seconds by which a day may be longer or shorter and end all the same
 PATIENCE = 2.0  # seconds that whoever stops the station waits for a turn to end
 HAND_SECONDS = 600.0  # how long a person's word holds unless said otherwise
 STALE_POLLS, STALE_SECONDS = 3, 60.0
@@ -99,7 +101,7 @@ class _Output:
     decision: Decision = IDLE
     told: set[Why] = field(default_factory=set)  # what held it back and is on record since it last changed
     lingers_until: float | None = None  # how long its reason stands beside readings after a run
-    locked_until: datetime | None = None
+    lock_ends: float = math.inf  # on the clock that never steps
     lock: Mapping[str, Any] = field(default_factory=dict)
     who: Mapping[str, Any] = field(default_factory=dict)  # who asked by hand, and why
     bottle: int = 0  # the last one filled
@@ -145,6 +147,7 @@ class Linkage(Thread):
         self._longest = max([STALE_SECONDS, *(r.average_seconds for r in config.rule)]) + 1.0
         self._rain: dict[str, tuple[float, float]] = {}  # by point: the last total, and when it last rose
         self._day = period_start(Kind.DAY, self._clock.now(), self._zone)
+        self._day_since = self._clock.monotonic() - (self._clock.now() - self._day).total_seconds()
         self._restore()
 
     def _wanted(self) -> Iterator[tuple[str, str]]:
@@ -183,9 +186,16 @@ class Linkage(Thread):
             one.watches[one.sampler.name] = Watch(armed=was.armed)
             one.bottle = resumption.last_bottle(store, name)
         if locked := resumption.lock(store, name):
-            until = locked.body.get("until")
-            one.lock, one.locked_until = locked.body, datetime.fromisoformat(until) if until else None
+            one.lock, one.lock_ends = locked.body, mono + self._lock_left(locked.body, now)
             one.past = replace(one.past, locked=True)
+
+    def _lock_left(self, lock: Mapping[str, Any], now: datetime) -> float:
+        """Seconds that a lock of an earlier start goes on; all of them where nobody vouches for the clock."""
+        if not lock.get("until"):
+            return math.inf
+        left = (datetime.fromisoformat(lock["until"]) - now).total_seconds()
+        whole = float(lock.get("seconds") or left)
+        return whole if self._engine.time.waits else max(0.0, min(left, whole))
 
     # -- the thread
 
@@ -257,9 +267,13 @@ class Linkage(Thread):
         self._queue.put(None)
 
     def _new_day(self, now: float) -> None:
-        day = period_start(Kind.DAY, self._clock.now(), self._zone)
-        if day > self._day:
-            self._day = day
+        """At midnight what each ran that day is forgotten; a clock that is stepped over one ends no day."""
+        wall = self._clock.now()
+        day = period_start(Kind.DAY, wall, self._zone)
+        lasted, since = now - self._day_since, now - (wall - day).total_seconds()
+        came = day > self._day and abs(lasted - (day - self._day).total_seconds()) < DAY_TOLERANCE
+        self._day, self._day_since = day, since
+        if came:
             for one in self._outputs.values():
                 one.past = one.past.next_day(now)
 
@@ -285,7 +299,7 @@ class Linkage(Thread):
         began, at = item.turned = item.turned or (now, self._clock.now())
         if now - began < item.settings.bounce_seconds:
             return
-        lasted = (at - item.since).total_seconds() if item.since and not active else None
+        lasted = began - item.stands_since if item.since and not active else None
         item.active, item.since, item.stands_since, item.turned = active, at, began, None
         settings = item.settings
         code = settings.codes[0 if active else 1]
@@ -345,7 +359,7 @@ class Linkage(Thread):
     # -- outputs
 
     def _decide(self, one: _Output, now: float) -> None:
-        if one.locked_until is not None and one.past.locked and self._clock.now() >= one.locked_until:
+        if one.past.locked and now >= one.lock_ends:
             self._unlock(one, {"user": "", "reason": "its time is over"})
         wish = merged([self._wish(one, rule, now) for rule in one.rules])
         decision = decide(one.limits, one.past, wish, now)
@@ -645,15 +659,15 @@ class Linkage(Thread):
         self._decide(one, now)
 
     def _lock_by_hand(self, one: _Output, seconds: float | None, who: dict[str, Any]) -> None:
-        now = self._clock.now()
-        one.locked_until = now + timedelta(seconds=seconds) if seconds else None
-        until = one.locked_until.isoformat() if one.locked_until else None
-        one.lock = {"state": "locked", **who, "until": until}
+        now = self._clock.monotonic()
+        one.lock_ends = now + seconds if seconds else math.inf
+        until = (self._clock.now() + timedelta(seconds=seconds)).isoformat() if seconds else None
+        one.lock = {"state": "locked", **who, "until": until, **({"seconds": seconds} if seconds else {})}
         one.past = replace(one.past, locked=True, on_until=NEVER)
         log.warning("output %s: locked by %s (%s)", one.settings.name, who["user"], who["reason"])
         self._note("output_locked", urgent=True, output=one.settings.name, until=until, **who)
         self._keep("lock", one.settings.name, urgent=True, **one.lock)
-        self._decide(one, self._clock.monotonic())
+        self._decide(one, now)
 
     def _unlock_by_hand(self, one: _Output, seconds: float | None, who: dict[str, Any]) -> None:
         if not one.past.locked:
@@ -661,7 +675,7 @@ class Linkage(Thread):
         self._unlock(one, who)
 
     def _unlock(self, one: _Output, who: dict[str, Any]) -> None:
-        one.past, one.lock, one.locked_until = replace(one.past, locked=False), {}, None
+        one.past, one.lock, one.lock_ends = replace(one.past, locked=False), {}, math.inf
         one.told.clear()
         log.warning("output %s: unlocked (%s)", one.settings.name, who["reason"])
         self._note("output_unlocked", urgent=True, output=one.settings.name, **who)

@@ -42,7 +42,7 @@ def show_status(found: Mapping[str, Any], points: Mapping[str, str], zone: tzinf
     if found["store"].get("low"):
         out.print(t("status.disk_low", free=f"{found['store']['free_bytes'] / 1e6:.0f}"), style=BAD)
     now = datetime.fromisoformat(found["time"])
-    for line in _clock(found.get("clock") or {}):
+    for line in clock_lines(found.get("clock") or {}):
         out.print(line, style=BAD)
     out.print(_devices(found["devices"], now) if found["devices"] else t("status.no_devices"))
     counted = [device for device in found["devices"] if device.get("line")]
@@ -92,8 +92,11 @@ def disk_line(disk: Mapping[str, Any]) -> str:
     return t("disk.line", days=days, wear=wear, **figures)
 
 
-def _clock(clock: Mapping[str, Any]) -> Iterator[str]:
+def clock_lines(clock: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong with the time, if anything."""
+    if against := clock.get("doubt"):
+        told = {"records": t("status.clock_records"), "rtc": t("status.clock_rtc_name")}.get(against, against)
+        yield t("status.clock_doubt", against=told)
     if clock.get("waits"):
         yield t("status.clock_waits", age=age(clock["waiting_seconds"]), count=clock["waiting"])
     elif clock.get("waiting"):

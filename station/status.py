@@ -72,6 +72,7 @@ def _clock(engine: Engine) -> dict[str, Any]:
         "trust": engine.time.trust(),
         "waits": engine.time.waits,
         "waiting_seconds": round(engine.time.waiting_seconds),
+        "doubt": engine.time.against,
         "waiting": 0 if waiting is None else waiting.count(),
         "platforms": {} if clocks is None else clocks.shown(),
     }

@@ -3,7 +3,8 @@
 Without trust everything is measured and nothing is dated (engineering.md part 5, "Time"): it waits in the store on
 the monotonic clock of its boot (station/waiting.py) until a time server, a platform or, after half an hour, a
 real-time clock that was right within ninety days gives the offset.  Once there is one it holds for the boot: the
-monotonic clock does not step.  A wall clock that is stepped while nobody vouches for it makes new readings wait again.
+monotonic clock does not step.  A wall clock that is stepped while nobody vouches for it makes new readings wait again,
+and so does a time server that others contradict (station/clockdoubt.py).
 """
 
 from __future__ import annotations
@@ -13,10 +14,14 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Event
+from typing import TYPE_CHECKING
 
 from station.clock import Clock, from_ms
 from station.model import dataclass
 from station.store import Store
+
+if TYPE_CHECKING:
+    from station.clockdoubt import Doubt
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +31,7 @@ RTC_DAYS = timedelta(days=90)  # an RTC that was not set for longer may be minut
 RTC_AGREES = timedelta(seconds=5)  # the wall clock with the RTC that it was set by
 RTC_PAUSE = 60.0  # seconds between two looks at the RTC: it is asked over I2C
 READINGS, RECORDS = "dated_readings", "dated_records"  # settings of no platform: what waited is handed on up to here
+DOUBT = "clock_doubt"  # another: whom the time server contradicts, or nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +81,7 @@ class Timekeeper:
         self._rtc_again = 0.0
         self._known: datetime | None = None  # the last time known to be right, when it began to wait
         self.waits = False
+        self._doubt: Doubt | None = None
 
     def offset(self) -> float:
         """Seconds from the monotonic clock to the wall clock, as they stand."""
@@ -84,16 +91,41 @@ class Timekeeper:
         """Find out whether anything can be dated at a start in *boot*: an offset vouched for in it still holds."""
         by, offset = self._store.last_clock(boot)
         self._set_by_platform = by == "platform"
+        if self._store.remembered("").get(DOUBT):
+            self.doubt.recall()
+        if self.trust() == "ntp":
+            if by == "none" and self._is_behind():
+                self.doubt.begins(self._offset)
+            elif by != "none" and abs(offset - self._offset) >= STEP_SECONDS:
+                self.doubt.jumped(offset, self._offset)
         if self.trust() == "none" and (by == "none" or abs(offset - self._offset) >= STEP_SECONDS):
             self._wait(self._store.last_trusted())
         else:
             self._by_rtc = by == "rtc"
             self._dated_by, self._by = self._offset, by
 
+    @property
+    def doubt(self) -> Doubt:
+        """What speaks against the host's time server; made by who needs it, for hardly anybody does."""
+        if self._doubt is None:
+            from station.clockdoubt import Doubt
+
+            self._doubt = Doubt(self._clock, self._store, self._note, self._rtc)
+        return self._doubt
+
+    @property
+    def against(self) -> str:
+        """Whom the time server contradicts: "records", "rtc" or a platform; nothing where it is believed."""
+        return "" if self._doubt is None else self._doubt.against
+
+    def _is_behind(self) -> bool:
+        right = self._store.last_trusted()
+        return right is not None and self._clock.now() < right
+
     def trust(self) -> str:
         """What the clock is known by: "ntp", "host", "platform" where one has set it since the boot, "rtc", "none"."""
         host = self._host_trust()
-        if host != "none":
+        if host != "none" and not (host == "ntp" and self.against):
             return host
         return "platform" if self._set_by_platform else "rtc" if self._by_rtc else "none"
 
@@ -133,6 +165,7 @@ class Timekeeper:
         step *= stepped
         if stepped:
             trust = self._stepped(offset, step, trust, was_set=was_set)
+        trust = self._doubted(offset, trust, stepped=stepped)
         if self.waits:
             by = self._look_at_rtc() if trust == "none" else trust
             return Turn(step, by, self._moved()) if by != "none" else Turn(step) if stepped else None
@@ -155,6 +188,23 @@ class Timekeeper:
         self._note("clock_step", urgent=True, seconds=round(step, 3), trust=trust)
         return trust
 
+    def _doubted(self, offset: float, trust: str, *, stepped: bool) -> str:
+        """What the clock is known by when the time server has been held against the others."""
+        if self._doubt is not None:
+            self._doubt.keep()
+        if trust == "ntp":
+            first = self.waits and self._dated_by is None
+            if first:
+                doubted = self._is_behind() and self.doubt.begins(offset)
+            else:
+                doubted = stepped and self.doubt.jumped(self.before, offset)
+            return "none" if doubted else trust
+        if not self.against or (host := self._host_trust()) not in ("ntp", "host"):
+            return trust
+        if host == "host":  # a person has said in station.toml that its word counts
+            self.doubt.confirm()
+        return self.trust() if self.doubt.over(offset, self._dated_by) else trust
+
     def _moved(self) -> float | None:
         return None if self._dated_by is None else self._offset - self._dated_by
 
@@ -175,7 +225,7 @@ class Timekeeper:
     def _look_at_rtc(self) -> str:
         """ "rtc" where nobody else came in time and the real-time clock was right lately, else "none"."""
         monotonic = self._clock.monotonic()
-        if not self._rtc_after or monotonic < self._rtc_again:
+        if not self._rtc_after or monotonic < self._rtc_again or self.against:
             return "none"
         self._rtc_again = monotonic + RTC_PAUSE
         said, now, right = self._rtc(), self._clock.now(), self._store.last_trusted()

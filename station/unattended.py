@@ -47,6 +47,7 @@ class Unattended:
         self._looks: dict[str, list[StationError | str]] = {}  # and of what it was asked
         self._mine: set[tuple[str, int]] = set()  # acts that nobody but this process tells of, none of which was lost
         self._again_at: dict[str, float] = {}
+        self._came: dict[str, tuple[datetime, float]] = {}  # to where each run is: when, by either clock
         self._complaints: dict[str, str] = {}
 
     @property
@@ -77,7 +78,7 @@ class Unattended:
     def _lead(self, run: Run) -> None:
         """Do what is next in *run*, or end it where that takes too long."""
         assert run.turn is not None
-        if self._engine.clock.now() - self._since(run) > LIMIT:
+        if self._there_seconds(run) > LIMIT.total_seconds():
             self._halt(run)
         elif run.turn[0] == "act" and not run.telling:
             if self._is_free(run):
@@ -91,6 +92,14 @@ class Unattended:
             self._tell(run, "sample_now", "told")
         else:
             self._look_for_result(run)
+
+    def _there_seconds(self, run: Run) -> float:
+        """How long *run* has been where it is; the wall clock says so only of what was before this start."""
+        since, clock = self._since(run), self._engine.clock
+        if run.name not in self._came or self._came[run.name][0] != since:
+            before = 0.0 if self._engine.time.waits else max(0.0, (clock.now() - since).total_seconds())
+            self._came[run.name] = since, clock.monotonic() - before
+        return clock.monotonic() - self._came[run.name][1]
 
     def _since(self, run: Run) -> datetime:
         """When *run* came to where it is."""

@@ -97,6 +97,7 @@ class Verbs:
             "commit": self.commit,
             "resend": self.resend,
             "seal_key": self.seal_key,
+            "clock": self.confirm_clock,
             "trace": self.trace,
             "gaps": self.gaps,
             "output": self.output,
@@ -189,6 +190,20 @@ class Verbs:
             said = {"epoch": epoch, "user": user}
             self.engine.store.add_events([Event(self.engine.clock.now(), "seal_key", said)])
         return {"epoch": epoch}
+
+    def confirm_clock(self, request: Mapping[str, Any]) -> Any:
+        """A person's word that the clock is right as it stands, where the time server is doubted: person, reason."""
+        user, reason = (str(request.get(name) or "").strip() for name in ("person", "reason"))
+        if not user or not reason:
+            raise WrongArgument("whether a clock is right is on record with a person and a reason: --user --reason")
+        with self._one_entry:
+            time = self.engine.time
+            if not time.against:
+                raise WrongArgument("the clock is not doubted: there is nothing to confirm")
+            self.engine.note("clock_confirmed", urgent=True, user=user, reason=reason, against=time.against)
+            self._commit("events")
+            time.doubt.confirm()
+        return {"confirmed": True}
 
     def _commit(self, see: str) -> None:
         """Return when all that was kept so far is committed; *see* is the command that shows it."""

@@ -69,8 +69,9 @@ class Waiting:
     def add_others(self, records: Iterable[Record], misses: Iterable[Miss], before: float) -> list[Record]:
         """Inside a transaction: append what platforms are told of, and *misses*; the records that need not wait.
 
-        What people enter carries their own dates, and the trust of the clock beside them.  *before* is the offset
-        before the last step, which some of it may be dated by.
+        What people enter carries their own dates, and the trust of the clock beside them; the rest is marked here as
+        dated by a clock that nobody vouched for.  *before* is the offset before the last step, which some of it may
+        be dated by.
         """
         records, offsets = list(records), (self._wall_offset(), round(before * 1000))
         rows = [
@@ -89,7 +90,8 @@ class Waiting:
             db.executemany(
                 "INSERT INTO waiting_record(boot, mono_ms, kind, point, device, body) VALUES (?, ?, ?, ?, ?, ?)", rows
             )
-        return [r for r in records if r.kind not in TOLD]
+        return [r if "trust" in r.body else replace(r, body={**r.body, "trust": "none"}) for r in records
+                if r.kind not in TOLD]  # fmt: skip
 
     def _monotonic(self, at_ms: int, offsets: Sequence[int]) -> int:
         """What *at_ms* of the wall clock, by one of *offsets*, is on the monotonic one: best since the last time."""

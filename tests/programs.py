@@ -12,6 +12,12 @@ PACKAGES = {
     "chromium": "chromium fonts-noto-cjk",
     "ffmpeg": "ffmpeg",
     "stunnel": "stunnel4",
+    "chronyd": "chrony",
+    "chronyc": "chrony",
+    "wg": "wireguard-tools",
+    "wg-quick": "wireguard-tools",
+    "wireguard-go": "wireguard-go",
+    "ip": "iproute2",
     "systemd-analyze": "systemd",
 }
 """Each program and the packages that bring it; `.ci/run` installs all of them."""

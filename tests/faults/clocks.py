@@ -20,6 +20,7 @@ from station.model import Average, ConfigError, Kind, Report
 from station.parameters import catalogue
 from tests.faults.outcome import Outcome
 from tests.station.conftest import CONFIG, EXAMPLE, START, Rig
+from tests.station.test_clock_doubt import Served
 from uplink.base import Context
 from uplink.hj212.link import Hj212Settings, Hj212Uplink, PointSettings
 
@@ -46,12 +47,37 @@ def steps(folder: Path, sequences: int) -> Outcome:
         missed, doubled, wrong = missed + faults["missed"], doubled + faults["doubled"], wrong + faults["wrong"]
         again, ahead = again + faults["again"], ahead + faults["ahead"]
         rig.engine.shut_down()
+    lies = max(1, sequences // 4)
+    followed, dated = _lies(folder / "lies", lies)
     figure = (
         f"{stepped} steps: periods missed {missed}, doubled {doubled}, with another number of readings {wrong};"
         f" {again} minutes told again in the same words; {ahead} that a step back cut off wait until the clock is there"
-        " again"
+        f" again; a time server that lies against a platform's clock {lies} times: followed {followed} times, readings"
+        f" and real-time data dated wrong {dated}"
     )
-    return Outcome(sequences, figure, True, missed, doubled, wrong)
+    return Outcome(sequences + lies, figure, followed == dated == 0, missed, doubled, wrong)
+
+
+def _lies(folder: Path, times: int) -> tuple[int, int]:
+    """A time server moves the clock by ten minutes to a year for a while: how often it was followed, what was dated."""
+    followed = dated = 0
+    for number in range(times):
+        chance = random.Random(number)
+        where = folder / str(number)
+        where.mkdir(parents=True)
+        rig = Served(where)
+        rig.run(chance.randrange(90, 300))
+        rig.platform_says(chance.uniform(-50, 50))
+        lie = chance.choice((-1, 1)) * chance.choice((601, HOUR, YEAR)) * chance.uniform(1, 1.5)
+        rig.lies(lie)
+        followed += rig.doubted == ""
+        rig.run(chance.randrange(1, 400))
+        rig.lies(-lie)
+        rig.run(90)
+        followed += rig.engine.time.waits
+        dated += len(rig.wrongly_dated())
+        rig.engine.shut_down()
+    return followed, dated
 
 
 def _period_faults(rig: Rig) -> Counter[str]:

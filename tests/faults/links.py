@@ -338,7 +338,7 @@ def wrong_answers(folder: Path, runs: int) -> Outcome:
 
 
 def unresolved(folder: Path, runs: int) -> Outcome:
-    """Row 28, as far as HJ 212 over TCP goes: the platform's name has no address for a while."""
+    """The HJ 212 half of row 28: the platform's name has no address for a while."""
     real, told, lost = socket.getaddrinfo, 0, 0
     for _ in range(runs):
         with Platform() as platform:
@@ -362,7 +362,5 @@ def unresolved(folder: Path, runs: int) -> Outcome:
             finally:
                 socket.getaddrinfo = real  # type: ignore[assignment]
                 station.outbox.close()
-    figure = (
-        f"a name without an address: said {told} of {runs} times, data kept; there is no TLS uplink in this version"
-    )
+    figure = f"HJ 212 to a name without an address: said {told} of {runs} times, data kept"
     return Outcome(runs, figure, told == runs, lost, 0, 0)

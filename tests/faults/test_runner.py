@@ -5,14 +5,17 @@ from __future__ import annotations
 import importlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import pytest
 
 from tests.faults import runner
 from tests.faults.matrix import ROWS, Row
 from tests.faults.outcome import CannotRun, Outcome
-from tests.faults.runner import Line, main, printed, run, verdict
+from tests.faults.runner import Line, Matrix, Processes, main, printed, run, verdict
 
 HERE = "tests.faults.test_runner"
 
@@ -88,22 +91,55 @@ def test_the_exit_code_is_0_only_when_every_row_that_ran_held(states: list[str],
     assert verdict([Line(number, "a fault", state) for number, state in enumerate(states)]) == code
 
 
+def test_a_run_that_was_cut_off_has_not_held() -> None:
+    assert verdict([Line(1, "a fault", "held"), Line(2, "a fault", "not run", reason=runner.CUT)]) == 1
+
+
 def test_a_row_that_takes_its_process_along_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The real process of a row, of a number that the matrix does not have."""
-    monkeypatch.setattr(runner.subprocess, "run", _dying(runner.subprocess.run))
-    line = runner.run_apart(row("dies"), long=False)
+    monkeypatch.setattr(runner.subprocess, "Popen", _instead(runner.subprocess.Popen, "dies(None, 1)"))
+    line = runner.run_apart(row("dies"), Processes(), long=False)
     assert line.state == "FAILED"
     assert line.reason.startswith("ended with 7")
 
 
-def _dying(real: object) -> object:
-    """The process of the row *dies*, in the place of that of a row of the matrix."""
+def _instead(real: Any, call: str) -> Any:
+    """The process of a row of this file, in the place of that of a row of the matrix."""
 
-    def started(words: list[str], **more: object) -> object:
-        code = f"from {HERE} import dies; dies(None, 1)"
-        return real([words[0], "-c", code], **more)  # type: ignore[operator]
+    def started(words: list[str], **more: Any) -> Any:
+        code = f"from {HERE} import *; {call}"
+        return real([words[0], "-c", code], **more)
 
     return started
+
+
+def test_whoever_looks_finds_what_is_done_and_a_cut_run_has_a_line_for_every_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first is done, the second under way when the run is ended, the third has not begun."""
+    monkeypatch.setattr(runner.subprocess, "Popen", _instead(runner.subprocess.Popen, "waits(None, 1)"))
+    path, said = tmp_path / "matrix.json", list[str]()
+    rows = [row("holds", 1), row("waits", 2), row("waits", 3), row(None, 4, "no broker")]
+    matrix = Matrix(rows, long=False, done=[Line(1, "a fault", "held", 2.0, holds(tmp_path, 3))])
+    monkeypatch.setattr(runner, "as_completed", _interrupted)
+    matrix.run(1, said.append, lambda: None)
+    runner.write(path, {"set": "quick", "commit": "c", "machine": "m"}, matrix.lines)
+    assert [line.state for line in matrix.lines] == ["held", "not run", "not run", "not run"]
+    assert [line.reason for line in matrix.lines] == ["", runner.CUT, runner.CUT, "no broker"]
+    assert [text.split()[0] for text in said] == ["1", "2", "3", "4"]
+    assert runner.held_before(path, {"set": "quick", "commit": "c", "machine": "m"}) == matrix.lines[:1]
+    assert runner.held_before(path, {"set": "quick", "commit": "d", "machine": "m"}) == []
+    assert runner.held_before(tmp_path / "nothing", {}) == []
+
+
+def waits(folder: Path, runs: int) -> Outcome:
+    Event().wait()
+    raise AssertionError
+
+
+def _interrupted(tasks: Any) -> Iterator[Any]:
+    raise KeyboardInterrupt
+    yield
 
 
 def test_one_row_is_run_printed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -123,3 +159,10 @@ def test_a_row_that_is_none_is_a_usage_error(capsys: pytest.CaptureFixture[str])
         main(["--row", "51"])
     assert ended.value.code == 2
     assert "there are rows 1 to 50" in capsys.readouterr().err
+
+
+def test_to_go_on_wants_the_file_of_before(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--go-on"])
+    assert ended.value.code == 2
+    assert "--go-on needs --json FILE" in capsys.readouterr().err

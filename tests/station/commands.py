@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,9 +96,11 @@ class Here:
 class Served:
     """A command that goes on until it is told to stop; its lines are collected as they come."""
 
-    def __init__(self, *words: object, env: Mapping[str, str] | None = None, **more: Any) -> None:
+    def __init__(
+        self, *words: object, env: Mapping[str, str] | None = None, within: Sequence[str] = (), **more: Any
+    ) -> None:  # *within* is a command that runs the words behind it, such as ip netns exec
         self.process = subprocess.Popen(
-            words_of(*words), env=environment(**(env or {})), text=True,
+            [*within, *words_of(*words)], env=environment(**(env or {})), text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **more,
         )  # fmt: skip
         self.lines: list[str] = []

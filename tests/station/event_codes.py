@@ -47,6 +47,7 @@ OTHERS = {
     ("station/cli_field.py", "made[0]"),
     ("station/cli_line.py", "code"),
     ("station/cli_visit.py", "one"),
+    ("station/clockdoubt.py", "{DOUBT: self.against}"),
     ("station/collecting.py", "one.code"),
     ("station/collecting.py", "name"),
     ("station/commands.py", "command"),

@@ -281,7 +281,7 @@ MADE = {
     "checkup_topic.": list(FINDINGS),
     "checkup_end.": ["good", "warning", "bad"],
     "health.": ["well", "trouble", "stale", "absent"],
-    "health_trouble.": ["store", "threads", "devices"],
+    "health_trouble.": ["store", "threads", "clock", "devices"],
     "event.": list(event_codes.found()[0]),
     "event_word.": [key.removeprefix("event_word.") for key in texts("en") if key.startswith("event_word.")],
     "event_value.": [key.removeprefix("event_value.") for key in texts("en") if key.startswith("event_value.")],

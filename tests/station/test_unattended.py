@@ -286,6 +286,18 @@ def test_one_that_falls_silent_in_the_middle_ends_it(outlet: Outlet) -> None:
     assert (outlet.k1.state, "within 3 h" in outlet.k1.result["reason"]) == ("failed", True)
 
 
+@pytest.mark.parametrize("step", [4.0, -0.5])
+def test_its_three_hours_are_of_the_clock_that_never_steps(outlet: Outlet, step: float) -> None:
+    outlet.unit.broken = True
+    outlet.enter(**BEGIN)
+    outlet.run(60)
+    outlet.clock.step(3600 * step)
+    outlet.run(110)
+    assert outlet.k1.state == "open"
+    outlet.run(30)
+    assert outlet.k1.state == "failed"
+
+
 def test_it_can_be_given_up_meanwhile(outlet: Outlet) -> None:
     outlet.enter(**BEGIN)
     outlet.run(20)

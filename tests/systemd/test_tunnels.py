@@ -8,7 +8,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parents[2] / "systemd"
 STUNNEL, WIREGUARD = FOLDER / "stunnel" / "niutang-platform.conf", FOLDER / "wireguard" / "niutang.conf"
-# Of stunnel(8): global options are not wanted here, these are the service's.
+# Of stunnel(8), the service's; the global ones are those that Debian's stunnel@ wants (its README.Debian).
 OF_STUNNEL = {
     "client", "accept", "connect", "CAfile", "verifyChain", "verifyPeer", "checkHost", "sslVersionMin", "delay",
     "TIMEOUTconnect", "TIMEOUTclose", "TIMEOUTidle", "socket",
@@ -20,8 +20,8 @@ OF_WIREGUARD = {  # of wg-quick(8) and wg(8)
 
 
 def sections(path: Path) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Every section with its pairs; a line that is none of it fails."""
-    found: list[tuple[str, list[tuple[str, str]]]] = []
+    """Every section with its pairs, what stands before the first under no name; a line that is none of it fails."""
+    found: list[tuple[str, list[tuple[str, str]]]] = [("", [])]
     for line in path.read_text(encoding="utf-8").splitlines():
         if not line.strip() or line[0] in ";#":
             continue
@@ -31,7 +31,7 @@ def sections(path: Path) -> list[tuple[str, list[tuple[str, str]]]]:
         pair = re.fullmatch(r"(\w+) = (\S.*)", line)
         assert pair, f"{path.name}: {line!r}"
         found[-1][1].append((pair[1], pair[2]))
-    return found
+    return found if found[0][1] else found[1:]
 
 
 def uplinks() -> list[dict[str, object]]:
@@ -42,7 +42,8 @@ def uplinks() -> list[dict[str, object]]:
 
 
 def test_stunnel_checks_who_the_platform_is_and_listens_for_this_host_alone() -> None:
-    ((name, pairs),) = sections(STUNNEL)
+    (_, before), (name, pairs) = sections(STUNNEL)
+    assert dict(before) == {"foreground": "yes", "setuid": "stunnel4", "setgid": "stunnel4"}
     told = dict(pairs)
     assert name == "platform"
     assert len(told) == len(pairs)
