@@ -75,6 +75,14 @@ def show_one(name: str, config: Path, as_json: bool) -> None:
     if run.state in ("done", "reverted"):
         for line in result_lines(run.result, run.parameter):
             print(line)
+    if run.state == "cancelled":
+        print(t("calibrations.given_up", user=run.result["user"], reason=run.result["reason"]))
+    if run.reverted is not None:
+        said = {
+            "at": f"{run.reverted.astimezone(loaded.zone):%Y-%m-%d %H:%M}",
+            **{key: run.taken_back[key] for key in ("user", "reason")},
+        }
+        print(t("calibrations.taken_back", **said))
     if run.state == "failed":
         print(t("calibrations.failed", reason=run.result.get("reason", "")))
     if run.awaits_signature:

@@ -42,9 +42,10 @@ class NotRunning(StationError):
 class ControlRefused(StationError):
     """Error raised when the running station cannot do what was asked; ends as what went wrong there would."""
 
-    def __init__(self, text: str, exit_code: int = EX_UNAVAILABLE) -> None:
+    def __init__(self, text: str, exit_code: int = EX_UNAVAILABLE, kind: str = "") -> None:
         super().__init__(text)
         self.exit_code = exit_code
+        self.kind = kind  # the name of the error there
 
 
 class ControlServer:
@@ -121,7 +122,7 @@ class ControlServer:
         try:
             return {"ok": True, "result": verb(request)}
         except StationError as error:
-            return {"ok": False, "error": str(error), "exit_code": error.exit_code}
+            return {"ok": False, "error": str(error), "exit_code": error.exit_code, "kind": type(error).__name__}
 
 
 def ask(path: Path, verb: str, *, timeout: float = 30.0, **arguments: Any) -> Any:
@@ -146,7 +147,8 @@ def ask(path: Path, verb: str, *, timeout: float = 30.0, **arguments: Any) -> An
         raise ControlRefused(f"{path}: the station closed the connection before it had answered")
     reply = json.loads(line)
     if not reply["ok"]:
-        raise ControlRefused(str(reply["error"]), int(reply.get("exit_code", EX_UNAVAILABLE)))
+        code, kind = int(reply.get("exit_code", EX_UNAVAILABLE)), str(reply.get("kind", ""))
+        raise ControlRefused(str(reply["error"]), code, kind)
     return reply["result"]
 
 
