@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,7 @@ def test_the_former_calibration_is_what_is_shown_until_the_new_one_is_in_force(
     tmp_path: Path, processes: Processes, session: Session
 ) -> None:
     """As the running station shows it: through a cut, through giving up, and behind the end."""
-    place = place_for(tmp_path, session, processes)
+    place = place_for(tmp_path, replace(session, poll=1), processes)
     slope, intercept = session.line
     own, zero = session.former
     standard = float(session.standards[-1].split(",")[0])

@@ -127,6 +127,7 @@ class Session:
     gives: Mapping[float, float] = field(default_factory=dict)  # of a standard, what it is put in
     in_force: str = "K1: on record; nothing was changed"
     name: str = ""
+    poll: int = 60  # seconds; so rarely that the line is free for what is asked
     writes: int = 0  # words that the instrument is told, unlocking and locking with them
 
     def __str__(self) -> str:
@@ -316,7 +317,7 @@ class Place:
 
 def _changes(folder: Path, session: Session) -> list[tuple[str, str]]:
     """What is another in the fakes' station.toml."""
-    every = 300 if session.procedure == "k-factor" else 1
+    every = 300 if session.procedure == "k-factor" else session.poll
     slope, intercept = session.former
     own = "" if session.inside else f"calibration = {{ {session.parameter} = [{slope}, {intercept}] }}\n"
     both = f'parameters = ["{session.parameter}"]\n' if session.profile != DUST else 'parameters = ["pm25", "pm10"]\n'
