@@ -233,6 +233,15 @@ class Desk:
 
     def lead(self, asked: Asked) -> None:
         """Ask for what is missing, lead from standard to standard, show the result, ask before it counts."""
+        try:
+            self._lead(asked)
+        except (click.Abort, KeyboardInterrupt):  # Ctrl-C: the run stays where it is, and whoever pressed it is told
+            print()
+            if (run := self.run()) is not None:
+                self._later(run)
+            raise click.Abort from None
+
+    def _lead(self, asked: Asked) -> None:
         run = self.run()
         if run is not None:
             number = min(len(run.steps) + 1, max(1, len(run.wanted)))

@@ -250,3 +250,21 @@ def test_files_and_numbers_that_are_none_are_asked_for_again(
         until_asked(place, person, "ask_shown", 1)
         assert number in person.text
         gives_up(person)
+
+
+@LANGUAGES
+@pytest.mark.parametrize("measuring", [False, True], ids=["at a question", "measuring"])
+def test_ctrl_c_leaves_it_open_and_says_so(
+    tmp_path: Path, processes: Processes, language: str, measuring: bool
+) -> None:
+    said = {"zh": "K1:暂不处理", "en": "K1: left open, nothing was changed; the same command goes on here"}
+    with at_place(tmp_path, TWO, processes) as place:
+        place.noise = [0.0, 60.0, -60.0]
+        with place.calibrate(language=language) as person:
+            until_asked(place, person, "put_in", 1)
+            if measuring:
+                person.type("")
+                person.says("2/3")
+            assert person.interrupt() == 130
+            assert said[language] in person.text
+        assert place.run.state == "open"
