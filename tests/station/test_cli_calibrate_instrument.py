@@ -32,7 +32,7 @@ class Bench:
         stop = ('baudrate = 19200\nparity = "E"', "baudrate = 9600" + "\nstopbits = 2" * profile.startswith("aqua"))
         self.config = configure(
             folder,
-            ("poll_seconds = 5", "poll_seconds = 2"),
+            ("poll_seconds = 5", f"poll_seconds = {2 if profile.startswith('aqua') else 60}"),
             ('port = "port"', f'port = "{folder}/port"'),
             ('profile = "deltaohm-pmsense"', f'profile = "{profile}"'),
             ('parameters = ["pm25", "pm10"]\n', f'parameters = ["{self.parameter}"]\n'),
