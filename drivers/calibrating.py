@@ -104,12 +104,12 @@ def _raw(hands: Hands, place: Operand) -> float:
 
 
 def expect(name: str, step: Step, payload: bytes, last: bool) -> None:
-    """Raise DeviceError where the instrument says of a calibration what *step* does not expect."""
+    """Raise NotTaken where the instrument says of a calibration what *step* does not expect."""
     (raw,) = step.asked.raws(payload)
     if raw & step.mask == step.value or (not last and raw == step.partial):
         return
     told = step.says.get(int(raw)) or (f"{step.value:g} would be good")
-    raise DeviceError(f"{name}: says {raw} of its calibration: {told}; its former calibration is in force")
+    raise NotTaken(f"{name}: says {raw} of its calibration: {told}; its former calibration is in force")
 
 
 # -- coefficients in registers

@@ -280,7 +280,7 @@ def tell(run: Run, *, user: str, now: datetime) -> Record:
     _same(run, user)
     if not run.must_act:
         raise WrongArgument(f"{run.name}: it is not the instrument's turn to calibrate itself")
-    body = {"do": "tell", "name": run.name, "type": run.tells, "user": user.strip()}
+    body = {"do": "tell", "name": run.name, "type": run.tells, "index": len(run.acts), "user": user.strip()}
     return Record(KIND, now, body, run.point, run.device)
 
 

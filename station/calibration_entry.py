@@ -269,8 +269,9 @@ def _act(desk: _Desk, fields: Mapping[str, Any]) -> list[Record]:
         told = {name: text for name, text in wanted.items() if name in writes}
         after = desk.talk(run, "write_coefficients", words=run.kept["words"], **told)
     elif run.tells == "point":
-        _about_to_tell(desk, run, user)
-        _tell_point(desk, run, user)
+        if not _has_fitted(desk, run):
+            _about_to_tell(desk, run, user)
+            _tell_point(desk, run, user)
         after = desk.talk(run, "read_coefficients") if run.kept else {}
     else:
         _about_to_tell(desk, run, user)
@@ -278,8 +279,15 @@ def _act(desk: _Desk, fields: Mapping[str, Any]) -> list[Record]:
     return [calibration.act(run, user=user, now=desk.now, after=after)]
 
 
+def _has_fitted(desk: _Desk, run: Run) -> bool:
+    """Whether the instrument was told its last standard before a cut, and has new coefficients of it."""
+    if not (run.kept and run.telling == len(run.standards)):
+        return False
+    return bool(desk.talk(run, "read_coefficients")["words"] != run.kept["words"])
+
+
 def _about_to_tell(desk: _Desk, run: Run, user: str) -> None:
-    if not run.telling:
+    if run.telling == len(run.acts):
         desk.hands.keep(calibration.tell(run, user=user, now=desk.now))
 
 
@@ -372,7 +380,7 @@ def _undo(desk: _Desk, run: Run, override: str) -> dict[str, str]:
             desk.talk(run, "calibrate", type="cancel")
         if run.kept:
             return desk.talk(run, "restore_coefficients", words=run.kept["words"])
-        if "cancel" in run.stages:
+        if "cancel" in run.stages and run.telling < len(run.standards):  # what it has confirmed is not given up
             return {"told": "cancel"}
     except StationError as error:
         if not override.strip():

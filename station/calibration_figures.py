@@ -11,6 +11,14 @@ from station.model import WrongArgument, dataclass
 SMALLEST_SLOPE = 1e-9  # ours: of a response that does not follow its standard
 
 
+class NoLine(WrongArgument):
+    """Error raised when no slope comes of what was taken; *reason* is flat, reversed, no_span or no_mean."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """When a signal counts as stable: over the last *readings*, noise and drift within their share of *scale*.
@@ -110,7 +118,7 @@ def correlation(xs: Sequence[float], ys: Sequence[float]) -> float | None:
 def coefficients_for(
     sets: str, standards: Sequence[float], raws: Sequence[float], before: Coefficients
 ) -> Coefficients:
-    """Slope and intercept under which *raws* show their *standards*; raise WrongArgument where no line can.
+    """Slope and intercept under which *raws* show their *standards*; raise NoLine where no line can.
 
     *sets* the intercept moves it alone, and so does the slope.  With several standards the line is drawn through the
     response (raw on standard, whose error is the smaller one) and turned round, so r and residuals are those of the
@@ -126,15 +134,17 @@ def coefficients_for(
         return factor(standards, raws), 0.0
     if sets == "slope":
         if abs(raws[0]) < SMALLEST_SLOPE or abs(standards[0] - intercept) < SMALLEST_SLOPE:
-            raise WrongArgument("a span of zero says nothing of the slope; use a standard well above zero")
+            raise NoLine("no_span", "a span of zero says nothing of the slope; use a standard well above zero")
         slope, intercept = (standards[0] - intercept) / raws[0], intercept
     elif sets == "line":
         response = line_through(standards, raws)
         if response is None or abs(response[0]) < SMALLEST_SLOPE:
-            raise WrongArgument("the response has a slope of zero: the instrument does not follow the standards")
+            raise NoLine("flat", "the response has a slope of zero: the instrument does not follow the standards")
         slope, intercept = 1 / response[0], -response[1] / response[0]
     if slope <= 0:
-        raise WrongArgument(f"the slope would be {slope:.4g}: standards were mixed up, or the response is reversed")
+        raise NoLine(
+            "reversed", f"the slope would be {slope:.4g}: standards were mixed up, or the response is reversed"
+        )
     return slope, intercept
 
 
@@ -146,7 +156,7 @@ def factor(references: Sequence[float], raws: Sequence[float]) -> float:
     """
     own, mean = math.fsum(raws) / len(raws), math.fsum(references) / len(references)
     if own < SMALLEST_SLOPE or mean < SMALLEST_SLOPE:
-        raise WrongArgument("the factor would be zero or below: one of the two series has no mean above zero")
+        raise NoLine("no_mean", "the factor would be zero or below: one of the two series has no mean above zero")
     return mean / own
 
 

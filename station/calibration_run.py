@@ -136,7 +136,7 @@ class Run:
     acts: Sequence[Act] = ()
     wrote: Mapping[str, Any] | None = None  # coefficients that are about to go into the instrument, or have gone
     tell_at: datetime | None = None  # since when
-    telling: bool = False  # it is about to be told, or has been, to calibrate itself
+    telling: int = 0  # how many times it was about to be told, or has been, to calibrate itself
     pairs: Sequence[Sequence[Any]] = ()  # hour, reference, raw
     told_at: datetime | None = None  # unattended: when the instrument was told to measure the next standard
     told_after: str = ""  # and the time of its result before that
@@ -144,6 +144,7 @@ class Run:
     result: Mapping[str, Any] = field(default_factory=dict)
     ended: datetime | None = None
     reverted: datetime | None = None
+    taken_back: Mapping[str, Any] = field(default_factory=dict)  # by whom and why, where it was
 
     @property
     def procedure_of(self) -> Procedure:
@@ -220,7 +221,7 @@ class Run:
     @property
     def touched(self) -> bool:
         """Whether the instrument was told, or may have been told, something that a cancelling has to undo."""
-        return bool(self.acts) or self.wrote is not None or self.telling
+        return bool(self.acts) or self.wrote is not None or self.telling > 0
 
     @property
     def left_in_instrument(self) -> bool:
@@ -294,7 +295,7 @@ def _enter(book: Book, record: Record) -> None:
     elif run is not None and run.state == "open":
         book.runs[name] = _gone_on(run, record)
     elif run is not None and body["do"] == "revert":
-        book.runs[name] = replace(run, state="reverted", reverted=record.at)
+        book.runs[name] = replace(run, state="reverted", reverted=record.at, taken_back=body)
     if body["do"] == "done" and body.get("valid_from"):
         book.left.setdefault((record.device, body["parameter"]), []).append(record)
     if body["do"] == "revert":
@@ -314,7 +315,7 @@ def _gone_on(run: Run, record: Record) -> Run:
         case "write":
             return replace(run, wrote=body)
         case "tell":
-            return replace(run, telling=True, tell_at=record.at)
+            return replace(run, telling=1 + body.get("index", 0), tell_at=record.at)
         case "act" if body.get("index", 0) == len(run.acts):
             made = Act(type=body["type"], at=record.at, after=body.get("after", {}))
             return replace(run, acts=(*run.acts, made), told_at=None, told_after="")

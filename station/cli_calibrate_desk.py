@@ -233,6 +233,15 @@ class Desk:
 
     def lead(self, asked: Asked) -> None:
         """Ask for what is missing, lead from standard to standard, show the result, ask before it counts."""
+        try:
+            self._lead(asked)
+        except (click.Abort, KeyboardInterrupt):  # Ctrl-C: the run stays where it is, and whoever pressed it is told
+            print()
+            if (run := self.run()) is not None:
+                self._later(run)
+            raise click.Abort from None
+
+    def _lead(self, asked: Asked) -> None:
         run = self.run()
         if run is not None:
             number, count = run.place
@@ -248,16 +257,18 @@ class Desk:
         while run.turn is not None:
             kind = run.turn[0]
             if kind == "act":
-                if run.tells == "write" and not self._sure(run, user):
+                acted = self._act_asked(run, user)
+                if acted is None:
                     return None
-                run, again = self._act(run, user), run.tells in ("write", "point")
-                again = again and run.turn is not None and self._is_in(run)
+                run, again = acted, acted.turn is not None and self._is_in(acted)
                 continue
             if kind == "series":
-                self.series(run, user, asked.reference or Path(self._ask(t("calibrate.ask_reference"))))
+                goes_on = self._series_asked(run, asked)
             elif run.procedure_of.source == "typed":
-                self._typed(run, user, self._ask_number(run))
-            elif not self._take_asked(run, asked, again):
+                goes_on = self._type_asked(run, user)
+            else:
+                goes_on = self._take_asked(run, asked, again)
+            if not goes_on:
                 return self._give_up(user)
             run, again = self.there(), False
         return self._conclude(run, asked)
@@ -317,8 +328,8 @@ class Desk:
                 break
             try:
                 one = standard_in(text)
-            except WrongArgument as error:
-                print(error)
+            except WrongArgument:
+                print(t("calibrate.no_standard", text=text))
                 continue
             if ordered and given and one.value <= given[-1].value:
                 print(t("calibrate.out_of_order", value=f"{one.value:g}", last=f"{given[-1].value:g}"))
@@ -331,16 +342,39 @@ class Desk:
             given.append(one)
         return given, reason
 
-    def _ask_number(self, run: Run) -> float:
+    def _type_asked(self, run: Run, user: str) -> bool:
+        """Keep what the instrument shows for the next reference; false where it is given up."""
         from station.calibration_standard import number
 
         while True:
             assert run.next is not None
-            asked = self._ask(t("calibrate.ask_shown", number=len(run.steps) + 1, value=standard_text(run.next)))
+            text = self._ask(t("calibrate.ask_shown", number=len(run.steps) + 1, value=standard_text(run.next)))
+            if text == CANCEL:
+                return False
             try:
-                return number(asked, t("calibrate.reading"))
-            except WrongArgument as error:
-                print(error)
+                value = number(text, "the reading")
+            except WrongArgument:
+                print(t("calibrate.no_number", text=text))
+                continue
+            self._typed(run, user, value)
+            return True
+
+    def _series_asked(self, run: Run, asked: Asked) -> bool:
+        """Keep the file of the reference instrument; one that is of no use is asked for again, false is given up."""
+        given = asked.reference
+        while True:
+            text = str(given) if given is not None else self._ask(t("calibrate.ask_reference"))
+            if text == CANCEL:
+                return False
+            given = None
+            if not text:
+                continue
+            try:
+                self.series(run, asked.user, Path(text).expanduser())
+            except StationError as error:  # of the file, or of the station that finds too few hours
+                print(t("calibrate.no_series", error=error))
+                continue
+            return True
 
     def _take_asked(self, run: Run, asked: Asked, again: bool) -> bool:
         """Have the next standard put in and taken; false where it is given up."""
@@ -370,6 +404,37 @@ class Desk:
                 self.take(run, asked.user, found, answer)
                 return True
 
+    def _act_asked(self, run: Run, user: str) -> Run | None:
+        """Tell the instrument what it is to be told, as often as it refuses and somebody wants it; else None."""
+        try:
+            if run.tells == "write" and not self._sure(run, user):
+                return None
+        except WrongArgument as error:  # no line goes through what was taken
+            self._no_result(run, user, error)
+            return None
+        while True:
+            try:
+                return self._act(run, user)
+            except StationError as error:
+                kept = (getattr(error, "kind", "") or type(error).__name__) == "NotTaken"
+                print(t("calibrate.refused", device=run.device, error=str(error).removeprefix(f"{run.device}: ")))
+                print(t("calibrate.former_in_force" if kept else "calibrate.former_unsure"))
+            answer = self._ask(t("calibrate.ask_refused")).lower()
+            if answer == CANCEL:
+                self._give_up(user)
+                return None
+            if answer not in YES:
+                self.say(t("calibrate.later" if kept else "calibrate.later_told", name=run.name))
+                return None
+
+    def _no_result(self, run: Run, user: str, error: WrongArgument) -> None:
+        """Nothing comes of what was taken: it is given up, or left for now."""
+        reason = getattr(error, "reason", "")
+        print(t(f"calibrate_no_line.{reason}") if reason else error)
+        if self._ask(t("calibrate.ask_no_result")) == CANCEL:
+            return self._give_up(user)
+        return self._later(run)
+
     def _sure(self, run: Run, user: str) -> bool:
         """Whether new coefficients are to go into the instrument, which are shown before; what else is done is said."""
         from station.calibration_outcome import written_by
@@ -395,10 +460,7 @@ class Desk:
         try:
             found = outcome(read_all(self.loaded), run, self.place)
         except WrongArgument as error:  # no line goes through what was taken
-            print(error)
-            if self._ask(t("calibrate.ask_no_result")) == CANCEL:
-                return self._give_up(asked.user)
-            return self._later(run)
+            return self._no_result(run, asked.user, error)
         for line in result_lines(found, run.parameter):
             print(line)
         leaves = found["changes"] or run.touched

@@ -56,7 +56,8 @@ def show_all(device: str, config: Path, as_json: bool) -> None:
 def show_one(name: str, config: Path, as_json: bool) -> None:
     """One run with all its figures."""
     loaded = read_config(config)
-    run = read_all(loaded).named(name)
+    book = read_all(loaded)
+    run = book.named(name)
     if as_json:
         acts = [{"type": one.type, "at": one.at.isoformat(), "after": dict(one.after)} for one in run.acts]
         print_json(
@@ -73,9 +74,13 @@ def show_one(name: str, config: Path, as_json: bool) -> None:
         print(line)
     for number, one in enumerate(run.standards, 1):
         print(t("calibrations.standard", number=number, unit=unit, **_certified(one)))
-    if run.state in ("done", "reverted"):
-        for line in result_lines(run.result, run.parameter):
-            print(line)
+    for line in _come_to(run, book, loaded):
+        print(line)
+    if run.state == "cancelled":
+        print(t("calibrations.given_up", user=run.result["user"], reason=run.result["reason"]))
+    if run.reverted is not None:
+        at = f"{run.reverted.astimezone(loaded.zone):%Y-%m-%d %H:%M}"
+        print(t("calibrations.taken_back", at=at, user=run.taken_back["user"], reason=run.taken_back["reason"]))
     if run.state == "failed":
         print(t("calibrations.failed", reason=own_words(run.result.get("reason", ""))))
     if run.awaits_signature:
@@ -83,6 +88,20 @@ def show_one(name: str, config: Path, as_json: bool) -> None:
     for text in (run.note, run.override, str(run.result.get("note", "")), str(run.result.get("override", ""))):
         if text:
             print(t("calibrations.remark", text=text))
+
+
+def _come_to(run: Run, book: Book, loaded: Loaded) -> list[str]:
+    """What a run came to; of one that awaits its signature what is to be signed."""
+    found = run.result if run.state in ("done", "reverted") else {}
+    if run.awaits_signature:
+        from station.calibration_entry import place_of
+        from station.calibration_outcome import outcome
+
+        try:
+            found = outcome(book, run, place_of(loaded, run.device, run.parameter))
+        except WrongArgument as error:  # the instrument is not configured any more, or no line goes through it
+            return [str(error)]
+    return result_lines(found, run.parameter) if found else []
 
 
 def _about(run: Run) -> Iterator[str]:

@@ -43,9 +43,10 @@ class NotRunning(StationError):
 class ControlRefused(StationError):
     """Error raised when the running station cannot do what was asked; ends as what went wrong there would."""
 
-    def __init__(self, text: str, exit_code: int = EX_UNAVAILABLE) -> None:
+    def __init__(self, text: str, exit_code: int = EX_UNAVAILABLE, kind: str = "") -> None:
         super().__init__(text)
         self.exit_code = exit_code
+        self.kind = kind  # the name of the error there
 
 
 class ControlServer:
@@ -122,7 +123,7 @@ class ControlServer:
         try:
             return json.dumps({"ok": True, "result": verb(request)}, default=str)
         except StationError as error:
-            return _no(str(error), exit_code=error.exit_code)
+            return _no(str(error), exit_code=error.exit_code, kind=type(error).__name__)
         except Exception as error:  # a fault of ours in one verb: who asked is told, and the others are served
             log.exception("control socket: %s failed", request["do"])
             what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
@@ -130,7 +131,7 @@ class ControlServer:
             return _no(said, exit_code=EX_SOFTWARE)
 
 
-def _no(text: str, **more: int) -> str:
+def _no(text: str, **more: Any) -> str:
     return json.dumps({"ok": False, "error": text, **more})
 
 
@@ -156,7 +157,8 @@ def ask(path: Path, verb: str, *, timeout: float = 30.0, **arguments: Any) -> An
         raise ControlRefused(f"{path}: the station closed the connection before it had answered")
     reply = json.loads(line)
     if not reply["ok"]:
-        raise ControlRefused(str(reply["error"]), int(reply.get("exit_code", EX_UNAVAILABLE)))
+        code, kind = int(reply.get("exit_code", EX_UNAVAILABLE)), str(reply.get("kind", ""))
+        raise ControlRefused(str(reply["error"]), code, kind)
     return reply["result"]
 
 

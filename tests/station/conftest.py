@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,6 +18,9 @@ from station.engine import Engine
 from station.model import Mark, Reason, Report, Sample
 from station.store import Store, connect
 from uplink.base import Commands, Outbox, UplinkSettings
+
+if TYPE_CHECKING:
+    from tests.station.typed import Processes
 
 START = datetime(2026, 3, 1, 0, 0, 30, tzinfo=UTC)
 EXAMPLE = Path(__file__).parents[2] / "station" / "example" / "station.toml"
@@ -221,3 +225,13 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
     made = Rig(tmp_path)
     yield made
     made.engine.shut_down()
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Processes]:
+    """`station` as processes that begin at once (tests/station/typed.py)."""
+    from tests.station.typed import Processes
+
+    made = Processes()
+    yield made
+    made.close()

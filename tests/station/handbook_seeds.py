@@ -108,9 +108,53 @@ def laboratory_table(folder: Path) -> None:
         )
 
 
+def unattended_analyser(folder: Path) -> None:
+    """An ammonia analyser at an outlet that the station has led through its own span, and that nobody has signed."""
+    from tests.station.test_unattended import BEGIN, Outlet
+
+    (folder / "nh3n").mkdir()
+    outlet = Outlet(folder / "nh3n")
+    outlet.enter(**BEGIN | {"user": "Wang Wei"})
+    outlet.run(240)
+    assert outlet.k1.awaits_signature
+    outlet.engine.shut_down()
+
+
+METERED = """
+[station]
+name = "works"
+data_folder = "data"
+
+[[point]]
+code = "line1"
+name = "Production line 1"
+st = "99"
+
+[[bus]]
+name = "meters"
+port = "ports/meters"
+baudrate = 9600
+
+[[bus.device]]
+name = "meter"
+profile = "eastron-sdm630"
+unit_id = 1
+point = "line1"
+parameters = ["power_total", "energy_total"]
+"""
+
+
+def metered_line(folder: Path) -> None:
+    """The configuration of a production line with an energy meter."""
+    (folder / "works").mkdir()
+    (folder / "works" / "station.toml").write_text(METERED, encoding="utf-8")
+
+
 PREPARATIONS: Mapping[str, Callable[[Path], None]] = {
     "dusty_hour": dusty_hour,
     "checked_analyser": checked_analyser,
+    "metered_line": metered_line,
     "outlet_probe": outlet_probe,
     "laboratory_table": laboratory_table,
+    "unattended_analyser": unattended_analyser,
 }

@@ -15,42 +15,9 @@ from drivers.emulated import EmulatedUnit
 from drivers.emulator import emulated_bus
 from station.config import load
 from tests.station.commands import Done, Here, Served, answer, configure, daemon, served, until
+from tests.station.typed_sessions import PROBE_PROFILE
 
 WHO = ("--user", "Wang Fang")
-# K and B of the Yosemitech family, without its wiper and its mean of ten, and behind a lock as other makes have one.
-PROBE = """
-title = "probe"
-baudrate = 9600
-unit_id = 1
-bridge_gaps = false
-[[register]]
-parameter = "ammonia_nitrogen"
-table = "holding"
-address = 0x2800
-type = "f32"
-order = "DCBA"
-unit = "mg/L"
-example = 7.625
-[[register]]
-parameter = "serial_number"
-table = "holding"
-address = 0x0900
-type = "ascii"
-length = 7
-example = "YL6818040001"
-[[unlock]]
-do = "write"
-address = 5
-values = [0x5AA5]
-[[lock]]
-do = "write"
-address = 5
-values = [0]
-[[coefficients]]
-parameters = ["ammonia_nitrogen"]
-slope = { address = 0x3400, type = "f32", order = "DCBA" }
-intercept = { address = 0x3402, type = "f32", order = "DCBA" }
-"""
 PARAMETER = {"probe": "ammonia_nitrogen", "yosemitech-y532": "ph", "aqualabo-pheht": "ph"}
 
 
@@ -66,7 +33,7 @@ class Bench:
         stop = ('baudrate = 19200\nparity = "E"', "baudrate = 9600" + "\nstopbits = 2" * profile.startswith("aqua"))
         self.config = configure(
             folder,
-            ("poll_seconds = 5", "poll_seconds = 2"),
+            ("poll_seconds = 5", f"poll_seconds = {2 if profile.startswith('aqua') else 60}"),
             ('port = "port"', f'port = "{folder}/port"'),
             ('profile = "deltaohm-pmsense"', f'profile = "{profile}"'),
             ('parameters = ["pm25", "pm10"]\n', f'parameters = ["{self.parameter}"]\n'),
@@ -74,7 +41,7 @@ class Bench:
             stop,
         )
         (folder / "profiles").mkdir(exist_ok=True)
-        (folder / "profiles" / "probe.toml").write_text(PROBE, encoding="utf-8")
+        (folder / "profiles" / "probe.toml").write_text(PROBE_PROFILE, encoding="utf-8")
         loaded = load(self.config)
         (bus,) = loaded.config.bus
         self.given = 0.0

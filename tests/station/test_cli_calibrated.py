@@ -240,6 +240,17 @@ def test_what_did_not_run_unattended_is_not_signed_afterwards(command: Here, con
 # -- a reference series beside the station's own hours
 
 
+def test_it_is_shown_by_whom_and_why_one_was_given_up_or_taken_back(command: Here, config: Path) -> None:
+    at = datetime(2026, 3, 1, 1, 0, tzinfo=UTC)
+    whole(config, at)
+    enter(config, at + timedelta(hours=1), do="revert", name="K1", user="Li Na", reason="wrong bottle")
+    name = enter(config, at + timedelta(hours=2), **TWO)
+    enter(config, at + timedelta(hours=3), do="cancel", name=name, user="Li Wei", reason="called away")
+    shown = said(command, config, "show", "K1", "--lang", "en").out.splitlines()
+    assert shown[-1] == "taken back on 2026-03-01 10:00 by Li Na: wrong bottle"
+    assert said(command, config, "show", name, "--lang", "zh").out.splitlines()[-1] == "由 Li Wei 放弃:called away"
+
+
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Rig]:
     """A station that polls once a minute, as of midnight."""

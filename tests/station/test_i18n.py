@@ -98,6 +98,7 @@ MADE = {
     "xlsx.": ["mean", "maximum", "minimum", "valid", "total"],
     "procedure.": list(PROCEDURES),
     "run_state.": ["open", "done", "cancelled", "reverted", "ready", "failed"],
+    "calibrate_no_line.": ["flat", "reversed", "no_span", "no_mean"],
     "calibrate_told.": ["zero", "span", "point", "write"],
     "calibrate_done.": ["done", "done_in_instrument", "checked"],
     "calibration_into.": list(WHERE),
