@@ -217,7 +217,7 @@ def _by_hand(store: Store, point: str, parameter: str, cut: _Cut) -> str:
 
 
 def _usual(rows: Sequence[Row], width: int) -> int:
-    """The usual distance of two values of *rows* (their median), ms; a bucket's width where they are closer than that."""
+    """The median distance of two values of *rows*, ms; the *width* of a bucket where they are closer than that."""
     times = [row[2] for row in rows]
     apart = sorted(b - a for a, b in pairwise(times))
     return max(width, apart[len(apart) // 2]) if len(apart) > 1 else width
