@@ -38,7 +38,7 @@ def asset(name: str) -> str:
 
 def install(app: Flask) -> None:
     """Serve what lies in static/, and pack what is worth it."""
-    names = {path.name for path in STATIC.iterdir() if path.is_file()}
+    names = {path.relative_to(STATIC).as_posix() for path in STATIC.rglob("*") if path.is_file()}
 
     @access("anyone")
     def static(name: str) -> Response:
@@ -53,7 +53,7 @@ def install(app: Flask) -> None:
         answer.headers["Cache-Control"] = FOREVER if request.args.get("v") == stamp(name) else "no-cache"
         return answer
 
-    app.add_url_rule("/static/<name>", "static", static)
+    app.add_url_rule("/static/<path:name>", "static", static)
     app.after_request(_pack)
     app.context_processor(lambda: {"asset": asset})
 
