@@ -79,7 +79,8 @@ def bucket_seconds(span: timedelta, least: float = 1.0, most: int = MOST) -> int
 
 def kind_for(store: Store, start: datetime, end: datetime, now: datetime) -> str:
     """What a span is shown by where nobody chose: by its length, as far as there is a record of it."""
-    oldest = [moment for moment in (store.oldest_reading(), store.oldest_period(Kind.HOUR)) if moment is not None]
+    began = (store.oldest_reading(), store.oldest_period(Kind.HOUR), store.oldest_period(Kind.DAY))
+    oldest = [moment for moment in began if moment is not None]
     there = min(end, now) - max(start, min(oldest, default=start))
     return next((kind for kind, longest in CHOSEN.items() if there <= longest), "day")
 

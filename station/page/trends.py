@@ -20,7 +20,7 @@ from station.clock import from_ms, to_ms
 from station.i18n import language, t, texts
 from station.limits import Limit, of_station
 from station.marks import KIND as MARK_RECORDS
-from station.model import Kind, Mark, WrongArgument, asdict, dataclass
+from station.model import Averaging, Kind, Mark, WrongArgument, asdict, dataclass
 from station.page.guard import Guard, access
 from station.page.series import KINDS, LONGEST, bucket_seconds, kind_for, line
 from station.page.words import parameter as name_of
@@ -49,7 +49,7 @@ ASKED_AGAIN = 60
 """Seconds after which a span that ends now is asked for again: the station commits once a minute."""
 WORDS = (
     "mean", "smallest", "largest", "count", "flagged", "flags", "mark", "time", "nothing", "limit", "pre_alarm",
-    "failed", "again", "no_data", "keys", "chart", "sum", "table_of", "width", "of_values", "remove", "zoomed",
+    "failed", "no_data", "chart", "sum", "table_of", "width", "remove",
 )  # fmt: skip
 
 
@@ -202,19 +202,20 @@ def drawn(store: Store, source: Source, asked: Asked, rows: Sequence[Limit]) -> 
     found = []
     for point, parameter in asked.series:
         known = catalogue()[parameter]
+        summed = known.averaging is Averaging.SUM and kind != "readings"
         shown = line(store, kind, point, parameter, asked.start, asked.end, source.zone)
         found.append(
             {
                 "point": point, "parameter": parameter, "name": name_of(parameter),
                 "where": source.point_names.get(point, point), "unit": unit_of(known.unit),
                 "decimals": known.decimals, "averaging": str(known.averaging), **asdict(shown),
+                "kind_name": t(f"page_trends.{kind}_sum" if summed else f"page_trends.{kind}"),
                 "limits": limit_lines(source.loaded.config.alarm, rows, point, parameter,
                                       asked.end.astimezone(source.zone).date()),
             }
         )  # fmt: skip
     return {
-        "from": to_ms(asked.start), "to": to_ms(asked.end), "span": asked.span, "kind": kind,
-        "kind_name": t(f"page_trends.{kind}"), "series": found,
+        "from": to_ms(asked.start), "to": to_ms(asked.end), "span": asked.span, "kind": kind, "series": found,
     }  # fmt: skip
 
 

@@ -135,12 +135,8 @@ class FixedSource(Source):
     """The source of a station at which it is always NOW; what it tells is kept in *told*, *live* is its status."""
 
     def __init__(self, loaded: Loaded, live: Mapping[str, Any] | None = None) -> None:
-        super().__init__(loaded)
+        super().__init__(loaded, now=lambda: NOW)
         self.live, self.told = live, list[dict[str, Any]]()
-
-    def now(self) -> datetime:
-        """The fixed time."""
-        return NOW
 
     def status(self) -> dict[str, Any]:
         """What a running station would say, where the test gave one."""
@@ -157,11 +153,11 @@ def served(source: Source) -> Iterator[str]:
     """The page of *source* on a free port of this machine; its address."""
     app = create_app(source.loaded, source, Accounts(source.loaded.data_folder / "page", source.settings))
     server = make_server(app, source.settings, port=0)
-    port = server.socket.getsockname()[1]
-    thread = Thread(target=server.run, daemon=True)
+    thread = Thread(target=server.run, name="page")
     thread.start()
     try:
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://localhost:{server.effective_port}"
     finally:
         server.close()
-        thread.join(timeout=10)
+        thread.join(10)
+        server.task_dispatcher.shutdown()

@@ -56,7 +56,7 @@
       const came = performance.now();
       const next = JSON.parse(text);
       if (!answer.ok) throw new Error(next.error || answer.status);
-      said.textContent = "";
+      said.hidden = true;
       found = next;
       draw();
       await null;  // the charts are painted in a microtask of their own
@@ -64,6 +64,7 @@
     } catch (error) {
       if (error.name === "AbortError") return;
       said.textContent = `${words.failed} ${error.message}`;
+      said.hidden = false;
     } finally {
       if (mine === asking) {
         charts.removeAttribute("aria-busy");
@@ -111,7 +112,8 @@
 
   // -- drawing
 
-  const colour = (name) => getComputedStyle(form).getPropertyValue(`--trend${name}`).trim();
+  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim() || "#888888";
+  const faint = (name, share) => colour(name) + share;  // the page's colours are #rrggbb
 
   function ticks(self, axis, low, high, step) {
     const made = [];
@@ -170,10 +172,10 @@
         const end = Math.min(i + 1 < one.at.length ? one.at[i + 1] : Infinity, one.at[i] + Math.max(one.width_ms, usual(one)));
         const x0 = self.valToPos(one.at[i] / 1000, "x", true), x1 = self.valToPos(end / 1000, "x", true);
         if (!one.valid[i]) {
-          ctx.fillStyle = colour("-shade");
+          ctx.fillStyle = faint("--warn", "24");
           ctx.fillRect(x0, top, x1 - x0, height);
         }
-        ctx.fillStyle = colour("-flag");
+        ctx.fillStyle = colour("--warn");
         ctx.fillRect(x0, top + height - 4 * devicePixelRatio, Math.max(x1 - x0, devicePixelRatio), 4 * devicePixelRatio);
       }
       ctx.restore();
@@ -194,7 +196,7 @@
       ctx.save();
       ctx.lineWidth = 1.5 * devicePixelRatio;
       for (const limit of one.limits) {
-        for (const [value, name, dash] of [[limit.value, "-limit", [8, 4]], [limit.pre_alarm, "-pre", [3, 4]]]) {
+        for (const [value, name, dash] of [[limit.value, "--bad", [8, 4]], [limit.pre_alarm, "--warn", [3, 4]]]) {
           if (value === null) continue;
           const y = self.valToPos(value, "y", true);
           if (y < top || y > top + height) continue;
@@ -222,12 +224,12 @@
   }
 
   function options(one, figure, width) {
-    const text = colour("-text"), grid = { stroke: colour("-grid"), width: 1 }, line = colour("");
+    const text = colour("--soft"), grid = { stroke: colour("--line"), width: 1 }, line = colour("--accent");
     const font = "12px system-ui, sans-serif";
     const rain = one.averaging === "sum" && one.kind !== "readings", vane = one.averaging === "vector";
     const bars = rain ? uPlot.paths.bars({ size: [0.9, 60], align: 1 }) : vane ? () => null : undefined;
     return {
-      width, height: width < 500 ? 220 : 260, padding: [10, 12, 0, 0], legend: { show: false },
+      width, height: width < 500 ? 220 : 260, padding: [10, 20, 0, 0], legend: { show: false },
       cursor: { sync: { key: "trends", setSeries: false, filters: { pub: (type) => type === "mousemove" || type === "mouseleave" } }, drag: { x: true, y: false, setScale: false, dist: 6 }, y: false,
         points: { size: 8 }, bind: { dblclick: () => null } },
       scales: { x: { time: false, range: () => pulling || [found.from / 1000, found.to / 1000] }, y: { range: reach(one, rain) } },
@@ -239,11 +241,11 @@
         {},
         { stroke: "transparent", width: 0, points: { show: false } },
         { stroke: "transparent", width: 0, points: { show: false } },
-        { stroke: line, width: 1.6, paths: bars, fill: rain ? colour("-band") : undefined,
+        { stroke: line, width: 1.6, paths: bars, fill: rain ? faint("--accent", "50") : undefined,
           points: { show: !rain, size: vane ? 4 : 5, fill: line, stroke: line, filter: vane ? undefined : alone(one.mean) } },
-        { stroke: colour("-flag"), paths: () => null, points: { show: true, size: 6, width: 1.5, stroke: colour("-flag"), fill: "transparent" } },
+        { stroke: colour("--warn"), paths: () => null, points: { show: true, size: 6, width: 1.5, stroke: colour("--warn"), fill: "transparent" } },
       ],
-      bands: [{ series: [2, 1], fill: colour("-band") }],
+      bands: [{ series: [2, 1], fill: faint("--accent", "40") }],
       hooks: { drawClear: [shade(one)], draw: [limits(one)], setCursor: [(self) => point(figure, one, self.cursor.idx)],
         setSelect: [(self) => zoom(self)], ready: [(self) => touch(self)] },
     };
@@ -273,8 +275,8 @@
       const figure = by("figure").content.cloneNode(true).firstElementChild;
       const key = `${one.point}:${one.parameter}`;
       const title = found.series.some((other) => other.point !== one.point) ? `${one.name} · ${one.where}` : one.name;
-      figure.querySelector(".trends-name").textContent = title;
-      figure.querySelector(".trends-unit").textContent = [one.unit, found.kind_name, scope(one)].filter(Boolean).join(" · ");
+      figure.querySelector("h2").textContent = title;
+      figure.querySelector(".trends-of").textContent = [one.unit, one.kind_name, scope(one)].filter(Boolean).join(" · ");
       figure.querySelector(".trends-limits").textContent = one.limits.map((l) => written(l, one)).join("; ");
       charts.append(figure);
       const chart = figure.querySelector(".trends-chart");
