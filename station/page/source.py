@@ -43,6 +43,11 @@ class Source:
         self._status: tuple[float, dict[str, Any]] | None = None
         self.point_names = {point.code: point.name for point in loaded.config.point}
 
+    @property
+    def sockets(self) -> tuple[Path, ...]:
+        """Where a running station may listen, in the order in which it is asked for."""
+        return self._sockets
+
     @contextmanager
     def connection(self) -> Iterator[Connection]:
         """A read-only connection of its own to the database; raise StoreError where there is none.

@@ -15,6 +15,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response, jsonify, make_response, render_template, request
+from werkzeug.datastructures import MultiDict
 
 from station.clock import from_ms, to_ms
 from station.i18n import language, t, texts
@@ -78,7 +79,7 @@ def blueprint(source: Source, guard: Guard) -> Blueprint:
         try:
             asked = read(request.args, there, source.now(), source.zone)
         except WrongArgument as error:
-            refused, asked = str(error), read({}, there, source.now(), source.zone)
+            refused, asked = str(error), read(MultiDict(), there, source.now(), source.zone)
         answer = render_template(
             "trends.html",
             there=there, asked=asked, spans=SPANS, kinds=KINDS, refused=refused, most=MOST_SERIES, words=_words(),
@@ -137,11 +138,10 @@ def measured(store: Store, configured: Sequence[str]) -> dict[str, list[str]]:
     return {point: [key for key in order if key in keys] for point, keys in found.items() if keys}
 
 
-def read(arguments: Any, there: Mapping[str, Sequence[str]], now: datetime, zone: tzinfo) -> Asked:
+def read(arguments: MultiDict[str, str], there: Mapping[str, Sequence[str]], now: datetime, zone: tzinfo) -> Asked:
     """What *arguments* ask for, of what is *there*; raise WrongArgument in the operator's words."""
-    getlist = getattr(arguments, "getlist", lambda key: [])
     series = []
-    for text in dict.fromkeys(filter(None, getlist("s"))):
+    for text in dict.fromkeys(filter(None, arguments.getlist("s"))):
         point, _, parameter = text.rpartition(":")
         if parameter not in there.get(point, ()):
             raise WrongArgument(t("page_trends.unknown", name=text[:60]))
@@ -158,8 +158,8 @@ def read(arguments: Any, there: Mapping[str, Sequence[str]], now: datetime, zone
     return Asked(series, start, end, span, kind)
 
 
-def _span(arguments: Any, now: datetime, zone: tzinfo) -> tuple[datetime, datetime, str]:
-    """From when to when; a span by its word ends behind *now*, at the end of a bucket: it asks for the same till then."""
+def _span(arguments: MultiDict[str, str], now: datetime, zone: tzinfo) -> tuple[datetime, datetime, str]:
+    """From when to when; a span by its word ends with the bucket that *now* is in, so that it stays the same in it."""
     first, last = arguments.get("from"), arguments.get("to")
     if not first and not last:
         word = arguments.get("span") or USUAL

@@ -25,7 +25,6 @@ MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 STEPS = {Kind.MINUTE: MINUTE, Kind.HOUR: HOUR, Kind.DAY: DAY}
 BACK = {Kind.MINUTE: 2 * DAY, Kind.HOUR: 95 * DAY, Kind.DAY: 380 * DAY}
 PARAMETERS = ("pm25", "pm10", "air_temperature", "wind_direction", "rain", "noise_leq")
-POINTS = ("gate", "roof")
 CONFIG = """
 [station]
 name = "Lakeside park"
@@ -102,7 +101,8 @@ def fill(store: Store) -> None:
                     for key in PARAMETERS
                     for v in [value(key, at)]
                 ]
-                rows += [(point, int(kind), at, pack_averages(some[:2] if point == "roof" else some)) for point in POINTS]
+                bodies = {"gate": pack_averages(some), "roof": pack_averages(some[:2])}
+                rows += [(point, int(kind), at, body) for point, body in bodies.items()]
             db.executemany("INSERT INTO average(point, kind, start_ms, version, body) VALUES (?, ?, ?, 1, ?)", rows)
         series = [Series("dust", "gate", key) for key in ("pm25", "pm10", "air_temperature")]
         store.register(series)
@@ -120,13 +120,14 @@ def fill(store: Store) -> None:
             )
 
 
-def station(folder: Path, config: str = CONFIG) -> Loaded:
-    """The station in *folder*, with its record."""
+def station(folder: Path, config: str = CONFIG, *, filled: bool = True) -> Loaded:
+    """The station in *folder*, with its record, or with an empty one."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "station.toml").write_text(config, encoding="utf-8")
     loaded = load(folder / "station.toml")
     store = Store.open(loaded.database)
-    fill(store)
+    if filled:
+        fill(store)
     store.close()
     return loaded
 

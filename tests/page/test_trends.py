@@ -82,7 +82,8 @@ def test_four_parameters_are_compared_and_a_fifth_is_refused(client: FlaskClient
 def test_a_free_span_is_read_in_the_stations_zone(client: FlaskClient) -> None:
     found = data(client, "s=gate:pm25&from=2026-02-28T08:00&to=2026-02-28T10:00&kind=minute")
 
-    assert (found["to"] - found["from"], found["from"]) == (2 * HOUR, to_ms(NOW.replace(day=28, month=2, hour=8, minute=0, second=0)))
+    assert found["to"] - found["from"] == 2 * HOUR
+    assert found["from"] == to_ms(NOW.replace(month=2, day=28, hour=8, minute=0, second=0))
     assert found == data(client, f"s=gate:pm25&from={found['from']}&to={found['to']}&kind=minute")
 
 
@@ -145,7 +146,7 @@ def test_the_page_offers_what_was_measured_and_escapes_its_names(client: FlaskCl
 
 
 def test_nobody_looks_where_looking_is_not_open(tmp_path: Path) -> None:
-    loaded = station(tmp_path, CONFIG.replace("open_view = true", ""))
+    loaded = station(tmp_path, CONFIG.replace("open_view = true", ""), filled=False)
     closed = create_app(loaded, FixedSource(loaded)).test_client()
 
     assert closed.get("/trends/data?s=gate:pm25", headers=HEADERS).status_code == 401
@@ -153,11 +154,7 @@ def test_nobody_looks_where_looking_is_not_open(tmp_path: Path) -> None:
 
 
 def test_a_station_that_has_measured_nothing_says_so(tmp_path: Path) -> None:
-    (tmp_path / "station.toml").write_text(CONFIG, encoding="utf-8")
-    from station.config import load
-
-    loaded = load(tmp_path / "station.toml")
-    Store.open(loaded.database).close()
+    loaded = station(tmp_path, filled=False)
     client = create_app(loaded, FixedSource(loaded)).test_client()
 
     assert "Nothing has been measured yet." in client.get("/trends", headers={"Host": "localhost"}).text
