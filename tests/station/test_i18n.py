@@ -49,6 +49,8 @@ from station.model import Mark, Reason, fields
 from station.orders import WHYS as ORDER_WHYS
 from station.page.navigation import ITEMS
 from station.page.preferences import THEMES
+from station.page.series import KINDS
+from station.page.trends import SPANS, WORDS
 from station.parameters import catalogue
 from station.recipe import ABOUT
 from station.report_table import COLUMNS as REPORTED
@@ -283,6 +285,8 @@ MADE = {
     "page_mark.": [mark.name for mark in Mark],
     "page_error.": [key.removeprefix("page_error.") for key in texts("en") if key.startswith("page_error.")],
     "page.theme_": list(THEMES),
+    "page_trends.": [*KINDS, "auto", *(f"{kind}_sum" for kind in KINDS if kind != "readings"), *WORDS],
+    "page_trends.span_": list(SPANS),
     "report_method.": [key.removeprefix("report_method.") for key in texts("en") if key.startswith("report_method.")],
 }
 
