@@ -168,13 +168,13 @@ def _span(arguments: MultiDict[str, str], now: datetime, zone: tzinfo) -> tuple[
         step = timedelta(seconds=max(10, bucket_seconds(SPANS[word])))
         end = from_ms(-(-to_ms(now) // (step // timedelta(milliseconds=1))) * (step // timedelta(milliseconds=1)))
         return end - SPANS[word], end, word
-    start, end = (_moment(text or "", zone) for text in (first, last))
+    start, end = (moment(text or "", zone) for text in (first, last))
     if not SHORTEST <= end - start <= LONGEST_SPAN:
         raise WrongArgument(t("page_trends.bad_span"))
     return start, end, ""
 
 
-def _moment(text: str, zone: tzinfo) -> datetime:
+def moment(text: str, zone: tzinfo) -> datetime:
     """The time that *text* names: milliseconds since 1970, or a date with or without a time, the station's own."""
     try:
         if text.isascii() and text.isdecimal():

@@ -287,6 +287,8 @@ MADE = {
     "page.theme_": list(THEMES),
     "page_trends.": [*KINDS, "auto", *(f"{kind}_sum" for kind in KINDS if kind != "readings"), *WORDS],
     "page_trends.span_": list(SPANS),
+    "page_downloads.bad_": ["day", "month"],
+    "page_downloads.": ["day", "month"],
     "report_method.": [key.removeprefix("report_method.") for key in texts("en") if key.startswith("report_method.")],
 }
 
