@@ -1,6 +1,6 @@
-"""How long SQLite takes to thin a year, a month of minutes and an hour of readings for the local page.
+"""How long the local page takes to thin a year, a month of minutes and an hour of readings, and a browser to draw it.
 
-python tests/bench/bench_trends.py [--folder FOLDER]
+python tests/bench/bench_trends.py [--folder FOLDER] [--browser chromium]
 
 The store is filled directly, without a station: of twenty parameters minutes, hours and days of one year in the order
 in which a station writes them, and readings every ten seconds of the last days.  In FOLDER it is kept and found again.
@@ -9,6 +9,7 @@ in which a station writes them, and readings every ten seconds of the last days.
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import tempfile
 import time
@@ -61,7 +62,7 @@ def fill(store: Store) -> None:
 
 def prepared(folder: Path) -> Loaded:
     """The station in *folder*, its store filled if it was not."""
-    (folder / "station.toml").write_text(CONFIG, encoding="utf-8")
+    (folder / "station.toml").write_text(f"{CONFIG}[page]\nopen_view = true\n", encoding="utf-8")
     loaded = load(folder / "station.toml")
     if not loaded.database.exists():
         store = Store.open(loaded.database)
@@ -82,10 +83,38 @@ CASES = (
 )
 
 
+MONTH = "s=air:pm25&kind=minute&span=30d"
+TOLD = """() => Object.fromEntries(performance.getEntriesByType('measure').map((one) => [one.name, one.duration]))"""
+
+
+def drawn(loaded: Loaded, end: datetime, browser: str) -> None:
+    """A month of minutes in a *browser*: from asking to the answer, and from the answer to the painted chart."""
+    from playwright.sync_api import sync_playwright
+
+    from station.page.source import Source
+    from tests.page.filled import served
+
+    source = Source(loaded, now=lambda: end)
+    with tempfile.TemporaryDirectory() as profile, served(source) as url, sync_playwright() as p:
+        context = p.chromium.launch_persistent_context(
+            profile, executable_path=shutil.which(browser) or browser, args=["--no-sandbox", "--disable-gpu"],
+            viewport={"width": 390, "height": 844},
+        )  # fmt: skip
+        page = context.new_page()
+        for _ in range(5):
+            page.goto(f"{url}/trends?{MONTH}")
+            page.wait_for_function("() => performance.getEntriesByName('trends-draw').length")
+            took = page.evaluate(TOLD)
+            print(f"a month of minutes in {browser}: asked and sent {took['trends-fetch']:.0f} ms,"
+                  f" read and drawn {took['trends-draw']:.0f} ms")  # fmt: skip
+        context.close()
+
+
 def main() -> None:
     """One row a span: the first time after opening, and the best of five."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--browser")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as spare:
         folder = given.folder or Path(spare)
@@ -103,6 +132,8 @@ def main() -> None:
             store.close()
             print(f"{name}: {found.count} values, {len(found.at)} buckets: first {took[0] * 1000:.0f} ms,"
                   f" best {min(took) * 1000:.0f} ms")  # fmt: skip
+        if given.browser:
+            drawn(loaded, end, given.browser)
 
 
 if __name__ == "__main__":

@@ -135,7 +135,8 @@ def inked(page: Page) -> int:
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("size", [PHONE, DESK])
 def test_it_fits_and_has_the_colours_of_its_theme(look: Look, theme: str, size: dict[str, int]) -> None:
-    page = look.open("/trends?s=gate:pm25&s=gate:rain&s=gate:wind_direction&s=roof:pm10&span=7d", theme=theme, size=size)
+    four = "s=gate:pm25&s=gate:rain&s=gate:wind_direction&s=roof:pm10"
+    page = look.open(f"/trends?{four}&span=7d", theme=theme, size=size)
 
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert inked(page) > 300
@@ -143,7 +144,8 @@ def test_it_fits_and_has_the_colours_of_its_theme(look: Look, theme: str, size: 
     assert page.locator("#trends-add").is_disabled()
     small = page.evaluate(
         """[...document.querySelectorAll('main button, main select, main summary')].filter((one) => one.offsetParent)
-           .map((one) => [one.id || one.textContent, one.getBoundingClientRect().height]).filter(([, tall]) => tall < 43.5)"""
+           .map((one) => [one.id || one.textContent, one.getBoundingClientRect().height])
+           .filter(([, tall]) => tall < 43.5)"""
     )
     assert small == []
 
@@ -179,7 +181,8 @@ def test_two_fingers_look_closer(look: Look) -> None:
     middle, height = box["x"] + box["width"] / 2, box["y"] + 50
 
     def at(apart: float) -> dict[str, Any]:
-        return {"touchPoints": [{"x": middle - apart, "y": height, "id": 1}, {"x": middle + apart, "y": height, "id": 2}]}
+        places = enumerate((middle - apart, middle + apart))
+        return {"touchPoints": [{"x": x, "y": height, "id": n} for n, x in places]}
 
     def spread() -> None:
         touch.send("Input.dispatchTouchEvent", {"type": "touchStart", **at(20)})
@@ -297,7 +300,7 @@ def test_a_table_is_taken_away_by_name(look: Look, language: str, button: str, t
     accounts = Accounts(look.source.loaded.data_folder / "page", look.source.settings)
     accounts.enrol(accounts.issue_code(), "Wang Fang", PASSWORD)
     token = accounts.open_session("Wang Fang", "127.0.0.1")
-    look.context.add_cookies([{"name": SESSION, "value": token, "url": look.url, "httpOnly": True, "sameSite": "Strict"}])
+    look.context.add_cookies([{"name": SESSION, "value": token, "url": look.url, "sameSite": "Strict"}])
     page = look.open("/downloads", language=language, size=PHONE)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 

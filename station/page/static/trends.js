@@ -91,6 +91,9 @@
     return `${at.day} ${at.minute}${seconds ? `:${at.second}` : ""}`;
   }
 
+  // What is told of a bucket: a day by its date, a reading with its second.
+  const when = (one, i) => (one.kind === "day" && (one.at[i] + offset) % (DAY * 1000) === 0 ? parts(one.at[i]).day : wall(one.at[i], one.kind === "readings"));
+
   const number = (value, one) => (value === null || value === undefined ? "–" : value.toFixed(one.decimals));
 
   function span(ms) {
@@ -101,7 +104,7 @@
   }
 
   function spoken(one, i) {
-    const at = wall(one.at[i], one.kind === "readings");
+    const at = when(one, i);
     const mark = one.marks[i] ? ` · ${words.marks[one.marks[i]]}` : "";
     if (one.valid[i]) {
       const reach = one.low[i] !== null && one.low[i] !== one.high[i] ? ` (${number(one.low[i], one)}–${number(one.high[i], one)})` : "";
@@ -229,7 +232,7 @@
     const rain = one.averaging === "sum" && one.kind !== "readings", vane = one.averaging === "vector";
     const bars = rain ? uPlot.paths.bars({ size: [0.9, 60], align: 1 }) : vane ? () => null : undefined;
     return {
-      width, height: width < 500 ? 220 : 260, padding: [10, 20, 0, 0], legend: { show: false },
+      width, height: width < 500 ? 220 : 260, padding: [10, 28, 0, 0], legend: { show: false },
       cursor: { sync: { key: "trends", setSeries: false, filters: { pub: (type) => type === "mousemove" || type === "mouseleave" } }, drag: { x: true, y: false, setScale: false, dist: 6 }, y: false,
         points: { size: 8 }, bind: { dblclick: () => null } },
       scales: { x: { time: false, range: () => pulling || [found.from / 1000, found.to / 1000] }, y: { range: reach(one, rain) } },
@@ -359,7 +362,7 @@
     one.at.forEach((at, i) => {
       const row = body.insertRow(), name = document.createElement("th");
       name.scope = "row";
-      name.textContent = wall(at, one.kind === "readings");
+      name.textContent = when(one, i);
       row.append(name);
       for (const text of [number(one.mean[i], one), number(one.low[i], one), number(one.high[i], one), one.valid[i],
         number(one.flagged[i], one), one.flags[i], one.marks[i] ? words.marks[one.marks[i]] : ""]) row.insertCell().textContent = text;
