@@ -67,9 +67,26 @@ def rows(
     parameter: str | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Rows of *kind* with start <= time < end, oldest first; times in *zone*."""
+    with closing(connect(database, read_only=True)) as connection:
+        yield from rows_through(
+            connection, database, kind, zone, start=start, end=end, point=point, parameter=parameter
+        )
+
+
+def rows_through(
+    connection: sqlite3.Connection,
+    database: Path,
+    kind: str,
+    zone: tzinfo,
+    *,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    point: str | None = None,
+    parameter: str | None = None,
+) -> Iterator[dict[str, Any]]:
+    """The same through a *connection* to *database* that is the caller's."""
     limits = (to_ms(start) if start else 0, to_ms(end) if end else 1 << 62)
     period = KINDS[kind]
-    connection = connect(database, read_only=True)
     try:
         db = Database(connection)
         made = _readings(db, zone, limits, _hand_marks(db)) if period is None else _averages(db, period, zone, limits)
@@ -78,8 +95,6 @@ def rows(
                 yield row
     except sqlite3.Error as error:
         raise StoreError(f"{database}: cannot be read to the end ({error}); the rows so far are good") from error
-    finally:
-        connection.close()
 
 
 def _hand_marks(db: Database) -> HandMarks:

@@ -233,9 +233,8 @@ def windows(kind: str, start: datetime, end: datetime) -> Iterator[tuple[datetim
 
 
 def _head(source: Source, wanted: Mapping[str, Any]) -> bytes:
-    from station.export import check_version, columns, write_head
+    from station.export import columns, write_head
 
-    check_version(source.loaded.database)
     text = io.StringIO()
     write_head(text, columns(wanted["kind"]), source.zone)
     return text.getvalue().encode()
@@ -243,14 +242,15 @@ def _head(source: Source, wanted: Mapping[str, Any]) -> bytes:
 
 def _window(source: Source, wanted: Mapping[str, Any], first: datetime, last: datetime) -> bytes:
     """Rows from *first* to before *last*: lines of CSV, or of JSON with a comma before each."""
-    from station.export import columns, rows, write_rows
+    from station.export import columns, rows_through, write_rows
 
-    chosen = {"point": wanted["point"] or None, "parameter": wanted["parameter"] or None}
-    found = rows(source.loaded.database, wanted["kind"], source.zone, start=first, end=last, **chosen)
-    if wanted["form"] == "json":
-        return "".join(f",\n{json.dumps(row, ensure_ascii=False)}" for row in found).encode()
-    text = io.StringIO()
-    write_rows(found, text, columns(wanted["kind"]))
+    kind, chosen = wanted["kind"], {key: wanted[key] or None for key in ("point", "parameter")}
+    with source.connection() as db:
+        found = rows_through(db, source.loaded.database, kind, source.zone, start=first, end=last, **chosen)
+        if wanted["form"] == "json":
+            return "".join(f",\n{json.dumps(row, ensure_ascii=False)}" for row in found).encode()
+        text = io.StringIO()
+        write_rows(found, text, columns(kind))
     return text.getvalue().encode()
 
 

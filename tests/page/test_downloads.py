@@ -159,13 +159,13 @@ def test_a_table_that_cannot_be_is_refused_with_a_sentence(rig: Rig, words: str,
 
 def test_a_table_comes_in_portions_and_no_read_stays_open(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     spans = []
-    rows = export.rows
+    rows = export.rows_through
 
     def watched(*arguments: Any, **more: Any) -> Any:
         spans.append(more["end"] - more["start"])
         return rows(*arguments, **more)
 
-    monkeypatch.setattr(export, "rows", watched)
+    monkeypatch.setattr(export, "rows_through", watched)
     wanted = {"kind": "readings", "form": "csv", "point": "", "parameter": "",
               "read": (NOW - timedelta(hours=3), NOW)}  # fmt: skip
     sizes = [len(part) for part in downloads.table_parts(rig.source, wanted, "en")]
@@ -194,7 +194,7 @@ def test_no_more_than_some_are_under_way_and_one_given_up_makes_room(rig: Rig) -
 
 
 def test_a_table_that_breaks_off_never_looks_whole(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows, count = export.rows, [0]
+    rows, count = export.rows_through, [0]
 
     def failing(*arguments: Any, **more: Any) -> Any:
         count[0] += 1
@@ -202,7 +202,7 @@ def test_a_table_that_breaks_off_never_looks_whole(rig: Rig, monkeypatch: pytest
             raise StoreError("the disk is gone")
         return rows(*arguments, **more)
 
-    monkeypatch.setattr(export, "rows", failing)
+    monkeypatch.setattr(export, "rows_through", failing)
     answer = rig.person.client.get(
         "/downloads/table?kind=minute&from=2026-02-28&to=2026-03-01", headers={"Host": "localhost:8080"}, buffered=False
     )

@@ -12,13 +12,15 @@ from prometheus_client.parser import text_string_to_metric_families as parsed
 from prometheus_client.samples import Sample
 
 from station.clock import boot_id
+from station.command_line import SYSTEM_SOCKET
 from station.config import Loaded, load
 from station.host import Host
-from station.model import ConfigError
+from station.model import ConfigError, replace
 from station.page import metrics as page_metrics
 from station.page.app import create_app
 from station.page.metrics import METRICS, Collector, health
 from station.page.source import Source
+from station.texts import SYSTEM_CONFIG
 from tests.page import filled
 from tests.page.filled import CONFIG, NOW, FixedSource
 from tests.page.house import House
@@ -304,3 +306,10 @@ def test_the_sign_of_life_is_looked_for_beside_the_sockets(tmp_path: Path) -> No
     sign(tmp_path / "run" / "health.json", 0, [])
     assert page_metrics.health_file(source) == tmp_path / "run" / "health.json"
     assert health(source)["state"] == "stale"
+
+
+def test_an_installed_station_is_found_where_its_unit_listens(tmp_path: Path) -> None:
+    installed = replace(station(tmp_path), path=SYSTEM_CONFIG)
+
+    assert Source(installed).sockets == (installed.control_socket, SYSTEM_SOCKET)
+    assert Source(station(tmp_path)).sockets == (tmp_path / "data" / "control.sock",)
