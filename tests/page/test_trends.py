@@ -142,6 +142,7 @@ def test_the_page_offers_what_was_measured_and_escapes_its_names(client: FlaskCl
     assert '<option value="gate:noise_leq">' in page
     assert "&lt;img src=x onerror=alert(1)&gt;" in page
     assert "<img src=x" not in page
+    assert '<script src="/static/uPlot.iife.min.js?v=' in page
     assert page.count("<script") == page.count('<script src="/static/') == 3
 
 

@@ -25,6 +25,13 @@ def test_every_vendored_file_is_what_was_vendored() -> None:
         assert row["version"] in row["source"]
 
 
+def test_every_static_file_has_a_name_of_its_own() -> None:
+    """They are served by it, whatever folder they lie in."""
+    names = [path.name for path in VENDOR.parent.rglob("*") if path.is_file()]
+
+    assert len(set(names)) == len(names)
+
+
 def test_the_script_says_its_version_and_asks_for_nothing_outside() -> None:
     for row in ROWS:
         text = (VENDOR / row["name"]).read_text(encoding="utf-8")
