@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, tzinfo  # noqa: F401 - UTC is of an example
 from pathlib import Path
@@ -19,11 +19,12 @@ from station.marks import KIND as MARK_RECORDS
 from station.marks import HandMarks
 from station.model import Kind, Mark, Record, StoreError, StoreVersionError
 from station.parameters import catalogue
-from station.store import SCHEMA_VERSION, connect, unpack_averages, unpack_mark
+from station.store import LATE_HOURS, NO_CEILING, SCHEMA_VERSION, connect, unpack_averages, unpack_mark
 
 KINDS = {"readings": None, "minute": Kind.MINUTE, "hour": Kind.HOUR, "day": Kind.DAY}
 BOM = "\ufeff"
 TIMES = ("time", "start")
+HOUR_MS = 3_600_000
 
 READING = (
     "time", "point", "device", "parameter", "name", "unit", "value", "raw", "mark", "reason", "effective_mark",
@@ -66,9 +67,26 @@ def rows(
     parameter: str | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Rows of *kind* with start <= time < end, oldest first; times in *zone*."""
+    with closing(connect(database, read_only=True)) as connection:
+        yield from rows_through(
+            connection, database, kind, zone, start=start, end=end, point=point, parameter=parameter
+        )
+
+
+def rows_through(
+    connection: sqlite3.Connection,
+    database: Path,
+    kind: str,
+    zone: tzinfo,
+    *,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    point: str | None = None,
+    parameter: str | None = None,
+) -> Iterator[dict[str, Any]]:
+    """The same through a *connection* to *database* that is the caller's."""
     limits = (to_ms(start) if start else 0, to_ms(end) if end else 1 << 62)
     period = KINDS[kind]
-    connection = connect(database, read_only=True)
     try:
         db = Database(connection)
         made = _readings(db, zone, limits, _hand_marks(db)) if period is None else _averages(db, period, zone, limits)
@@ -77,8 +95,6 @@ def rows(
                 yield row
     except sqlite3.Error as error:
         raise StoreError(f"{database}: cannot be read to the end ({error}); the rows so far are good") from error
-    finally:
-        connection.close()
 
 
 def _hand_marks(db: Database) -> HandMarks:
@@ -91,11 +107,7 @@ def _hand_marks(db: Database) -> HandMarks:
 
 
 def _readings(db: Database, zone: tzinfo, limits: tuple[int, int], by_hand: HandMarks) -> Iterator[dict[str, Any]]:
-    sql = """
-        SELECT at_ms, device, point, parameter, raw, coalesce(value, raw) AS value, mark
-        FROM reading JOIN series ON series.id = reading.series
-        WHERE at_ms >= ? AND at_ms < ? ORDER BY reading.id"""
-    for row in db.query(sql, limits):
+    for row in _stored(db, limits):
         mark, reason = unpack_mark(row["mark"])
         yield {
             "time": _local(row["at_ms"], zone),
@@ -108,6 +120,25 @@ def _readings(db: Database, zone: tzinfo, limits: tuple[int, int], by_hand: Hand
             "reason": reason.name.lower() if reason else "",
             **_effective(by_hand, row, mark),
         }
+
+
+def _stored(db: Database, limits: tuple[int, int]) -> Iterator[Mapping[str, Any]]:
+    """Readings of *limits* in the order stored: those among their neighbours in time, then those listed as late.
+
+    As `Store.readings` finds them, which lead to few rows in a record of years.
+    """
+    sql = """
+        SELECT at_ms, device, point, parameter, raw, coalesce(value, raw) AS value, mark
+        FROM reading JOIN series ON series.id = reading.series
+        WHERE at_ms >= ? AND at_ms < ? AND reading.id > ? AND reading.id <= ? {} ORDER BY reading.id"""
+    floor = "SELECT reading FROM tick WHERE hour <= ? ORDER BY hour DESC LIMIT 1"
+    ceiling = "SELECT reading FROM tick WHERE hour >= ? ORDER BY hour LIMIT 1"
+    first, last = limits
+    begin = next((row["reading"] for row in db.query(floor, (first // HOUR_MS,))), 0)
+    end = next((row["reading"] for row in db.query(ceiling, (last // HOUR_MS + LATE_HOURS,))), NO_CEILING)
+    yield from db.query(sql.format(""), (*limits, begin, end))
+    late = "AND reading.id IN (SELECT reading FROM late WHERE at_ms >= ? AND at_ms < ?)"
+    yield from db.query(sql.format(late), (*limits, max(begin, end), NO_CEILING, *limits))
 
 
 def _effective(by_hand: HandMarks, row: Mapping[str, Any], mark: Mark) -> dict[str, str]:
@@ -178,9 +209,19 @@ def write_csv(found: Iterator[dict[str, Any]], file: TextIO, columns: Sequence[s
 
     Times, which are in *zone*, lose their offset and the T: only so they become dates in Excel and WPS.
     """
+    write_head(file, columns, zone)
+    return write_rows(found, file, columns)
+
+
+def write_head(file: TextIO, columns: Sequence[str], zone: tzinfo) -> None:
+    """Write the byte-order mark and the line of headings."""
     file.write(BOM)
+    csv.DictWriter(file, columns).writerow(headings(columns, zone))
+
+
+def write_rows(found: Iterable[dict[str, Any]], file: TextIO, columns: Sequence[str]) -> int:
+    """Write *found* without headings; how many rows."""
     count, writer = 0, csv.DictWriter(file, columns)
-    writer.writerow(headings(columns, zone))
     for row in found:
         writer.writerow({key: _unarmed(_shown(key, value)) for key, value in row.items()})
         count += 1

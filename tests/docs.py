@@ -115,6 +115,8 @@ CHINESE = {
     "[page].idle_minutes": "多少分钟没有访问网页即退出登录",
     "[page].code_hours": "一次性代码的有效小时数",
     "[page].trusted_proxy": "前置 TLS 代理的地址,采信其 X-Forwarded-For 和 X-Forwarded-Proto",
+    "[page].metrics_from": "可读取 /metrics 的地址或网段，例：192.168.1.20、10.0.0.0/24；本机总可读取",
+    "[page].metrics_token_file": "存放口令的文件或 systemd 凭据：以 Authorization: Bearer 发送该口令者可读取 /metrics",
     "[page].refresh_seconds": "打开的网页每隔多少秒更新一次数值",
     "[dustfall].target": "镇级目标:月均降尘量低于此值,t/(km²·30d)",
     "[[point]].code": "短代码,站内唯一",

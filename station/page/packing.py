@@ -33,24 +33,25 @@ def _static(name: str) -> tuple[bytes, bytes]:
 
 def asset(name: str) -> str:
     """Where the static file *name* is to be had, good for ever."""
-    return url_for("static", name=name, v=stamp(name))
+    return url_for("static", name=name.rpartition("/")[2], v=stamp(name))
 
 
 def install(app: Flask) -> None:
     """Serve what lies in static/, and pack what is worth it."""
-    names = {path.name for path in STATIC.iterdir() if path.is_file()}
+    names = {path.name: path.relative_to(STATIC).as_posix() for path in STATIC.rglob("*") if path.is_file()}
 
     @access("anyone")
     def static(name: str) -> Response:
-        if name not in names:  # a list made at the start: no path can lead anywhere else
+        file = names.get(name)  # a list made at the start: no path can lead anywhere else
+        if file is None:
             abort(404)
-        plain, packed = _static(name)
+        plain, packed = _static(file)
         small = _takes_gzip() and len(packed) < len(plain)
         answer = Response(packed if small else plain, mimetype=mimetypes.guess_type(name)[0] or "text/plain")
         if small:
             answer.headers["Content-Encoding"] = "gzip"
         answer.headers["Vary"] = "Accept-Encoding"
-        answer.headers["Cache-Control"] = FOREVER if request.args.get("v") == stamp(name) else "no-cache"
+        answer.headers["Cache-Control"] = FOREVER if request.args.get("v") == stamp(file) else "no-cache"
         return answer
 
     app.add_url_rule("/static/<name>", "static", static)

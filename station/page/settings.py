@@ -24,6 +24,12 @@ class PageSettings:
     trusted_proxy: str = setting(
         "", text="address of a TLS proxy in front whose X-Forwarded-For and X-Forwarded-Proto are believed"
     )
+    metrics_from: tuple[str, ...] = setting(
+        (), text="addresses or networks that may read /metrics, such as 192.168.1.20 or 10.0.0.0/24; this machine may"
+    )
+    metrics_token_file: str = setting(
+        "", text="file or systemd credential with a token: who sends it as Authorization: Bearer may read /metrics"
+    )
     refresh_seconds: int = setting(10, low=2, high=3600, text="how often a page that is looked at renews its values")
 
     def faults(self) -> Iterator[Fault]:
@@ -32,3 +38,11 @@ class PageSettings:
             if not name or any(sign in name for sign in "/:@ ") or not name.isascii():
                 said = f'"{name}" is not a host name such as station.example; write it without http:// and port'
                 yield Fault(f"page.hosts[{index}]", said)
+        for index, name in enumerate(self.metrics_from):
+            from ipaddress import ip_network  # the station reads this table, too
+
+            try:
+                ip_network(name, strict=False)
+            except ValueError:
+                said = f'"{name}" is not an address or network such as 192.168.1.20 or 10.0.0.0/24'
+                yield Fault(f"page.metrics_from[{index}]", said)

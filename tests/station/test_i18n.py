@@ -50,6 +50,9 @@ from station.orders import WHYS as ORDER_WHYS
 from station.own_reasons import PHRASES as OWN_REASONS
 from station.page.navigation import ITEMS
 from station.page.preferences import THEMES
+from station.page.series import KINDS as TREND_KINDS
+from station.page.trends import SPANS as TREND_SPANS
+from station.page.trends import WORDS as TREND_WORDS
 from station.parameters import catalogue
 from station.recipe import ABOUT
 from station.report_table import COLUMNS as REPORTED
@@ -290,6 +293,12 @@ MADE = {
     "page_mark.": [mark.name for mark in Mark],
     "page_error.": [key.removeprefix("page_error.") for key in texts("en") if key.startswith("page_error.")],
     "page.theme_": list(THEMES),
+    "page_trends.": [
+        *("auto", *TREND_KINDS, *TREND_WORDS), *(f"{kind}_sum" for kind in TREND_KINDS if kind != "readings"),
+    ],
+    "page_trends.span_": list(TREND_SPANS),
+    "page_downloads.bad_": ["day", "month"],
+    "page_downloads.": ["day", "month"],
     "report_method.": [key.removeprefix("report_method.") for key in texts("en") if key.startswith("report_method.")],
 }
 
