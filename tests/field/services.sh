@@ -3,7 +3,7 @@
 set -eu
 unset PYTHONPATH
 pid=$(cat "$ROOT/run/station.pid" 2>/dev/null) || pid=0
-alive() { [ "$pid" != 0 ] && kill -0 "$pid" 2>/dev/null; }
+alive() { [ "$pid" != 0 ] && kill -0 "$pid" 2>/dev/null && ! grep -q "^State:.Z" "/proc/$pid/status"; }  # who started it may be gone
 case $1 in
     pid) if alive; then echo "$pid"; else echo 0; fi ;;
     stop)
