@@ -196,7 +196,10 @@ prepare_config() {
     chmod 700 "$part/secrets"
     find "$part/secrets" -type f -exec chmod 600 {} +
     owned "$part"
-    "$opt/$new/bin/station" check --lang "$language" "$part/station.toml" ||
+    good=yes
+    said=$("$opt/$new/bin/station" check --lang "$language" "$part/station.toml" 2>&1) || good=
+    printf '%s\n' "$said" | sed "s|$part|$conf|g"
+    [ -n "$good" ] ||
         die "the configuration has faults, see above; nothing of the station was changed" "配置有错误，见上；未改动本站"
     if [ -d "$conf" ] && diff -r "$conf" "$part" >/dev/null; then
         rm -rf "$part"
@@ -292,6 +295,7 @@ wanted() {
 account() {
     systemd-sysusers ${root:+--root="$root"} "$root/etc/sysusers.d/niutang-station.conf" ||
         die "the account station could not be made, see above" "无法建立账户 station，见上"
+    [ -n "$root" ] || install -d -m 0750 -o station -g station /var/lib/niutang-station
     for file in "$root"/etc/tmpfiles.d/niutang*.conf; do
         [ ! -f "$file" ] || systemd-tmpfiles ${root:+--root="$root"} --create "$file" || true
     done
@@ -632,7 +636,8 @@ done_with() {
         say "systemd does not run here: at the next boot it starts $(wanted | tr '\n' ' ')" "这里没有运行 systemd：下次启动时将启动 $(wanted | tr '\n' ' ')"
         say "by hand: systemctl start station, or as the account station: /opt/niutang-station/venv/bin/station run --config /etc/niutang-station/station.toml" \
             "手工启动：systemctl start station，或以账户 station 运行：/opt/niutang-station/venv/bin/station run --config /etc/niutang-station/station.toml"
-    elif [ -n "$recipe" ]; then
+    fi
+    if [ -n "$recipe" ]; then
         say "not started: put your ports, addresses and passwords into $conf/station.toml and $conf/secrets, then: station check, systemctl start station" \
             "尚未启动：请把串口、地址和密码填入 $conf/station.toml 和 $conf/secrets，然后：station check，systemctl start station"
     fi
@@ -643,7 +648,11 @@ done_with() {
     fi
 }
 
-page_code() { :; }
+# The first person at the page names himself with it.
+page_code() {
+    [ -e "$units/page.service" ] && [ -z "$root$old" ] || return 0
+    runuser -u station -- "$link/bin/station" page code --config "$conf/station.toml" --lang "$language" || true
+}
 
 do_rollback() {
     resume
