@@ -1,4 +1,4 @@
-"""Bundles for the tests: systemd/bundle as a module, wheels made of what is installed here, and bundles of the stand-in."""
+"""Bundles for the tests: systemd/bundle as a module, wheels of what is installed here, bundles of the stand-in."""
 
 from __future__ import annotations
 

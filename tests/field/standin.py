@@ -10,7 +10,7 @@ import hashlib
 import zipfile
 from pathlib import Path
 
-PROGRAM = '''
+PROGRAM = """
 import json, os, re, signal, sqlite3, sys, time
 from pathlib import Path
 
@@ -117,9 +117,9 @@ def main():
         migrate(database(Path(told["--config"])))
     elif verb == "health":
         return health(Path(told["--config"]))
-'''
+"""
 
-FACTS = '''
+FACTS = """
 import re, sqlite3, sys
 from pathlib import Path
 from station.entry import SCHEMA, VERSION
@@ -145,11 +145,11 @@ if __name__ == "__main__":
         print("wired", "yes" if "pins" in text else "")
         print("outputs", "yes" if "pins" in text else "")
         print("ciphered", "yes" if "ciphered" in text else "")
-'''
+"""
 
 
 # What of pip install.sh needs, without its second of CPU; the first installation of the tests has the real one.
-PIP = '''
+PIP = """
 import hashlib, re, sys, zipfile
 from pathlib import Path
 
@@ -163,7 +163,7 @@ for wheel in wheels.glob("niutang*.whl"):
 script = Path(sys.prefix, "bin", "station")
 script.write_text(f"#!{sys.executable}\\nimport sys\\nfrom station.entry import main\\nsys.exit(main())\\n")
 script.chmod(0o755)
-'''
+"""
 
 
 def small_pip(folder: Path) -> Path:

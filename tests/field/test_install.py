@@ -11,7 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -165,7 +165,9 @@ def test_the_same_again_changes_nothing(running: Machine, bundles: Path) -> None
     }
 
 
-def test_a_stick_brings_the_configuration_and_the_station_starts(machine: Machine, bundles: Path, tmp_path: Path) -> None:
+def test_a_stick_brings_the_configuration_and_the_station_starts(
+    machine: Machine, bundles: Path, tmp_path: Path
+) -> None:
     stick = tmp_path / "stick"
     stick.mkdir()
     (stick / "station.toml").write_text('data_folder = "data"\npassword_file = "pw"\n# copies, pins\n')
@@ -182,7 +184,9 @@ def test_a_stick_brings_the_configuration_and_the_station_starts(machine: Machin
     assert (stick / "pw").exists()
 
 
-def test_a_configuration_that_is_there_is_kept_beside_the_new_one(running: Machine, bundles: Path, tmp_path: Path) -> None:
+def test_a_configuration_that_is_there_is_kept_beside_the_new_one(
+    running: Machine, bundles: Path, tmp_path: Path
+) -> None:
     (running.conf / "station.toml").write_text('data_folder = "/var/lib/niutang-station"  # edited\n')
     done = running.install(bundles / "1.0", "--recipe", "plain")
     assert done.returncode == 1
@@ -225,21 +229,39 @@ def add(path: Path) -> None:
     path.write_text("[Service]\nExecStart=/bin/false\n")
 
 
-BAD = {
-    "a wheel": (lambda b: spoil(next((b / "wheels").glob("niutang*"))), "wheels/niutang_station-1.0-py3-none-any.whl is not as it was packed"),
-    "a unit": (lambda b: spoil(b / "systemd/station.service"), "systemd/station.service is not as it was packed"),
-    "the manifest": (lambda b: spoil(b / "MANIFEST"), "MANIFEST is not as it was packed"),
-    "a file that is gone": (lambda b: (b / "sbom.json").unlink(), "sbom.json is not as it was packed"),
-    "a file that was added": (lambda b: add(b / "systemd/other.service"), "systemd/other.service is in the bundle and not in its MANIFEST"),
-    "no manifest": (lambda b: (b / "MANIFEST").unlink(), "is no bundle: it has no MANIFEST"),
-    "another machine": (lambda b: seal(b, "1.0", machine="armv7l"), "this bundle is for armv7l and this machine is"),
-    "another Python": (lambda b: seal(b, "1.0", python="3.9 3.10"), "this bundle has libraries for Python 3.9 3.10 and this machine has 3."),
-    "no room": (lambda b: seal(b, "1.0", room="999999999"), "MiB free and 999999999 are needed (the program)"),
+BAD: dict[str, tuple[Callable[[Path], None], str]] = {
+    "a wheel": (
+        lambda bundle: spoil(next((bundle / "wheels").glob("niutang*"))),
+        "wheels/niutang_station-1.0-py3-none-any.whl is not as it was packed",
+    ),
+    "a unit": (
+        lambda bundle: spoil(bundle / "systemd/station.service"),
+        "systemd/station.service is not as it was packed",
+    ),
+    "the manifest": (lambda bundle: spoil(bundle / "MANIFEST"), "MANIFEST is not as it was packed"),
+    "a file that is gone": (lambda bundle: (bundle / "sbom.json").unlink(), "sbom.json is not as it was packed"),
+    "a file that was added": (
+        lambda bundle: add(bundle / "systemd/other.service"),
+        "systemd/other.service is in the bundle and not in its MANIFEST",
+    ),
+    "no manifest": (lambda bundle: (bundle / "MANIFEST").unlink(), "is no bundle: it has no MANIFEST"),
+    "another machine": (
+        lambda bundle: seal(bundle, "1.0", machine="armv7l"),
+        "this bundle is for armv7l and this machine is",
+    ),
+    "another Python": (
+        lambda bundle: seal(bundle, "1.0", python="3.9 3.10"),
+        "this bundle has libraries for Python 3.9 3.10 and this machine has 3.",
+    ),
+    "no room": (
+        lambda bundle: seal(bundle, "1.0", room="999999999"),
+        "MiB free and 999999999 are needed (the program)",
+    ),
     "what the system lacks": (
-        lambda b: seal(b, "1.0", system="cffi no_such_module python3-cffi-backend"),
+        lambda bundle: seal(bundle, "1.0", system="cffi no_such_module python3-cffi-backend"),
         "cffi is not for this machine in the bundle and not in the operating system: install python3-cffi-backend",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", BAD)
@@ -279,7 +301,9 @@ def test_a_station_that_was_installed_by_hand_is_left_alone(machine: Machine, bu
     assert "was made by hand: stop the station and move it away" in done.stderr
 
 
-def test_where_a_key_is_installed_a_bundle_has_to_be_signed_by_it(machine: Machine, bundles: Path, tmp_path: Path) -> None:
+def test_where_a_key_is_installed_a_bundle_has_to_be_signed_by_it(
+    machine: Machine, bundles: Path, tmp_path: Path
+) -> None:
     keygen = program("ssh-keygen")
     for name in ("ours", "theirs"):
         subprocess.run([keygen, "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", tmp_path / name], check=True)
@@ -413,7 +437,9 @@ def test_a_first_installation_that_is_cut_anywhere_is_finished_by_the_same_comma
     assert list(machine.conf.parent.glob("niutang-station.*")) == []
 
 
-def test_a_killed_upgrade_is_cleared_up_by_the_next_one_while_the_machine_runs_on(running: Machine, bundles: Path) -> None:
+def test_a_killed_upgrade_is_cleared_up_by_the_next_one_while_the_machine_runs_on(
+    running: Machine, bundles: Path
+) -> None:
     measured = running.rows()
     assert running.install(bundles / "2.0", cut="trial").returncode == DIED
     done = running.install(bundles / "2.0")
@@ -443,7 +469,9 @@ def test_deleting_the_data_wants_the_words_typed(running: Machine) -> None:
         assert "that was not typed; nothing was changed" in done.stderr
     assert running.services("pid") != "0"
     assert running.rows()
-    assert running.run(running.opt / "install.sh", "uninstall", "--purge-data", typed="delete all data\n").returncode == 0
+    assert (
+        running.run(running.opt / "install.sh", "uninstall", "--purge-data", typed="delete all data\n").returncode == 0
+    )
     assert list(running.data.iterdir()) == []
     assert not running.conf.exists()
     assert not running.opt.exists()
