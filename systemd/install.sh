@@ -312,14 +312,14 @@ trial=/run/systemd/system/station.service.d/trial.conf  # in memory: a restart o
 # start, start-offline (nothing leaves the machine), stop, pid (0: it does not run)
 services() {
     case $managed in
-        program) "$program" "$@" ;;
+        program) "$program" "$@" 9>&- ;;
         systemd)
             case $1 in
                 start-offline) mkdir -p "$(dirname "$trial")"; printf '[Service]\nPrivateNetwork=yes\n' >"$trial" ;;
                 start | stop) rm -f "$trial" ;;
             esac
             case $1 in
-                stop) systemctl stop station.service clock-helper.service backup.service 2>/dev/null || true ;;
+                stop) systemctl stop station.service page.service clock-helper.service backup.service 2>/dev/null || true ;;
                 pid) systemctl show --property=MainPID --value station.service ;;
                 *)
                     systemctl daemon-reload
@@ -713,7 +713,7 @@ do_uninstall() {
         for folder in "$root/var/lib/niutang-station" "$root/var/lib/niutang-clock"; do
             [ ! -d "$folder" ] || find "$folder" -mindepth 1 -delete
         done
-        rm -rf "$conf" "$conf".before-* "$conf.new" "$conf.part"
+        rm -rf "$conf" "$conf".before-* "$conf.new" "$conf.part" "$root/etc/niutang-station"
     fi
     rm -rf "${opt:?}"
     step gone
@@ -751,7 +751,10 @@ main() {
     [ -z "$config" ] || [ -z "$recipe" ] || die "either --recipe or --config" "--recipe 和 --config 只能选一个"
     [ -n "$from" ] || from=$(cd "$(dirname "$0")" && pwd)
     opt=$root/opt/niutang-station link=$root/opt/niutang-station/venv conf=$root/etc/niutang-station
-    [ ! -L "$conf" ] || [ -n "$root" ] || conf=$(readlink -f "$conf")  # on a data partition
+    if [ -L "$conf" ]; then  # to a data partition
+        conf=$(readlink "$conf")
+        case $conf in /*) conf=$root$conf ;; *) conf=$root/etc/$conf ;; esac
+    fi
     units=$root/etc/systemd/system state=$root/opt/niutang-station/unfinished
     patience=${NIUTANG_PATIENCE:-120} pause=${NIUTANG_PAUSE:-1}  # tries for a sign of life, seconds between two
     managed=hand
@@ -761,6 +764,9 @@ main() {
         managed=systemd
     fi
     trap '' HUP  # a lost SSH connection ends no upgrade
+    mkdir -p "$root/run"
+    exec 9>"$root/run/niutang-install.lock"
+    flock --nonblock 9 || die "another install.sh is at work; wait for it" "另一个 install.sh 正在运行；请等它结束"
     "do_$command"
 }
 

@@ -19,7 +19,7 @@ RECIPE = '[station]\\nname = "stand-in"\\ndata_folder = "data"   # beside this f
 
 
 def root(config):
-    return Path(str(config.resolve()).partition("/etc/niutang-station")[0] or "/")
+    return Path(sys.prefix.partition("/opt/niutang-station")[0] or "/")
 
 
 def database(config):

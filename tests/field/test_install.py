@@ -5,6 +5,7 @@ The program is a stand-in (standin.py); `python -m tests.field` does the same wi
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import sqlite3
@@ -198,6 +199,30 @@ def test_a_configuration_that_is_there_is_kept_beside_the_new_one(
     assert "# edited" in (kept / "station.toml").read_text()
     assert "# from the stick" in (running.conf / "station.toml").read_text()
     assert (running.conf / "secrets/platform").exists()
+
+
+def test_a_configuration_on_a_data_partition_stays_there(machine: Machine, bundles: Path, tmp_path: Path) -> None:
+    (machine.root / "data").mkdir()
+    machine.conf.parent.mkdir()
+    machine.conf.symlink_to("../data/config")
+    for text in ("# first", "# second"):
+        (tmp_path / "stick").mkdir(exist_ok=True)
+        (tmp_path / "stick/station.toml").write_text(f'data_folder = "x"  {text}\n')
+        done = machine.install(bundles / "1.0", "--config", tmp_path / "stick")
+        assert done.returncode == 0, done.stderr
+        assert machine.conf.is_symlink()
+        assert text in (machine.root / "data/config/station.toml").read_text()
+    (kept,) = (machine.root / "data").glob("config.before-*")
+    assert "# first" in (kept / "station.toml").read_text()
+
+
+def test_two_installers_do_not_work_at_once(machine: Machine, bundles: Path) -> None:
+    (machine.root / "run").mkdir()
+    with (machine.root / "run/niutang-install.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = machine.install(bundles / "1.0", "--recipe", "plain")
+    assert (done.returncode, machine.tree()) == (1, {})
+    assert "another install.sh is at work; wait for it" in done.stderr
 
 
 def test_a_configuration_with_faults_is_not_taken(running: Machine, bundles: Path, tmp_path: Path) -> None:
