@@ -44,6 +44,7 @@ def of_station(loaded: Loaded, root: Path) -> Iterator[Fact]:
     yield "database_schema", schema_of(database)
     yield "credentials", " ".join(credentials(loaded))
     yield "copies", config.backup.folder
+    yield "networked", "yes" if any("://" in bus.port for bus in config.bus) else ""
     yield "wired", "yes" if config.wired else ""
     yield "outputs", "yes" if config.output else ""
     yield "ciphered", "yes" if any(getattr(one, "key_file", "") for one in config.uplink) else ""

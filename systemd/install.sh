@@ -535,7 +535,11 @@ upgrade() {
 try() {
     remember trial
     rm -f "$root/run/niutang-station/health.json"
-    if [ "$migrates" = yes ]; then begin=start-offline; else begin=start; fi
+    begin=start
+    if [ "$migrates" = yes ]; then
+        begin=start-offline
+        [ -z "$(fact networked)" ] || former=1  # instruments behind a network cannot answer then, and that is a complaint
+    fi
     if services $begin && healthy; then
         return
     fi

@@ -52,7 +52,7 @@ def test_a_configuration_says_where_the_data_are_and_what_is_handed_over(tmp_pat
     database = beneath(tmp_path, Path("/var/lib/niutang-station/station.db"))
     assert (said["data_folder"], said["database"]) == ("/var/lib/niutang-station", str(database))
     assert (said["database_schema"], said["credentials"], said["copies"]) == ("", "a.password", "")
-    assert (said["wired"], said["outputs"], said["ciphered"]) == ("", "", "")
+    assert (said["wired"], said["outputs"], said["ciphered"], said["networked"]) == ("", "", "", "")
     database.parent.mkdir(parents=True)
     Store.open(database).close()
     main([str(folder / "station.toml"), str(tmp_path)])
@@ -63,12 +63,12 @@ def test_pins_keys_and_copies_are_told(tmp_path: Path, capsys) -> None:
     text = CONFIG.replace('password_file = "a.password"', 'password_file = "pw"\nkey_file = "k"').replace(
         "2017", "2025"
     )
-    text += '[backup]\nfolder = "/mnt/x"\n[[output]]\nname = "lamp"\nkind = "lamp"\npin = 5\n'
+    text += '[[bus]]\nname = "b"\nport = "tcp://192.0.2.1:502"\n[backup]\nfolder = "/mnt/x"\n[[output]]\nname = "lamp"\nkind = "lamp"\npin = 5\n'
     (tmp_path / "station.toml").write_text(text)
     assert main([str(tmp_path / "station.toml")]) == 0, capsys.readouterr().err
     said = facts(capsys.readouterr().out)
     assert (said["wired"], said["outputs"], said["ciphered"], said["copies"]) == ("yes", "yes", "yes", "/mnt/x")
-    assert said["credentials"] == "k pw"
+    assert (said["credentials"], said["networked"]) == ("k pw", "yes")
 
 
 def test_what_cannot_be_read_is_one_sentence_and_no_facts(tmp_path: Path) -> None:
