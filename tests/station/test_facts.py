@@ -60,10 +60,26 @@ def test_a_configuration_says_where_the_data_are_and_what_is_handed_over(tmp_pat
 
 
 def test_pins_keys_and_copies_are_told(tmp_path: Path, capsys) -> None:
-    text = CONFIG.replace('password_file = "a.password"', 'password_file = "pw"\nkey_file = "k"').replace(
-        "2017", "2025"
-    )
-    text += '[[bus]]\nname = "b"\nport = "tcp://192.0.2.1:502"\n[backup]\nfolder = "/mnt/x"\n[[output]]\nname = "lamp"\nkind = "lamp"\npin = 5\n'
+    text = CONFIG.replace("2017", "2025").replace('_file = "a.password"', '_file = "pw"\nkey_file = "k"')
+    text += """
+[[bus]]
+name = "b"
+port = "tcp://192.0.2.1:502"
+[[bus.device]]
+name = "d"
+profile = "renke-fsxcs"
+variant = "tenths-pm"
+unit_id = 1
+poll_seconds = 10
+point = "p"
+parameters = ["wind_speed"]
+[backup]
+folder = "/mnt/x"
+[[output]]
+name = "lamp"
+kind = "lamp"
+pin = 5
+"""
     (tmp_path / "station.toml").write_text(text)
     assert main([str(tmp_path / "station.toml")]) == 0, capsys.readouterr().err
     said = facts(capsys.readouterr().out)
