@@ -13,6 +13,8 @@ PACKAGES = {
     "ffmpeg": "ffmpeg",
     "stunnel": "stunnel4",
     "systemd-analyze": "systemd",
+    "systemd-sysusers": "systemd",
+    "ssh-keygen": "openssh-client",
 }
 """Each program and the packages that bring it; `.ci/run` installs all of them."""
 
