@@ -93,7 +93,9 @@ def test_the_manifest_names_every_file_with_its_hash_and_what_it_is_for(tar: Pat
         }
     assert dict(line.split(" ", 2)[:0:-1] for line in lines if line.startswith("file ")) == files
     assert lines[-1] == "end " + hashlib.sha256("".join(f"{one}\n" for one in lines[:-1]).encode()).hexdigest()
-    assert {"install.sh", "requirements.txt", "sbom.json", "systemd/station.service", "systemd/README.md"} <= set(files)
+    assert {"install.sh", "requirements.txt", "sbom.json", "systemd/station.service", "systemd/README.md"} | {
+        "hardware/boot/config.txt"
+    } <= set(files)
 
 
 def test_what_has_no_wheel_for_a_machine_is_named_with_the_package_that_has_it(tar: Path) -> None:
