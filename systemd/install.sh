@@ -382,9 +382,9 @@ recall() { sed -n "s/^$1=//p" "$state"; }
 copy_database() {
     rm -f "$copy.part"
     "$opt/$old/bin/python" -I - "$database" "$copy.part" <<'END' || return 1
-import os, sqlite3, sys
-source, target = (sqlite3.connect(name) for name in sys.argv[1:])
-source.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+import os, pathlib, sqlite3, sys
+source = sqlite3.connect(pathlib.Path(sys.argv[1]).as_uri() + "?mode=ro", uri=True)  # leaves its log alone
+target = sqlite3.connect(sys.argv[2])
 source.backup(target)
 if target.execute("PRAGMA quick_check").fetchall() != [("ok",)]:
     sys.exit("the copy of the database is not sound")
@@ -412,7 +412,7 @@ undo() {
         if [ -e "$database" ] && [ "$(schema_of "$database")" = "$(schema "$old")" ]; then
             rm -f "$copy"  # the new program never came to touch it
         else
-            for end in "" -wal -shm; do
+            for end in "" -wal -shm .open; do  # with what says that it was not closed in order
                 [ ! -e "$database$end" ] || mv "$database$end" "$aside$end"
                 step "undo$end"
             done

@@ -58,6 +58,10 @@ def run(config):
     if BREAKS == "start":
         sys.exit("this version breaks when it starts")
     connection = migrate(database(config))
+    marker = database(config).with_name("station.db.open")
+    if marker.exists() and not database(config).with_name("station.db-wal").exists():
+        connection.execute("INSERT INTO reading (version) VALUES ('the log is missing')")
+    marker.touch()
     stop = []
     signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
     while not stop:
@@ -71,6 +75,7 @@ def run(config):
         if BREAKS == "later":
             sys.exit("this version breaks after its first sign of life")
     connection.close()
+    marker.unlink()
     health_file(config).unlink(missing_ok=True)
 
 

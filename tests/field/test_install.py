@@ -440,7 +440,7 @@ def test_an_upgrade_that_is_cut_anywhere_comes_up_whole_at_the_next_start(runnin
 
 
 def test_a_way_back_that_is_cut_anywhere_is_gone_to_the_end(running: Machine, bundles: Path) -> None:
-    for step in ("undo", "undo-wal", "undo-shm", "undo-database", "undo-program"):
+    for step in ("undo", "undo-wal", "undo-shm", "undo.open", "undo-database", "undo-program"):
         measured = running.rows()
         assert running.install(bundles / "later", cut=step).returncode == DIED, step
         running.restart()

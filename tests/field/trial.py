@@ -50,8 +50,10 @@ columns = ", ".join(Record._fields)
 records = [Record(*row) for row in sqlite3.connect("/root/platform.db").execute(f"SELECT {columns} FROM record")]
 summary = asdict(judge(load(Path("/etc/niutang-station/station.toml"), secrets=False), records, "2017", False))
 known = {text for text, in sqlite3.connect("/var/lib/niutang-station/station.db").execute("SELECT text FROM message")}
+found = sqlite3.connect("/var/lib/niutang-station/station.db").execute("SELECT code FROM event").fetchall()
+missing = [code for code, in found if code in ("log_missing", "damaged", "salvaged")]
 foreign = sum(record.data not in known for record in records)
-print(json.dumps({"records": len(records), "foreign": foreign, **summary}))
+print(json.dumps({"records": len(records), "foreign": foreign, "events": missing, **summary}))
 """
 VECTOR = "681edf34d206965e86b3e94f536e4246"  # GB/T 32907-2016, appendix A.1
 CUTS = ("venv", "libraries", "program", "prepared", "stopped", "copied", "switched", "trial", "committed", "settled")
@@ -491,6 +493,7 @@ def at_the_platform(field: Field) -> None:
         field.report.say(said.strip())
         must(found["records"] > 20, "hardly anything was sent")
         must((found["lost"], found["duplicates"], found["foreign"]) == (0, 0, 0), "they differ")
+        must(found["events"] == [], "the station missed something of its database")
         field.run("station", "verify")
 
 
