@@ -198,7 +198,7 @@ prepare_config() {
     owned "$part"
     good=yes
     said=$("$opt/$new/bin/station" check --lang "$language" "$part/station.toml" 2>&1) || good=
-    printf '%s\n' "$said" | sed "s|$part|$conf|g"
+    [ -z "$said" ] || printf '%s\n' "$said" | sed "s|$part|$conf|g"
     [ -n "$good" ] ||
         die "the configuration has faults, see above; nothing of the station was changed" "配置有错误，见上；未改动本站"
     if [ -d "$conf" ] && diff -r "$conf" "$part" >/dev/null; then

@@ -395,7 +395,7 @@ def test_a_version_that_does_not_run_well_gives_way_to_the_one_before(
     running: Machine, bundles: Path, breaks: str
 ) -> None:
     measured = running.rows()
-    done = running.install(bundles / breaks, NIUTANG_PATIENCE="20")
+    done = running.install(bundles / breaks, NIUTANG_PATIENCE="10")
     assert done.returncode == 1
     assert f"does not run well; the station runs on with {running.opt.joinpath('venv').readlink()}" in done.stderr
     assert (running.version, running.services("pid") != "0") == ("1.0", True)
