@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from station.model import StoreError, StoreVersionError
-from station.store import SCHEMA_VERSION, SEALS, WAITING, connect
+from station.store import SCHEMA_VERSION, SEALS, WAITING, connect, unclean
 
 Step = Callable[[Database], None]
 
@@ -37,22 +37,35 @@ def migrate(path: Path, steps: Mapping[int, Step] = STEPS, target: int = SCHEMA_
 
     Raise StoreVersionError for a newer file, or one that no step leads away from.
     """
-    connect(path, read_only=True).close()  # refuses what is no database
+    before = version = _version(path)
+    if version > target:
+        raise StoreVersionError(
+            f"{path}: was written by a newer version (schema {version}, this one knows {target}); "
+            "install that version again, the file is unchanged"
+        )
+    if version == target:
+        return before, version  # never opened for writing: closing it would take away the log that a power cut left
+    logged = path.with_name(f"{path.name}-wal").exists()
     connection = connect(path)
     try:
-        before = version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-        if version > target:
-            raise StoreVersionError(
-                f"{path}: was written by a newer version (schema {version}, this one knows {target}); "
-                "install that version again, the file is unchanged"
-            )
         while version < target:
             if version not in steps:
                 raise StoreVersionError(
                     f"{path}: schema {version} cannot be brought to {target} by this version; keep the file and ask"
                 )
             version = _step(connection, version, steps[version], path)
-        return before, version
+    finally:
+        connection.close()
+    if logged:
+        unclean(path).unlink(missing_ok=True)  # the log that a power cut left was read and is in the file now
+    return before, version
+
+
+def _version(path: Path) -> int:
+    """The schema of the file at *path*; refuses what is no database."""
+    connection = connect(path, read_only=True)
+    try:
+        return int(connection.execute("PRAGMA user_version").fetchone()[0])
     finally:
         connection.close()
 

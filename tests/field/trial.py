@@ -21,7 +21,7 @@ NEXT = "0.0.2"
 SERVICES = "/root/services"
 READINGS = """
 import sqlite3, sys
-rows = [n for n, in sqlite3.connect(sys.argv[1]).execute("SELECT id FROM reading ORDER BY id")]
+rows = [n for n, in sqlite3.connect(f"file:{sys.argv[1]}?mode=ro", uri=True).execute("SELECT id FROM reading ORDER BY id")]
 print(len(rows), rows[0] if rows else 0, rows[-1] if rows else 0)
 """
 SM4 = """
@@ -53,7 +53,7 @@ known = {text for text, in sqlite3.connect("/var/lib/niutang-station/station.db"
 found = sqlite3.connect("/var/lib/niutang-station/station.db").execute("SELECT code FROM event").fetchall()
 missing = [code for code, in found if code in ("log_missing", "damaged", "salvaged")]
 foreign = sum(record.data not in known for record in records)
-print(json.dumps({"records": len(records), "foreign": foreign, "events": missing, **summary}))
+print(json.dumps({"received": len(records), "foreign": foreign, "events": missing, **summary}))
 """
 VECTOR = "681edf34d206965e86b3e94f536e4246"  # GB/T 32907-2016, appendix A.1
 CUTS = ("venv", "libraries", "program", "prepared", "stopped", "copied", "switched", "trial", "committed", "settled")
@@ -491,7 +491,7 @@ def at_the_platform(field: Field) -> None:
                 break
             time.sleep(1)  # what was measured just now is on its way
         field.report.say(said.strip())
-        must(found["records"] > 20, "hardly anything was sent")
+        must(found["received"] > 20, "hardly anything was sent")
         must((found["lost"], found["duplicates"], found["foreign"]) == (0, 0, 0), "they differ")
         must(found["events"] == [], "the station missed something of its database")
         field.run("station", "verify")
