@@ -63,7 +63,8 @@ def schema_of(database: Path) -> str:
     """The schema of the file at *database*; nothing when there is none.  Raise sqlite3.Error when it is no database."""
     if not database.exists():
         return ""
-    with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
+    log = "" if database.with_name(f"{database.name}-wal").exists() else "&immutable=1"  # or SQLite makes one
+    with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro{log}", uri=True)) as connection:
         return str(connection.execute("PRAGMA user_version").fetchone()[0])
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 
 from sqlite_utils import Database
 
 from station.model import StoreError, StoreVersionError
-from station.store import SCHEMA_VERSION, SEALS, WAITING, connect, unclean
+from station.store import SCHEMA_VERSION, SEALS, WAITING, connect, refused, unclean
 
 Step = Callable[[Database], None]
 
@@ -37,7 +38,8 @@ def migrate(path: Path, steps: Mapping[int, Step] = STEPS, target: int = SCHEMA_
 
     Raise StoreVersionError for a newer file, or one that no step leads away from.
     """
-    before = version = _version(path)
+    logged = path.with_name(f"{path.name}-wal").exists()
+    before = version = _version(path, logged=logged)
     if version > target:
         raise StoreVersionError(
             f"{path}: was written by a newer version (schema {version}, this one knows {target}); "
@@ -45,7 +47,6 @@ def migrate(path: Path, steps: Mapping[int, Step] = STEPS, target: int = SCHEMA_
         )
     if version == target:
         return before, version  # never opened for writing: closing it would take away the log that a power cut left
-    logged = path.with_name(f"{path.name}-wal").exists()
     connection = connect(path)
     try:
         while version < target:
@@ -61,13 +62,15 @@ def migrate(path: Path, steps: Mapping[int, Step] = STEPS, target: int = SCHEMA_
     return before, version
 
 
-def _version(path: Path) -> int:
-    """The schema of the file at *path*; refuses what is no database."""
-    connection = connect(path, read_only=True)
+def _version(path: Path, *, logged: bool) -> int:
+    """The schema of the file at *path*, a log beside it or not; refuses what is no database, and leaves no new file."""
+    uri = f"{path.absolute().as_uri()}?mode=ro{'' if logged else '&immutable=1'}"  # else SQLite makes an empty log
     try:
-        return int(connection.execute("PRAGMA user_version").fetchone()[0])
-    finally:
-        connection.close()
+        with closing(sqlite3.connect(uri, uri=True)) as connection:
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            return int(connection.execute("PRAGMA user_version").fetchone()[0])
+    except sqlite3.Error as error:
+        raise refused(path, error) from error
 
 
 def _step(connection: sqlite3.Connection, version: int, step: Step, path: Path) -> int:

@@ -21,7 +21,8 @@ NEXT = "0.0.2"
 SERVICES = "/root/services"
 READINGS = """
 import sqlite3, sys
-rows = [n for n, in sqlite3.connect(f"file:{sys.argv[1]}?mode=ro", uri=True).execute("SELECT id FROM reading ORDER BY id")]
+database = sqlite3.connect(f"file:{sys.argv[1]}?mode=ro", uri=True)
+rows = [n for n, in database.execute("SELECT id FROM reading ORDER BY id")]
 print(len(rows), rows[0] if rows else 0, rows[-1] if rows else 0)
 """
 SM4 = """
