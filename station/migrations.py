@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 
 from sqlite_utils import Database
 
 from station.model import StoreError, StoreVersionError
-from station.store import SCHEMA_VERSION, SEALS, WAITING, connect
+from station.store import SCHEMA_VERSION, SEALS, WAITING, connect, refused, unclean
 
 Step = Callable[[Database], None]
 
@@ -37,24 +38,39 @@ def migrate(path: Path, steps: Mapping[int, Step] = STEPS, target: int = SCHEMA_
 
     Raise StoreVersionError for a newer file, or one that no step leads away from.
     """
-    connect(path, read_only=True).close()  # refuses what is no database
+    logged = path.with_name(f"{path.name}-wal").exists()
+    before = version = _version(path, logged=logged)
+    if version > target:
+        raise StoreVersionError(
+            f"{path}: was written by a newer version (schema {version}, this one knows {target}); "
+            "install that version again, the file is unchanged"
+        )
+    if version == target:
+        return before, version  # never opened for writing: closing it would take away the log that a power cut left
     connection = connect(path)
     try:
-        before = version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-        if version > target:
-            raise StoreVersionError(
-                f"{path}: was written by a newer version (schema {version}, this one knows {target}); "
-                "install that version again, the file is unchanged"
-            )
         while version < target:
             if version not in steps:
                 raise StoreVersionError(
                     f"{path}: schema {version} cannot be brought to {target} by this version; keep the file and ask"
                 )
             version = _step(connection, version, steps[version], path)
-        return before, version
     finally:
         connection.close()
+    if logged:
+        unclean(path).unlink(missing_ok=True)  # the log that a power cut left was read and is in the file now
+    return before, version
+
+
+def _version(path: Path, *, logged: bool) -> int:
+    """The schema of the file at *path*, a log beside it or not; refuses what is no database, and leaves no new file."""
+    uri = f"{path.absolute().as_uri()}?mode=ro{'' if logged else '&immutable=1'}"  # else SQLite makes an empty log
+    try:
+        with closing(sqlite3.connect(uri, uri=True)) as connection:
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            return int(connection.execute("PRAGMA user_version").fetchone()[0])
+    except sqlite3.Error as error:
+        raise refused(path, error) from error
 
 
 def _step(connection: sqlite3.Connection, version: int, step: Step, path: Path) -> int:

@@ -80,7 +80,7 @@ class Unattended:
         assert run.turn is not None
         if self._there_seconds(run) > LIMIT.total_seconds():
             self._halt(run)
-        elif run.turn[0] == "act" and not run.telling:
+        elif run.turn[0] == "act" and run.telling <= len(run.acts):
             if self._is_free(run):
                 self._mine.add((run.name, len(run.acts)))
                 self._enter(run, "tell")

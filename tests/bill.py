@@ -1,6 +1,6 @@
 """The bill of materials: `python -m tests.bill` writes sbom.json (CycloneDX 1.5) from the pins and what is installed.
 
-Versions are those of requirements-sm4.txt; licences and what needs what come from the installed packages.
+Versions are those of requirements-field.txt; licences and what needs what come from the installed packages.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-FILE, PINS = ROOT / "sbom.json", ROOT / "requirements-sm4.txt"
+FILE, PINS = ROOT / "sbom.json", ROOT / "requirements-field.txt"
 PROJECT = "niutang-station"
+EXTRAS = ("sm4", "mqtt", "page", "tables")  # all that a station in the field may use
 
 
 def pins(path: Path) -> dict[str, tuple[str, list[str]]]:
@@ -81,7 +82,7 @@ def bill(versions: Mapping[str, str]) -> dict[str, Any]:
     """The bill of what the station needs, in *versions*."""
     from station.version import VERSION
 
-    roots = wanted("sm4")
+    roots = wanted(*EXTRAS)
     tree = closure(roots)
     refs = {name: _ref(name, versions[name]) for name in tree}
     own = _ref(PROJECT, VERSION)

@@ -19,6 +19,8 @@ PACKAGES = {
     "wireguard-go": "wireguard-go",
     "ip": "iproute2",
     "systemd-analyze": "systemd",
+    "systemd-sysusers": "systemd",
+    "ssh-keygen": "openssh-client",
 }
 """Each program and the packages that bring it; `.ci/run` installs all of them."""
 

@@ -16,7 +16,7 @@ from tests import bill
 
 ROOT = Path(__file__).parents[1]
 SECURITY = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
-BUNDLES = ("requirements.txt", "requirements-sm4.txt")
+BUNDLES = ("requirements.txt", "requirements-field.txt")
 
 
 def clauses() -> list[list[str]]:
@@ -77,7 +77,7 @@ def test_every_library_is_pinned_with_hashes_and_no_host_is_named(name: str) -> 
     assert not re.search(r"://|--(extra-)?index|--find-links|--trusted-host", (ROOT / name).read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize(("name", "extras"), [(BUNDLES[0], ()), (BUNDLES[1], ("sm4",))])
+@pytest.mark.parametrize(("name", "extras"), [(BUNDLES[0], ()), (BUNDLES[1], bill.EXTRAS)])
 def test_what_the_project_asks_for_is_pinned_in_a_version_it_takes(name: str, extras: tuple[str, ...]) -> None:
     found = bill.pins(ROOT / name)
     assert set(bill.wanted(*extras)) <= set(found)
@@ -89,10 +89,23 @@ def test_what_the_project_asks_for_is_pinned_in_a_version_it_takes(name: str, ex
         assert one.specifier.contains(found[canonicalize_name(one.name)][0], prereleases=True), one
 
 
-def test_both_bundles_agree_and_differ_by_what_sm4_needs() -> None:
-    plain, ciphering = (bill.pins(ROOT / name) for name in BUNDLES)
-    assert {name: ciphering[name] for name in plain} == plain
-    assert set(ciphering) - set(plain) == {"cryptography", "cffi", "pycparser"}
+def test_both_lists_agree_and_differ_by_what_the_extras_need() -> None:
+    plain, whole = (bill.pins(ROOT / name) for name in BUNDLES)
+    assert {name: whole[name] for name in plain} == plain
+    assert set(whole) - set(plain) == (
+        {"cryptography", "cffi", "pycparser"}  # sm4
+        | {"paho-mqtt"}  # mqtt
+        | {"flask", "waitress", "prometheus-client"}  # page
+        | {"blinker", "itsdangerous", "jinja2", "markupsafe", "werkzeug"}  # what flask needs
+        | {"openpyxl", "et-xmlfile"}  # tables
+    )
+
+
+def test_every_extra_but_that_of_the_tests_is_in_the_field() -> None:
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert {*bill.EXTRAS, "test"} == set(project["optional-dependencies"])
 
 
 def test_a_line_that_is_no_pin_is_refused(tmp_path: Path) -> None:
@@ -140,7 +153,7 @@ def test_what_is_installed_in_the_pinned_version_is_as_the_bill_says() -> None:
 
 
 def test_a_bill_of_what_is_installed_has_the_installed_versions() -> None:
-    tree = bill.closure(bill.wanted("sm4"))
+    tree = bill.closure(bill.wanted(*bill.EXTRAS))
     made = bill.bill({name: metadata.version(name) for name in tree})
     assert {one["name"]: one["version"] for one in made["components"]} == {
         name: metadata.version(name) for name in tree
