@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 MODULES = (
     "station.page.signing",
     "station.page.views",
+    "station.page.work",
     "station.page.trends",
     "station.page.downloads",
     "station.page.metrics",

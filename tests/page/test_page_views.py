@@ -28,3 +28,13 @@ def test_every_view_speaks_the_language_that_was_chosen(house: House) -> None:
     assert '<html lang="zh-CN"' in page
     assert "总览" in page
     assert "N 正常" in page
+
+
+def test_each_view_can_be_opened_in_both_languages(house: House) -> None:
+    visitor = house.signed_in()
+    for language in ("en", "zh"):
+        visitor.get("/overview")
+        visitor.post("/preferences", language=language)
+        for path in ("overview", "alarms", "uplinks", "instruments", "calibrations", "checks", "field", "events"):
+            answer = visitor.get(f"/{path}")
+            assert answer.status_code == 200, (path, answer.text)
