@@ -52,6 +52,7 @@ class Guard:
 
     def install(self, app: Flask) -> None:
         """Stand before every view of *app* and behind every answer."""
+        app.extensions["guard"] = self
         app.before_request(self._admit)
         app.after_request(self._headers)
         app.context_processor(lambda: {"person": self.person(), "csrf": self.csrf})

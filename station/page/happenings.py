@@ -23,10 +23,14 @@ GROUPS: Mapping[str, Sequence[str]] = {
     "station": ("start", "stop", "clock_", "store_", "disk_", "database_", "purge", "readings_", "seal_", "restored"),
     "page": ("page",),
 }
-BAD = ("alarm", "device_lost", "port_lost", "link_down", "qc_failed", "disk_full", "database_damaged", "message_parked",
-       "mains_lost", "platform_refuses")  # fmt: skip
-WARN = ("pre_alarm", "alarm_stale", "disk_low", "clock_waits", "qc_stopped", "qc_missed", "maintenance_on", "line_stuck",
-        "command_refused", "part_overdue")  # fmt: skip
+BAD = (
+    "alarm", "device_lost", "port_lost", "link_down", "qc_failed", "disk_full", "database_damaged", "mains_lost",
+    "message_parked", "platform_refuses",
+)  # fmt: skip
+WARN = (
+    "pre_alarm", "alarm_stale", "disk_low", "clock_waits", "qc_stopped", "qc_missed", "maintenance_on", "line_stuck",
+    "command_refused", "part_overdue",
+)  # fmt: skip
 GOOD = ("alarm_over", "device_back", "port_back", "store_back", "qc_passed", "disk_room", "mains_back", "clock_trusted")
 
 

@@ -193,4 +193,4 @@ def answered(line: Mapping[str, Any]) -> float | None:
     """
     if not line["requests"]:
         return None
-    return max(0.0, 1 - (line["timeouts"] + line["bad_replies"]) / line["requests"])
+    return max(0.0, 1 - float(line["timeouts"] + line["bad_replies"]) / float(line["requests"]))

@@ -68,7 +68,8 @@ def blueprint(source: Source, guard: Guard) -> Blueprint:
             by_bus.setdefault(device["bus"] or "-", []).append(device)
         now = datetime.fromisoformat(found["time"])
         return render_template("bus.html", found=found, buses=by_bus, silence=live.silence, answered=live.answered,
-                               ago=lambda at: age((now - datetime.fromisoformat(at)).total_seconds() if at else None))  # fmt: skip
+            ago=lambda at: age((now - datetime.fromisoformat(at)).total_seconds() if at else None),
+        )  # fmt: skip
 
     @made.get("/events")
     @access("viewer")

@@ -1,4 +1,4 @@
-"""The views of what people do at a station: calibrations with their certificates, checks with their charts, field work."""
+"""The views of what people do at a station: calibrations and their certificates, checks and their charts, visits."""
 
 from __future__ import annotations
 
@@ -85,13 +85,13 @@ def _checks(made: Blueprint, source: Source, guard: Guard) -> None:
         return render_template("checks.html", rows=rows, running=running, checks=done, drawn=drawn, levels=CHECK_LEVEL,
                                said=said, done=done_text(), remark=_remark)  # fmt: skip
 
-    @made.get("/checks/<name>.svg")
+    @made.get("/chart.svg")
     @access("viewer")
-    def chart(name: str) -> Any:
+    def chart() -> Any:
         from station import shewhart
         from station.cli_qc import chart_notes, points_of
 
-        book = checks.read_book(_kept(source, checks.KIND))
+        name, book = request.args.get("check", ""), checks.read_book(_kept(source, checks.KIND))
         points = points_of(book, name, source.loaded)
         if not points:
             abort(404)

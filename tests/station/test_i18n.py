@@ -404,6 +404,7 @@ FROM_A_TABLE = {
     *("cli_maintenance.py: t(key, name=body['name'], user=body['user'])", "cli_visit.py: t(key, name=body['name'])"),
     "report_page.py: t(key, humid=f'{HUMID_PERCENT:g}')",
     "cli_calibrated.py: t(f'{section}.{value}')",
+    "deeds.py: t(key)",
     "words.py: t(key, **values)",  # of the templates: those keys are found in them
 }
 # Listed in MADE though no t(f"…") begins so: they come from tables, as whole keys, or are click's own.
