@@ -37,6 +37,7 @@ MODULES = (
     "station.page.downloads",
     "station.page.metrics",
 )
+FOLDER = "page"  # in the data folder: the one place that the page writes to
 LARGEST_BODY = 64 << 10
 """Bytes of a form; nothing here takes files."""
 
@@ -44,7 +45,7 @@ LARGEST_BODY = 64 << 10
 def create_app(loaded: Loaded, source: Source | None = None, accounts: Accounts | None = None) -> Flask:
     """The page of the station *loaded*, ready to be served."""
     source = source or Source(loaded)
-    accounts = accounts or Accounts(loaded.data_folder / "page", source.settings)
+    accounts = accounts or Accounts(loaded.data_folder / FOLDER, source.settings)
     app = Flask(__name__, static_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=LARGEST_BODY, MAX_FORM_MEMORY_SIZE=LARGEST_BODY, MAX_FORM_PARTS=100)
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
