@@ -22,7 +22,7 @@ from station.i18n import t, texts, use_here
 from station.model import StationError, StoreError
 from station.page import packing, preferences, words
 from station.page.accounts import Accounts
-from station.page.guard import Guard, access
+from station.page.guard import Guard, access, wants_page
 from station.page.navigation import ITEMS
 from station.page.source import Source
 from station.texts import in_zone
@@ -80,7 +80,7 @@ def _say_errors(app: Flask, source: Source) -> None:
     """Whatever goes wrong is a page with one sentence; nothing of the program's inside is shown."""
 
     def page(code: int, said: str) -> tuple[str, int]:
-        if "text/html" not in request.headers.get("Accept", "text/html") and "*/*" not in request.headers["Accept"]:
+        if not wants_page():
             return f"{code}\n", code
         return render_template("error.html", code=code, said=said), code
 

@@ -26,7 +26,7 @@ def left(tmp_path: Path) -> Source:
 
 
 def test_nothing_can_be_written(left: Source) -> None:
-    with left.connection() as db, pytest.raises(sqlite3.OperationalError, match="readonly|read-only|query_only"):
+    with left.connection() as db, pytest.raises(sqlite3.OperationalError, match=r"readonly|read-only|query_only"):
         db.execute("INSERT INTO boot(kernel) VALUES ('x')")
 
 
