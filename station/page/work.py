@@ -81,7 +81,7 @@ def _checks(made: Blueprint, source: Source, guard: Guard) -> None:
         book = checks.read_book(_kept(source, checks.KIND))
         rows, running = _due(source, book)
         done = sorted(book.checks.values(), key=lambda one: one.number, reverse=True)[:SHOWN]
-        drawn = {one.check for one in book.checks.values() if book.judged(one.check)}
+        drawn = {one.check for one in book.checks.values() if len(book.judged(one.check)) > 1}  # one makes no chart
         return render_template("checks.html", rows=rows, running=running, checks=done, drawn=drawn, levels=CHECK_LEVEL,
                                said=said, done=done_text(), remark=_remark)  # fmt: skip
 

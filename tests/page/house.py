@@ -10,6 +10,7 @@ from threading import Event, Thread
 from typing import Any
 
 from flask.testing import FlaskClient
+from waitress import wasyncore
 from werkzeug.test import TestResponse
 
 from station.calibration_entry import enter_calibration
@@ -67,8 +68,9 @@ device = "cems"
 parameter = "so2"
 check = "span"
 standard = 400.0
-at = ["09:00"]
+at = ["09:00", "09:02"]
 settle_seconds = 10
+longest_minutes = 1
 tail_seconds = 10
 
 [[alarm]]
@@ -117,9 +119,9 @@ class House:
         self._thread = Thread(target=self._live, name="house")
 
     def past(self) -> None:
-        """Let it have a past: four minutes with a check that passes, and a calibration that is done."""
+        """Let it have a past: five minutes with two checks that pass, and a calibration that is done."""
         self.bench.units[1].standards[("span", "so2")] = 404.0
-        self.bench.run(240)
+        self.bench.run(300)
         self._enter(
             do="begin", device="sonde", parameter="turbidity", procedure="two-point",
             standards=[{"value": 0}, {"value": 100, "certificate": "GBW-17"}],
@@ -200,6 +202,6 @@ def served(house: House) -> Iterator[tuple[Server, str]]:
     try:
         yield server, f"http://localhost:{server.effective_port}"
     finally:
-        server.close()
+        server.trigger.pull_trigger(lambda: wasyncore.close_all(server._map, ignore_all=True))
         thread.join(10)
         server.task_dispatcher.shutdown()

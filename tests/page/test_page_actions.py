@@ -103,7 +103,7 @@ def test_who_comes_and_goes_is_on_record(house: House) -> None:
     done = [one["do"] for one in events(house, "page") if one["user"] == "Li Wei"]
     assert done == ["enrolled", "signed_in", "signed_out"]
     page = house.signed_in().get("/events?group=page").text
-    assert "at the local page" in page
+    assert "local page" in page
     assert "chose a password with a one-time code" in page
 
 
@@ -120,10 +120,10 @@ def test_a_long_list_of_events_is_turned_over_page_by_page(house: House, visitor
         house.source.tell("downloaded", "Wang Fang", name="minutes", rows=60)
     house.source.ask("commit")
     first = visitor.get("/events?group=page").text
-    assert first.count('<li><p class="row-head"><time') == ON_A_PAGE
+    assert first.count("<li><time") == ON_A_PAGE
     older = first.partition('rel="next" href="')[2].partition('"')[0].replace("&amp;", "&")
     second = visitor.get(older).text
-    assert second.count('<li><p class="row-head"><time') == ON_A_PAGE
+    assert second.count("<li><time") == ON_A_PAGE
     assert "Newest" in second
     assert visitor.get("/events?before=x").status_code == 400
     assert visitor.get("/events?day=yesterday").status_code == 400
