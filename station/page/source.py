@@ -16,11 +16,13 @@ from sqlite3 import Connection
 from threading import Lock
 from typing import Any
 
+from station.command_line import SYSTEM_SOCKET
 from station.config import Loaded
 from station.control import ControlRefused, NotRunning, ask
 from station.model import StoreError
 from station.page.settings import PageSettings
 from station.store import Store, connect
+from station.texts import SYSTEM_CONFIG
 
 log = logging.getLogger(__name__)
 
@@ -38,10 +40,16 @@ class Source:
         self.loaded, self.now = loaded, now
         self.settings: PageSettings = loaded.config.page or PageSettings()
         self.zone: tzinfo = loaded.zone
-        self._sockets = sockets or (loaded.control_socket,)
+        # The page's unit has a runtime folder of its own, if any: that of the station's unit is known by name.
+        self._sockets = sockets or (loaded.control_socket, *[SYSTEM_SOCKET] * (loaded.path == SYSTEM_CONFIG))
         self._lock = Lock()
         self._status: tuple[float, dict[str, Any]] | None = None
         self.point_names = {point.code: point.name for point in loaded.config.point}
+
+    @property
+    def sockets(self) -> tuple[Path, ...]:
+        """Where a running station may listen, in the order in which it is asked for."""
+        return self._sockets
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 import signal
+import sys
 from http.client import HTTPConnection
 from pathlib import Path
 
+import pytest
+
+from station.page import start
 from station.page.serve import main
 from tests.station.commands import configure, served
 
@@ -25,6 +29,16 @@ def test_the_demo_opens_the_page_says_its_address_and_code_and_ends_on_ctrl_c() 
         demo.process.send_signal(signal.SIGINT)
         assert demo.ended(30) == 0
         assert "Ended by Ctrl-C." in demo.text
+
+
+def test_without_its_libraries_the_page_says_where_they_come_from(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(sys.modules, "station.page.serve")
+    monkeypatch.setitem(sys.modules, "waitress.adjustments", None)
+    monkeypatch.setattr(start, "EXTRA", (*start.EXTRA, "waitress.adjustments"))
+    assert start.main(["page", "--config", "x"]) == 69
+    assert "is not installed; the page's libraries come with: pip install '.[page]'" in capsys.readouterr().err
 
 
 def test_a_page_that_cannot_listen_says_where(tmp_path: Path, caplog: object) -> None:
