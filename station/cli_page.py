@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def page(ctx: click.Context, config: Path) -> None:
     """Serve the page, in this process, unless a command says what else."""
     if ctx.invoked_subcommand is None:
-        from station.page.serve import main as serve
+        from station.page.start import main as serve
 
         sys.exit(serve(["page", "--config", str(config)]))
 

@@ -184,7 +184,7 @@ def chart(check: str, last: int, base: int, svg: Path | None, config: Path, as_j
     if as_json:
         print_json(_plain_chart(check, made))
         return
-    notes = _notes(made, base, check, book, loaded)
+    notes = chart_notes(made, base, check, book, loaded)
     if svg is not None:
         try:
             svg.write_text(shewhart.svg_chart(made, t("qc.chart_title", check=check), notes[0], last), "utf-8")
@@ -214,7 +214,7 @@ def _in(one: Check) -> tuple[Any, ...]:
     return one.device, one.parameter, one.type, one.standard
 
 
-def _notes(made: Any, base: int, check: str, book: Book, loaded: Loaded) -> list[str]:
+def chart_notes(made: Any, base: int, check: str, book: Book, loaded: Loaded) -> list[str]:
     """Where the limits are from, what is broken, and whether the trend is locked."""
     from station import shewhart
 
@@ -284,11 +284,11 @@ def _worded(one: Check, book: Book, loaded: Loaded) -> dict[str, str]:
         "name": one.name, "begun": wall(one.begun, loaded.zone)[:16], "check": one.check, "device": one.device,
         "parameter": one.parameter, "standard": f"{one.standard:g}",
         "value": "" if value is None else number(value, one.parameter), "verdict": t(f"qc_state.{one.state}"),
-        "remark": _remark(one),
+        "remark": remark(one),
     }  # fmt: skip
 
 
-def _remark(one: Check) -> str:
+def remark(one: Check) -> str:
     """Why it stopped, or what it was held against; and what a person said of it."""
     if one.state == "stopped":
         return f"{t(f'qc_outcome.{one.outcome}')}: {own_words(one.result.get('reason', ''))}"

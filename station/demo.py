@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,7 @@ WARM_UP = 20  # seconds before the platform may go
 LEAST_REST = 60  # the run is at least this much longer than the outage
 DRAIN_SECONDS = 30
 START_SECONDS = 20
+LOOKING_SECONDS = 8 * 3600  # somebody who looks at the page ends it by Ctrl-C
 PROGRESS_EVERY = 5
 
 # What the emulated instruments see: a week of Beijing, hour by hour, and a river's day.
@@ -42,6 +44,22 @@ REPLAYS = {
     "weather": ("beijing-week.csv", {"air_temperature": "TEMP", "wind_speed": "WSPM", "wind_direction": "wd"}),
     "sonde": ("river-day.csv", None),
 }
+
+
+# With the page there is something to acknowledge: what Beijing's week has more than once.
+SEEN = """
+[[alarm]]
+name = "PM10"
+point = "site"
+parameter = "pm10"
+period = "1min"
+above = 80.0
+pre_alarm_share = 0.8
+
+[page]
+listen = "127.0.0.1"
+port = {port}
+"""
 
 
 class DemoFailed(StationError):
@@ -67,8 +85,10 @@ class Summary:
     missing: list[str] = field(default_factory=list)
 
 
-def run_demo(seconds: int, outage: int, standard: str, keep: Path | None, *, as_json: bool) -> int:
-    """Run for *seconds* with an *outage*; the exit code: 0 when nothing is missing."""
+def run_demo(
+    seconds: int, outage: int, standard: str, keep: Path | None, *, as_json: bool, with_page: bool = False
+) -> int:
+    """Run for *seconds* with an *outage*; the exit code: 0 when nothing is missing, or on Ctrl-C."""
     if seconds < outage + LEAST_REST:
         raise WrongArgument(t("demo.too_short", least=LEAST_REST))
 
@@ -78,13 +98,17 @@ def run_demo(seconds: int, outage: int, standard: str, keep: Path | None, *, as_
     say(t("demo.title", standard=standard))
     with _folder(keep) as folder, Platform(database=folder / "platform.db") as platform:
         say(t("demo.folder" if keep is not None else "demo.folder_goes", folder=folder))
-        loaded = _configure(folder, platform.port, standard)
-        with _instruments(loaded, folder), _station(loaded, folder) as station:
+        loaded = _configure(folder, platform.port, standard, with_page)
+        with _instruments(loaded, folder), _station(loaded, folder) as station, _page(loaded, folder, with_page, say):
             for bus in loaded.config.bus:
                 names = ", ".join(device.name for device in bus.device)
                 say(t("demo.line", name=bus.name, port=bus.port, baudrate=bus.baudrate, devices=names))
             say(t("demo.running", seconds=seconds, outage=outage))
-            _watch(loaded, platform, station, seconds, outage, say)
+            try:
+                _watch(loaded, platform, station, seconds, outage, say)
+            except KeyboardInterrupt:
+                say(t("demo.enough"))
+                return 0
             code = _stop(station)
         summary = judge(loaded, platform.records(), standard, outage > 0)
     if code:
@@ -111,13 +135,13 @@ def _folder(keep: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _configure(folder: Path, port: int, standard: str) -> Loaded:
+def _configure(folder: Path, port: int, standard: str, with_page: bool) -> Loaded:
     """The example's station.toml, for this port and this edition."""
     text = (EXAMPLE / "station.toml").read_text(encoding="utf-8")
     text = text.replace("port = 9212", f"port = {port}").replace('standard = "2017"', f'standard = "{standard}"')
     text = text.replace("[station]", '[station]\nclock = "host"', 1)  # nobody waits for a time server to see a demo
     path = folder / "station.toml"
-    write_whole(path, text)
+    write_whole(path, text + (SEEN.format(port=_free_port()) if with_page else ""))
     password = folder / "district.password"
     password.touch(mode=0o600)
     password.write_text("123456\n", encoding="utf-8")
@@ -169,6 +193,34 @@ def _station(loaded: Loaded, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     with _process(_command("run", "--config", str(loaded.path)), log) as process:
         _until(lambda: _status(loaded) is not None, process, log)
         yield process
+
+
+@contextlib.contextmanager
+def _page(loaded: Loaded, folder: Path, wanted: bool, say: Any) -> Iterator[None]:
+    """The local page, in a process of its own, and how to open it."""
+    if not wanted:
+        yield
+        return
+    from station.page.accounts import Accounts
+
+    settings, log = loaded.config.page, folder / "page.log"
+    with _process(_command("page", "--config", str(loaded.path)), log) as process:
+        _until(lambda: _listens(settings.port), process, log)
+        code = Accounts(loaded.data_folder / "page", settings).issue_code()
+        say(t("demo.page", address=f"http://localhost:{settings.port}/code", code=code))
+        yield
+
+
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
 
 
 def _until(holds: Any, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -29,7 +29,7 @@ def _run() -> None:
         sys.exit(run(words))
     if len(words) == 3 and words[:2] == ["page", "--config"]:
         gc.disable()
-        from station.page.serve import main as serve
+        from station.page.start import main as serve
 
         sys.exit(serve(words))
     from station.cli import main as commands

@@ -63,10 +63,11 @@ def told(store: Store, start: datetime | None, end: datetime | None, code: str |
         f"SELECT id, at_ms, code, arguments FROM event WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT ?",
         (*values, most),
     )
-    return [Told(number, from_ms(at), str(code), _read(arguments)) for number, at, code, arguments in reversed(rows)]
+    return [Told(number, from_ms(at), str(word), read_arguments(said)) for number, at, word, said in reversed(rows)]
 
 
-def _read(arguments: str) -> dict[str, Any]:
+def read_arguments(arguments: str) -> dict[str, Any]:
+    """The arguments of an event as they are stored."""
     try:
         found = json.loads(arguments)
     except ValueError:

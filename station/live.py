@@ -9,8 +9,8 @@ from typing import Any
 from station.cells import BOLD, LOUD, PLAIN, Line, Piece, Script
 from station.i18n import t
 from station.model import dataclass
-from station.screen import _SILENCES, _limit, _mark, _name, _point, _unit, _why
-from station.screen_words import age, number
+from station.screen import _limit, _mark, _name, _point, _unit, _why
+from station.screen_words import SILENCES, age, number
 
 WIDE = 64  # from so many columns on a mark has its word, and a value its instrument
 SECTIONS = ("values", "devices", "platforms", "outputs", "alarms")
@@ -233,7 +233,7 @@ def _device(device: Mapping[str, Any], now: datetime, place: Place) -> list[Line
         state, good = t("status.unknown"), True
     lines = [_ends((f" {device['name']}  {state}", PLAIN if good else LOUD), (age(seconds), PLAIN), place)]
     if not good:
-        if key := _SILENCES.get(device.get("reason", "")):
+        if key := SILENCES.get(device.get("reason", "")):
             lines += _said(t(key), place)
         if device["missed"]:
             lines += _said(f"{t('status.missed')} {device['missed']}", place)

@@ -12,15 +12,9 @@ from rich.table import Table
 from station.i18n import language, t
 from station.own_reasons import worded as own_words
 from station.parameters import catalogue
-from station.screen_words import age, number
+from station.screen_words import SILENCES, age, number
 from station.texts import wall
 
-_SILENCES = {
-    "port_lost": "silence.port",
-    "bad_reply": "silence.rubbish",
-    "exception": "silence.exception",
-    "no_reply": "silence.nothing",
-}
 BACKUP_OLD = 2 * 86400  # seconds; a nightly copy that failed once is not red yet
 GOOD, BAD, DIM = "green", "bold red", "dim"
 
@@ -170,7 +164,7 @@ def _lines(devices: Sequence[Mapping[str, Any]]) -> Table:
 
 def _why_silent(device: Mapping[str, Any]) -> str:
     """No answer, and in which way: a lost port is another errand than a wrong reply."""
-    key = _SILENCES.get(device.get("reason", ""))
+    key = SILENCES.get(device.get("reason", ""))
     return f"{t('status.silent')}: {t(key)}" if key else t("status.silent")
 
 

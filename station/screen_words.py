@@ -8,6 +8,13 @@ from station.i18n import t
 from station.parameters import catalogue
 from station.rounding import rounded
 
+SILENCES = {
+    "port_lost": "silence.port",
+    "bad_reply": "silence.rubbish",
+    "exception": "silence.exception",
+    "no_reply": "silence.nothing",
+}
+
 
 def age(seconds: float | None) -> str:
     """How long ago, in one unit.

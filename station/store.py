@@ -156,12 +156,15 @@ class Event:
     arguments: Mapping[str, Any]
 
 
-def connect(path: Path, *, read_only: bool = False, damaged: bool = False) -> sqlite3.Connection:
+def connect(
+    path: Path, *, read_only: bool = False, damaged: bool = False, immutable: bool = False
+) -> sqlite3.Connection:
     """A connection to the database at *path*, in autocommit mode, with a small cache.
 
-    With *damaged* also one to a file that is shorter than it says of itself.
+    With *damaged* also one to a file that is shorter than it says of itself; with *immutable* to one that nobody
+    writes and that has no log, in a folder where no index can be made.
     """
-    uri = f"file:{quoted(path)}?mode={'ro' if read_only else 'rwc'}"
+    uri = f"file:{quoted(path)}?mode={'ro' if read_only else 'rwc'}{'&immutable=1' if immutable else ''}"
     try:
         connection = sqlite3.connect(
             uri, uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000
@@ -323,6 +326,8 @@ class Store:
                 f"{self.where}: was written by an older version (schema {version}); "
                 "run: station migrate --config station.toml"
             )
+        if not new and self._one("PRAGMA query_only"):
+            return  # nothing will be written through it, however the file is kept
         if new:
             self._connection.execute(f"PRAGMA page_size={page_size}")
         self._connection.execute("PRAGMA journal_mode=WAL").fetchall()

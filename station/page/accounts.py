@@ -194,7 +194,7 @@ class Accounts:
     def _change(self) -> Iterator[dict[str, Any]]:
         """What is kept, to be changed; written whole when nothing was raised.  One process at a time."""
         try:
-            self._folder.mkdir(mode=0o700, exist_ok=True)
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = os.open(self._folder / "people.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StoreError(

@@ -22,7 +22,7 @@ from station.i18n import t, texts, use_here
 from station.model import StationError, StoreError
 from station.page import packing, preferences, words
 from station.page.accounts import Accounts
-from station.page.guard import Guard, access
+from station.page.guard import Guard, access, wants_page
 from station.page.navigation import ITEMS
 from station.page.source import Source
 from station.texts import in_zone
@@ -32,10 +32,12 @@ log = logging.getLogger(__name__)
 MODULES = (
     "station.page.signing",
     "station.page.views",
+    "station.page.work",
     "station.page.trends",
     "station.page.downloads",
     "station.page.metrics",
 )
+FOLDER = "page"  # in the data folder: the one place that the page writes to
 LARGEST_BODY = 64 << 10
 """Bytes of a form; nothing here takes files."""
 
@@ -43,7 +45,7 @@ LARGEST_BODY = 64 << 10
 def create_app(loaded: Loaded, source: Source | None = None, accounts: Accounts | None = None) -> Flask:
     """The page of the station *loaded*, ready to be served."""
     source = source or Source(loaded)
-    accounts = accounts or Accounts(loaded.data_folder / "page", source.settings)
+    accounts = accounts or Accounts(loaded.data_folder / FOLDER, source.settings)
     app = Flask(__name__, static_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=LARGEST_BODY, MAX_FORM_MEMORY_SIZE=LARGEST_BODY, MAX_FORM_PARTS=100)
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
@@ -78,7 +80,7 @@ def _say_errors(app: Flask, source: Source) -> None:
     """Whatever goes wrong is a page with one sentence; nothing of the program's inside is shown."""
 
     def page(code: int, said: str) -> tuple[str, int]:
-        if "text/html" not in request.headers.get("Accept", "text/html") and "*/*" not in request.headers["Accept"]:
+        if not wants_page():
             return f"{code}\n", code
         return render_template("error.html", code=code, said=said), code
 

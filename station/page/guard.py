@@ -40,6 +40,12 @@ def access(level: str) -> Callable[[_View], _View]:
     return marked
 
 
+def wants_page() -> bool:
+    """Whether who asks can do something with a page, as browsers can; a program that wants JSON says so."""
+    accepted = request.headers.get("Accept") or "*/*"
+    return "text/html" in accepted or "*/*" in accepted
+
+
 class Guard:
     """Stands before every view of the page."""
 
@@ -52,6 +58,7 @@ class Guard:
 
     def install(self, app: Flask) -> None:
         """Stand before every view of *app* and behind every answer."""
+        app.extensions["guard"] = self
         app.before_request(self._admit)
         app.after_request(self._headers)
         app.context_processor(lambda: {"person": self.person(), "csrf": self.csrf})
@@ -80,7 +87,7 @@ class Guard:
         level = getattr(self._app_view(), "page_access", "person")
         if level == "anyone" or g.session or (level == "viewer" and self._settings.open_view):
             return None
-        if request.method in SAFE and "text/html" in request.headers.get("Accept", "text/html"):
+        if request.method in SAFE and wants_page():
             return redirect(url_for("signing.sign_in", next=request.full_path.rstrip("?")))  # type: ignore[return-value]
         abort(401)
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from station.i18n import t
 from station.model import Mark
-from station.screen_words import age, number
+from station.screen_words import SILENCES, age, number
 
 LEVEL_OF_MARK = {
     Mark.N.name: "good", Mark.S.name: "note", Mark.C.name: "note", Mark.M.name: "warn",
@@ -33,6 +33,7 @@ class Tile(NamedTuple):
     limit: str
     share: float | None
     bar: str
+    alarm: str
 
 
 class Lamp(NamedTuple):
@@ -82,8 +83,15 @@ def _tile(
         reason=t(f"reason.{one['reason']}") if one["reason"] and one["mark"] != "N" else "",
         limit=limit_text(limit) if limit else "",
         share=None if share is None else min(1.25, share),
+        alarm=_loudest(limits.get((one["point"], one["parameter"]), ())),
         bar="" if share is None else "bad" if share > 1 else "warn" if share > NEAR else "good",
     )
+
+
+def _loudest(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The state of the alarms at one value that is to be seen there; empty when all is well."""
+    states = {row["state"] for row in rows}
+    return next((state for state in ("alarm", "pre_alarm") if state in states), "")
 
 
 def limit_text(row: Mapping[str, Any]) -> str:
@@ -98,7 +106,7 @@ def lamps(found: Mapping[str, Any]) -> list[Lamp]:
         made.append(_alarms(found["alarms"]))
     made.append(_record(found))
     if maintenance := (found.get("field") or {}).get("maintenance"):
-        made.append(Lamp("warn", t("page.lamp_maintenance"), str(len(maintenance)), "views.field"))
+        made.append(Lamp("warn", t("page.lamp_maintenance"), str(len(maintenance)), "work.field_work"))
     return made
 
 
@@ -117,19 +125,15 @@ def _uplinks(platforms: Sequence[Mapping[str, Any]], running: bool) -> Lamp:
     if not running or not platforms:
         return Lamp("idle", name, t("page.lamp_none") if not of else t("page.lamp_owed", count=owed), "views.outbox")
     up = sum(one["connected"] for one in platforms)
-    text = t("page.lamp_connected", count=up, of=of)
-    return Lamp(
-        "good" if up == of else "bad" if not up else "warn",
-        name,
-        f"{text} · {t('page.lamp_owed', count=owed)}",
-        "views.outbox",
-    )
+    text = t("page.lamp_connected", count=up, of=of) + (f" · {t('page.lamp_owed', count=owed)}" if owed else "")
+    return Lamp("good" if up == of else "bad" if not up else "warn", name, text, "views.outbox")
 
 
 def _alarms(rows: Sequence[Mapping[str, Any]]) -> Lamp:
     states = Counter(row["state"] for row in rows)
     on = states["alarm"]
-    level = "bad" if on else "warn" if states["pre_alarm"] or states["stale"] else "good"
+    unseen = any(row["state"] == "alarm" and not row["acknowledged"] for row in rows)
+    level = "bad" if unseen else "warn" if on or states["pre_alarm"] or states["stale"] else "good"
     text = t("page.lamp_alarms", count=on) if on else t("page.lamp_no_alarm")
     return Lamp(level, t("page.lamp_alarm"), text, "views.alarms")
 
@@ -173,3 +177,20 @@ def notes(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for one in (found.get("field") or {}).get("maintenance", ()):
         what = one["what"] or t("maintenance.station")
         yield "warn", t("page.under_maintenance", what=what, user=one["user"] or t("maintenance.unsigned"))
+
+
+def silence(device: Mapping[str, Any]) -> str:
+    """In which way an instrument does not answer: a lost port is another errand than a wrong reply."""
+    key = SILENCES.get(device.get("reason", ""))
+    return f"{t('status.silent')}: {t(key)}" if key else t("status.silent")
+
+
+def answered(line: Mapping[str, Any]) -> float | None:
+    """The share of its requests that an instrument answered, and well; None before the first.
+
+    >>> answered({"requests": 200, "timeouts": 1, "bad_replies": 1}), answered({"requests": 0})
+    (0.99, None)
+    """
+    if not line["requests"]:
+        return None
+    return max(0.0, 1 - float(line["timeouts"] + line["bad_replies"]) / float(line["requests"]))

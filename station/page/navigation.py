@@ -19,9 +19,9 @@ ITEMS = (
     Item("views.alarms", "alarms", True),
     Item("views.outbox", "outbox", True),
     Item("views.bus", "bus"),
-    Item("views.calibrations", "calibrations"),
-    Item("views.checks", "checks"),
-    Item("views.field", "field"),
+    Item("work.calibrations", "calibrations"),
+    Item("work.checked", "checks"),
+    Item("work.field_work", "field"),
     Item("views.events", "events"),
     Item("downloads.downloads", "downloads"),
 )

@@ -108,7 +108,9 @@ def _wait(throttle: Throttle, address: str, template: str) -> Response | None:
     seconds = math.ceil(throttle.wait(address))
     if not seconds:
         return None
-    answer = _form(template, t("page.wait", seconds=seconds), 429)
+    said = t("page.wait", seconds=seconds)
+    browser = "text/html" in request.headers.get("Accept", "")  # what tries by the thousand is told in few words
+    answer = _form(template, said, 429) if browser else Response(said, 429, mimetype="text/plain")
     answer.headers["Retry-After"] = str(seconds)
     return answer
 

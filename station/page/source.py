@@ -59,9 +59,19 @@ class Source:
         """
         if not self.loaded.database.exists():
             raise StoreError(f"{self.loaded.database}: is not there yet; start the station first: station run --config")
-        with closing(connect(self.loaded.database, read_only=True)) as db:
+        with closing(self._open()) as db:
             db.execute("PRAGMA query_only=1")
             yield db
+
+    def _open(self) -> Connection:
+        """Through the log's index where the folder may not be written; after a stop in order there is no log at all."""
+        database = self.loaded.database
+        try:
+            return connect(database, read_only=True)
+        except StoreError:
+            if database.with_name(f"{database.name}-wal").exists():
+                raise
+            return connect(database, read_only=True, immutable=True)
 
     @contextmanager
     def store(self) -> Iterator[Store]:

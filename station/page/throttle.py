@@ -47,6 +47,12 @@ class Throttle:
         with self._lock:
             self._by_address.pop(address, None)
 
+    def forget_all(self) -> None:
+        """Begin anew."""
+        with self._lock:
+            self._by_address.clear()
+            self._of_all = (0, 0.0)
+
     @staticmethod
     def _counted(seen: tuple[int, float], now: float) -> tuple[int, float]:
         count, last = seen

@@ -8,6 +8,7 @@ from typing import Any
 from flask import Flask
 
 from station.i18n import language, t, texts
+from station.page.live import thousands
 from station.page.source import Source
 from station.parameters import catalogue
 from station.screen_words import age, number
@@ -30,7 +31,12 @@ def install(app: Flask, source: Source) -> None:
         return t(key, **values) if key in texts(language()) else key.rpartition(".")[2]
 
     app.jinja_env.globals.update(
-        t=t, t_in=lambda one, key: texts(one)[key], word=text, station_name=source.loaded.config.station.name
+        t=t,
+        t_in=lambda one, key: texts(one)[key],
+        word=text,
+        thousands=thousands,
+        percent=percent,
+        station_name=source.loaded.config.station.name,
     )
     app.jinja_env.filters.update(
         wall=wall,
@@ -40,6 +46,17 @@ def install(app: Flask, source: Source) -> None:
         parameter=parameter,
         point=lambda code: source.point_names.get(code, code),
     )
+
+
+def percent(share: float) -> str:
+    """A share that can be compared: 100 % only when it is whole.
+
+    >>> percent(1.0), percent(0.9999), percent(0.5), percent(0.00004)
+    ('100 %', '99.9 %', '50.0 %', '<0.1 %')
+    """
+    if 0 < share < 0.001:
+        return "<0.1 %"
+    return "100 %" if share >= 1 else f"{int(share * 1000) / 10:.1f} %"
 
 
 def unit(text: str) -> str:

@@ -11,9 +11,9 @@ from tests.page.house import House
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    """One for a file of tests: it has measured for two minutes and lives on."""
+    """One for a file of tests: it has a past of some minutes and lives on."""
     made = House(tmp_path_factory.mktemp("h"))
-    made.bench.run(130)
+    made.past()
     made.begin()
     yield made
     made.close()

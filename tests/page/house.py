@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
 from flask.testing import FlaskClient
+from waitress import wasyncore
 from werkzeug.test import TestResponse
 
+from station.calibration_entry import enter_calibration
 from station.control import ControlServer
 from station.page.accounts import Accounts
 from station.page.app import create_app
@@ -19,6 +21,7 @@ from station.page.serve import Server, make_server
 from station.page.source import Source
 from station.verbs import verbs
 from tests.station.checked import ANALYSER, Bench
+from uplink.hj212.emulator import Platform
 
 HOST = {"Host": "localhost:8080"}
 PASSWORD = "three plain words"
@@ -65,8 +68,9 @@ device = "cems"
 parameter = "so2"
 check = "span"
 standard = 400.0
-at = ["09:00"]
+at = ["09:00", "09:02"]
 settle_seconds = 10
+longest_minutes = 1
 tail_seconds = 10
 
 [[alarm]]
@@ -93,14 +97,16 @@ mn = "M1"
 [page]
 refresh_seconds = 2
 """
-START = datetime.fromisoformat("2026-03-01T08:30:00+08:00")
+START = datetime.fromisoformat("2026-03-01T08:58:00+08:00")
 
 
 class House:
     """The station, its socket, and the page over both."""
 
     def __init__(self, folder: Path, config: str = CONFIG) -> None:
-        self.bench = Bench(folder, config, ANALYSER, START)
+        self.platform = Platform()
+        self.platform.__enter__()
+        self.bench = Bench(folder, config.replace("port = 9\n", f"port = {self.platform.port}\n"), ANALYSER, START)
         self.loaded, self.clock = self.bench.loaded, self.bench.clock
         self.source = Source(self.loaded, now=self.clock.now)
         self.accounts = Accounts(self.loaded.data_folder / "page", self.source.settings)
@@ -108,20 +114,41 @@ class House:
         self.app.testing = False
         self.socket = ControlServer(self.loaded.control_socket)
         self.socket.start(verbs(self.bench.engine))
-        self._stop, self._pace = Event(), Event()
+        self._stop = Event()
         self.failed: list[BaseException] = []
         self._thread = Thread(target=self._live, name="house")
-        self._pace.set()
+
+    def past(self) -> None:
+        """Let it have a past: five minutes with two checks that pass, and a calibration that is done."""
+        self.bench.units[1].standards[("span", "so2")] = 404.0
+        self.bench.run(300)
+        self._enter(
+            do="begin", device="sonde", parameter="turbidity", procedure="two-point",
+            standards=[{"value": 0}, {"value": 100, "certificate": "GBW-17"}],
+        )  # fmt: skip
+        for index, raw in enumerate((2.0, 99.0)):
+            at = self.clock.now()
+            readings = [[(at + timedelta(seconds=n)).isoformat(), raw] for n in range(6)]
+            self._enter(do="step", name="K1", index=index, readings=readings)
+        self._enter(do="done", name="K1")
+
+    def _enter(self, **fields: Any) -> None:
+        engine, said = self.bench.engine, {"user": "Wang Fang", **fields}
+        made = enter_calibration(engine.store, self.loaded, said, self.clock.now(), engine.trust(), engine.next_mark())
+        engine.keep(*made, urgent=True)
+        assert engine.commit()
 
     def begin(self) -> None:
-        """Let the station live on: a second of its clock each few milliseconds."""
+        """Let the station live on, some twenty times as fast as we do, with its uplink."""
+        for sender in self.bench.engine.senders:
+            sender.start()
         self._thread.start()
 
     def _live(self) -> None:
         try:
             while not self._stop.is_set():
                 self.bench.run(1)
-                self._stop.wait(0.01)
+                self._stop.wait(0.04)
         except BaseException as error:  # noqa: BLE001 - shown by the test
             self.failed.append(error)
 
@@ -132,6 +159,7 @@ class House:
             self._thread.join(20)
         self.socket.close()
         self.bench.engine.shut_down()
+        self.platform.__exit__(None, None, None)
         assert self.failed == []
 
     def client(self) -> FlaskClient:
@@ -174,6 +202,6 @@ def served(house: House) -> Iterator[tuple[Server, str]]:
     try:
         yield server, f"http://localhost:{server.effective_port}"
     finally:
-        server.close()
+        server.trigger.pull_trigger(lambda: wasyncore.close_all(server._map, ignore_all=True))
         thread.join(10)
         server.task_dispatcher.shutdown()

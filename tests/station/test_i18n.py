@@ -48,11 +48,13 @@ from station.live_session import _ACTIONS
 from station.model import Mark, Reason, fields
 from station.orders import WHYS as ORDER_WHYS
 from station.own_reasons import PHRASES as OWN_REASONS
+from station.page.happenings import GROUPS
 from station.page.navigation import ITEMS
 from station.page.preferences import THEMES
 from station.page.series import KINDS as TREND_KINDS
 from station.page.trends import SPANS as TREND_SPANS
 from station.page.trends import WORDS as TREND_WORDS
+from station.page.views import SPANS
 from station.parameters import catalogue
 from station.recipe import ABOUT
 from station.report_table import COLUMNS as REPORTED
@@ -290,6 +292,9 @@ MADE = {
     "event_word.": [key.removeprefix("event_word.") for key in texts("en") if key.startswith("event_word.")],
     "event_value.": [key.removeprefix("event_value.") for key in texts("en") if key.startswith("event_value.")],
     "page_nav.": [item.word for item in ITEMS],
+    "page_done.": [key.removeprefix("page_done.") for key in texts("en") if key.startswith("page_done.")],
+    "page_span.": list(SPANS),
+    "page_group.": ["all", *GROUPS],
     "page_mark.": [mark.name for mark in Mark],
     "page_error.": [key.removeprefix("page_error.") for key in texts("en") if key.startswith("page_error.")],
     "page.theme_": list(THEMES),
@@ -415,10 +420,11 @@ FROM_A_TABLE = {
     *("cli_maintenance.py: t(key, name=body['name'], user=body['user'])", "cli_visit.py: t(key, name=body['name'])"),
     "report_page.py: t(key, humid=f'{HUMID_PERCENT:g}')",
     "cli_calibrated.py: t(f'{section}.{value}')",
+    "deeds.py: t(key)",
     "words.py: t(key, **values)",  # of the templates: those keys are found in them
 }
 # Listed in MADE though no t(f"…") begins so: they come from tables, as whole keys, or are click's own.
-BY_NAME = {"people_line.", "silence.", "click."} | {
+BY_NAME = {"people_line.", "silence.", "click.", "page_done."} | {
     *("report_method.", "maintained.", "visited.", "parted.", "calibration_into."),
     "own_reason.",
     *("checkup.", "checkup_advice.", "event.", "event_word.", "event_value."),  # looked up in both languages at once

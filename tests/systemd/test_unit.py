@@ -17,6 +17,7 @@ HELPER = FOLDER / "clock-helper.service"
 SOCKET = FOLDER / "clock-helper.socket"
 BACKUP = FOLDER / "backup.service"
 TIMER = FOLDER / "backup.timer"
+PAGE = FOLDER / "page.service"
 SYSUSERS = FOLDER / "sysusers.d" / "niutang-station.conf"
 RULES = FOLDER / "udev" / "61-niutang-serial.rules"
 
@@ -304,3 +305,45 @@ def test_every_line_of_the_copy_is_explained_and_nothing_else_is():
     section = text.split("## Copies of the database")[1].split("\n## ")[0]
     said = re.findall(r"^\| `(\w+)=` \| .{3,} \|$", section, re.MULTILINE)
     assert sorted(said) == sorted({key for key, _ in [*directives(BACKUP), *directives(TIMER)]})
+
+
+# -- the local page
+
+
+@needs_analyze
+def test_systemd_finds_nothing_to_say_about_the_page(tmp_path):
+    text = PAGE.read_text(encoding="utf-8").replace("/opt/niutang-station/venv/bin/station", shutil.which("true") or "")
+    text = re.sub(r"^(User|Group)=station$", r"\1=root", text, flags=re.MULTILINE)
+    (tmp_path / PAGE.name).write_text(text.replace(" station.service", ""), encoding="utf-8")
+    done = run("systemd-analyze", "verify", tmp_path / PAGE.name)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@needs_analyze
+def test_the_page_is_exposed_to_at_most_two(tmp_path):
+    done = run("systemd-analyze", "security", "--offline=true", "--threshold=20", shutil.copy(PAGE, tmp_path))
+    assert done.returncode == 0, done.stdout
+    if run("systemd-analyze", "--version").stdout.startswith("systemd 252"):
+        level = re.search(r"Overall exposure level for page\.service: ([\d.]+)", done.stdout)
+        assert level is not None
+        assert f"Its exposure is {level[1]}." in (FOLDER / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_page_calls_a_command_that_exists_and_writes_where_the_program_does():
+    from station.page.app import FOLDER as WRITTEN
+
+    lines = dict(directives(PAGE))
+    binary, *words = shlex.split(lines["ExecStart"])
+    command = importlib.import_module("station.cli").cli.commands[words[0]]
+    assert binary == "/opt/niutang-station/venv/bin/station"
+    assert words[1] in {name for option in command.params for name in option.opts}
+    assert lines["StateDirectory"] == f"{values('StateDirectory')[0]}/{WRITTEN}"
+    assert "ReadWritePaths" not in lines
+    assert (lines["User"], lines["Group"]) == (values("User")[0], values("Group")[0])
+
+
+def test_every_line_of_the_page_is_explained_and_nothing_else_is():
+    text = (FOLDER / "README.md").read_text(encoding="utf-8")
+    section = text.split("## The local page")[1].split("\n## ")[0]
+    said = re.findall(r"^\| `(\w+)=` \| .{3,} \|$", section, re.MULTILINE)
+    assert sorted(said) == sorted({key for key, _ in directives(PAGE)})
