@@ -75,6 +75,7 @@ def test_the_wheel_holds_every_data_file_and_nothing_else(wheel: Path) -> None:
         *ROOT.glob("uplink/http/templates/*.toml"),
         *ROOT.glob("station/page/*.py"), *ROOT.glob("station/page/templates/*.html"),
         *ROOT.glob("station/page/static/*"),
+        ROOT / "station" / "page" / "README.zh.md",
     ]  # fmt: skip
     expected = {path.relative_to(ROOT).as_posix() for path in data if path.is_file()}
     assert expected - names == set()
