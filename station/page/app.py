@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 from flask import Flask, redirect, render_template, request, url_for
@@ -56,8 +55,7 @@ def create_app(loaded: Loaded, source: Source | None = None, accounts: Accounts 
     words.install(app, source)
     packing.install(app)
     for name in MODULES:
-        if find_spec(name) is not None:
-            app.register_blueprint(import_module(name).blueprint(source, guard))
+        app.register_blueprint(import_module(name).blueprint(source, guard))
     app.context_processor(lambda: _frame(app, source))
     _say_errors(app, source)
     app.add_url_rule("/", "root", access("viewer")(lambda: redirect(url_for("views.overview"))))

@@ -207,7 +207,7 @@ def test_the_console_gives_codes_lists_people_and_forgets_them(tmp_path: Path, c
     assert command("page", "people", *options).out.startswith("王芳: password since 20")
     assert command("page", "sessions", *options).out.startswith("王芳 from 192.168.8.30: signed in 20")
     assert command("page", "forget", "王方", *options).code == 2
-    assert command("page", "forget", *options).out == "1 session(s) closed.\n"
+    assert command("page", "forget", *options).out == "1 session closed.\n"
     assert command("page", "forget", "王芳", *options).out == "王芳 has no password and no session any more.\n"
 
 

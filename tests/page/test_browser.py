@@ -19,7 +19,7 @@ from tests.page.house import PASSWORD, House, served
 from tests.programs import program
 
 PHONE, DESK = (390, 844), (1280, 900)
-VIEWS = ("overview", "alarms", "outbox", "bus", "calibrations", "checks", "field", "events")
+VIEWS = ("overview", "alarms", "outbox", "bus", "calibrations", "checks", "field", "events", "trends", "downloads")
 WARM = {"en": ("en-GB", "light"), "zh": ("zh-CN", "dark")}
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
@@ -262,7 +262,7 @@ def test_what_is_touched_is_large_enough_and_named(browser: Browser, house: Hous
     with opened(browser, address) as watched:
         page = watched.page
         enrol(watched, house, address, "Sun Hao")
-        for path in ("overview", "alarms", "uplinks", "instruments", "calibrations", "checks", "field", "events"):
+        for path in ("overview", "alarms", "uplinks", "instruments", "calibrations", "checks", "field", "events", "trends", "downloads"):
             page.goto(f"{address}/{path}")
             assert page.evaluate(small) == [], path
             assert page.evaluate(nameless) == [], path

@@ -560,6 +560,7 @@ def test_no_english_noun_of_many_stands_behind_a_number_that_may_be_one() -> Non
 
 # Placeholders that a Chinese text may hold without a space: what fills them is Chinese itself, by key and name.
 CHINESE_VALUES = {
+    ("page.last_reply", "age"),
     ("status.backup", "age"),  # "5 分钟"
     ("page.ago", "age"),
     *((f"fault.{key}", "frame") for key in ("hex", "length", "crc", "unit", "alone")),  # 请求, 应答
