@@ -262,7 +262,10 @@ def test_what_is_touched_is_large_enough_and_named(browser: Browser, house: Hous
     with opened(browser, address) as watched:
         page = watched.page
         enrol(watched, house, address, "Sun Hao")
-        for path in ("overview", "alarms", "uplinks", "instruments", "calibrations", "checks", "field", "events", "trends", "downloads"):
+        for path in (
+            *("overview", "alarms", "uplinks", "instruments", "calibrations", "checks", "field", "events", "trends"),
+            "downloads",
+        ):
             page.goto(f"{address}/{path}")
             assert page.evaluate(small) == [], path
             assert page.evaluate(nameless) == [], path

@@ -299,7 +299,8 @@ MADE = {
     "page_error.": [key.removeprefix("page_error.") for key in texts("en") if key.startswith("page_error.")],
     "page.theme_": list(THEMES),
     "page_trends.": [
-        *("auto", *TREND_KINDS, *TREND_WORDS), *(f"{kind}_sum" for kind in TREND_KINDS if kind != "readings"),
+        *("auto", *TREND_KINDS, *TREND_WORDS),
+        *(f"{kind}_sum" for kind in TREND_KINDS if kind != "readings"),
     ],
     "page_trends.span_": list(TREND_SPANS),
     "page_downloads.bad_": ["day", "month"],

@@ -334,7 +334,8 @@ def _changes(folder: Path, session: Session) -> list[tuple[str, str]]:
 def _timeless(value: Any) -> Any:
     """*value* without moments: what a run says of when."""
     if isinstance(value, Mapping):
-        return {key: _timeless(one) for key, one in value.items() if key not in ("at", "begun", "ended", "valid_from")}
+        times = ("at", "begun", "ended", "valid_from", "tell_at")
+        return {key: _timeless(one) for key, one in value.items() if key not in times}
     if isinstance(value, (list, tuple)):
         return [_timeless(one) for one in value if not _is_moment(one)]
     return value
