@@ -57,7 +57,7 @@ def filled(text: str) -> str:
 def written(folder: Path, table: str) -> Path:
     """A station.toml with *table* on its line."""
     path = folder / "station.toml"
-    path.write_text(HEAD + table, encoding="utf-8")
+    path.write_text(HEAD + table.rstrip("\n") + "\n", encoding="utf-8")
     return path
 
 
