@@ -104,12 +104,21 @@ def episodes(records: Iterable[Record]) -> list[Episode]:
         if name in pre_of and body["state"] != State.PRE_ALARM:
             pre_of.pop(name).over = record.at
         if body["episode"] and name not in open_of:
-            found.append(Episode(name, key, record.at, body))
+            # An alarm goes stale and comes back within one episode: its first record may lie before those looked at.
+            found.append(Episode(name, key, _begun(record), body))
             open_of[name] = found[-1]
         elif body["state"] == State.PRE_ALARM and body["before"] != State.ALARM and name not in pre_of:
             found.append(Episode(name, f"{name} pre {record.at.isoformat()}", record.at, body, is_pre=True))
             pre_of[name] = found[-1]
     return found
+
+
+def _begun(record: Record) -> datetime:
+    """When the episode that *record* is of began, which its name says (station/alarming.py)."""
+    try:
+        return min(record.at, datetime.fromisoformat(record.body["episode"]))
+    except (ValueError, TypeError):  # a name that is no moment with its zone
+        return record.at
 
 
 def told(records: Iterable[Record]) -> dict[str, dict[str, tuple[str, datetime]]]:

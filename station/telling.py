@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 from station import people
 from station.i18n import texts
-from station.model import Record, StationError, WrongArgument, dataclass, did_you_mean
+from station.model import Record, StationError, WrongArgument, dataclass, did_you_mean, field
 from station.parameters import catalogue
 from station.people import Due, NotifySettings
 from station.rounding import rounded
@@ -174,6 +174,7 @@ class _Way:
     complaint: str = ""
     last: datetime | None = None
     owed: int = 0
+    given_up: set[str] = field(default_factory=set)  # said once, though a disk that refuses has no record of it yet
 
 
 class Telling(Thread):
@@ -234,12 +235,14 @@ class Telling(Thread):
         all_of_them, went = people.episodes(records), 0
         for one in self._people:
             owed = list(people.due(one, all_of_them, told.get(one.name, {}), now, engine.loaded.zone))
-            stale = [due for due in owed if now - due.at > people.FORGOTTEN]
-            if stale:
-                self._keep(one, people.GIVEN_UP, stale, now)
-                engine.note("people_given_up", person=one.name, count=len(stale), reason=self._ways[one.name].complaint)
-            owed = [due for due in owed if due not in stale]
             way = self._ways[one.name]
+            stale = [due for due in owed if now - due.at > people.FORGOTTEN]
+            owed = [due for due in owed if due not in stale]
+            stale = [due for due in stale if due.key not in way.given_up]
+            if stale:
+                way.given_up.update(due.key for due in stale)
+                self._keep(one, people.GIVEN_UP, stale, now)
+                engine.note("people_given_up", person=one.name, count=len(stale), reason=way.complaint)
             way.owed = len(owed)
             if owed and engine.clock.monotonic() >= way.next_at and self.running:
                 went += self._tell(one, owed[:MOST_LINES], now)
@@ -260,9 +263,11 @@ class Telling(Thread):
 
     def _tell(self, one: NotifySettings, owed: Sequence[Due], now: datetime) -> int:
         way, clock = self._ways[one.name], self._engine.clock
-        self._keep(one, people.SENDING, owed, now)
+        sending = self._keep(one, people.SENDING, owed, now)
         if not self._engine.committed():
             way.next_at = clock.monotonic() + FIRST_PAUSE  # nothing goes out that could not be remembered
+            if not self._engine.withdraw([sending]):  # a slow commit has it, or is at it: nothing went out all the same
+                self._keep(one, people.TRIED, owed, now, "the disk did not take it in time")
             return 0
         try:
             self._send(one, owed)
@@ -325,12 +330,14 @@ class Telling(Thread):
             "at": due.at.isoformat(), "text": line, **named,
         }  # fmt: skip
 
-    def _keep(self, one: NotifySettings, state: str, owed: Sequence[Due], now: datetime, error: str = "") -> None:
-        self._record(one, state, [due.key for due in owed], now, error)
+    def _keep(self, one: NotifySettings, state: str, owed: Sequence[Due], now: datetime, error: str = "") -> Record:
+        return self._record(one, state, [due.key for due in owed], now, error)
 
-    def _record(self, one: NotifySettings, state: str, keys: Sequence[str], now: datetime, error: str = "") -> None:
+    def _record(self, one: NotifySettings, state: str, keys: Sequence[str], now: datetime, error: str = "") -> Record:
         body = {"state": state, "keys": list(keys), **({"error": error} if error else {})}
-        self._engine.keep(Record(people.KIND, now, body, "", one.name), urgent=True)
+        made = Record(people.KIND, now, body, "", one.name)
+        self._engine.keep(made, urgent=True)
+        return made
 
     def test(self, name: str) -> None:
         """Send one person a word that is no alarm; raise StationError where that does not go out."""

@@ -453,3 +453,57 @@ def test_a_person_unknown_is_refused(tmp_path: Path, robot: Robot) -> None:
         rig.telling().test("dutty")
     assert NOON
     rig.engine.shut_down()
+
+
+def test_an_alarm_that_stands_for_longer_than_is_looked_back_is_not_told_as_a_new_one() -> None:
+    """It went stale and came back within its episode, whose beginning is no longer among what is looked at."""
+    begun = T - timedelta(days=8)
+    episode = begun.isoformat(timespec="seconds")
+    later = [
+        Record("alarm", T - 2 * MINUTE, {"name": "dust", "state": "stale", "before": "alarm", "episode": episode}, "",
+               "dust", 1),
+        Record("alarm", T - MINUTE, {"name": "dust", "state": "alarm", "before": "stale", "episode": episode}, "",
+               "dust", 2),
+    ]  # fmt: skip
+    assert [one.since for one in episodes(later)] == [begun]
+    assert what(person(), later, T) == []
+
+
+def test_a_commit_that_takes_too_long_delays_a_message_and_does_not_lose_it(tmp_path: Path, robot: Robot) -> None:
+    """The word that it is under way comes to the disk late: nothing went out, so it is tried again."""
+    rig = make(tmp_path, robot)
+    ring(rig)
+    telling = rig.telling()
+    committed = rig.engine.committed
+
+    def too_late(patience: float = 5.0) -> bool:
+        rig.engine.commit()
+        return False
+
+    rig.engine.committed = too_late  # type: ignore[method-assign]
+    assert telling.turn() == 0
+    rig.engine.commit()
+    rig.run(61, step=5.0)
+    rig.engine.committed = lambda patience=5.0: False  # type: ignore[method-assign, assignment, misc]
+    assert telling.turn() == 0  # not taken at all: the word is taken back
+    rig.run(61, step=5.0)
+    assert robot.got == []
+    rig.engine.committed = committed  # type: ignore[method-assign]
+    assert rig.look() == 1
+    assert len(robot.got) == 1
+    assert rig.states() == ["sending", "tried", "sending", "sent"]
+    rig.engine.shut_down()
+
+
+def test_what_is_given_up_is_said_once_though_the_disk_does_not_take_it(tmp_path: Path, robot: Robot) -> None:
+    rig = make(tmp_path, robot, notify(repeat_minutes=0))
+    robot.answer = (500, b"down")
+    ring(rig)
+    rig.look()
+    rig.clock.advance(25 * 3600)
+    before = len(rig.engine.recorder._batch.records)
+    for _ in range(5):
+        rig.telling().turn()
+    kept = [one for one in rig.engine.recorder._batch.records[before:] if one.kind == KIND]
+    assert [one.body["state"] for one in kept] == ["given_up"]
+    rig.engine.shut_down()
