@@ -343,9 +343,18 @@ class PlatformOutbox:
             if number >= 0:
                 stored.append(number)
             elif self._volatile is not None and self._volatile.settle(number) is not None:
+                self._silences.pop(number, None)
                 self._note("unstored_settled", platform=self.name, outcome=outcome)
                 self.progress += 1
         return stored
+
+    def _pass_by(self, number: int, wait_ms: int, *, free: int) -> None:
+        """What no store holds was not taken: *free* times it is told again first, then others pass it for a while."""
+        if self._volatile is not None and number < 0:
+            rounds = self._silences[number] = self._silences.get(number, 0) + 1
+            beyond = min(rounds - free, 16)
+            wait = 0 if beyond <= 0 else min(wait_ms * 2 ** (beyond - 1), max(wait_ms, LONGEST_RETRY_MS))
+            self._volatile.step_aside(number, to_ms(self._now()) + wait)
 
     def _back_to_earth(self) -> None:
         if self._volatile is not None:
@@ -358,8 +367,10 @@ class PlatformOutbox:
         """At most *room* messages of *lane* that are not in flight, oldest first."""
         self._beat()
         with self._lock:
-            if self._volatile is not None and lane is Lane.LIVE and (told := self._volatile.next(room)):
-                return told  # before anything has to be read from the disk
+            if self._volatile is not None and lane is Lane.LIVE:
+                told = self._volatile.next(room, to_ms(self._now()))
+                if told:
+                    return told  # before anything has to be read from the disk
             found = self._next_live(room) if lane is Lane.LIVE else self._next_history(room)
             self._flying.update((message.id, message.kind) for message in found)
             self._heads.update(message.id for message in found if message.kind is Kind.SEAL_HEAD)
@@ -580,7 +591,8 @@ class PlatformOutbox:
         """
         with self._lock:
             if self._volatile is not None:
-                self._volatile.again(ids)
+                for number in ids:
+                    self._pass_by(number, round(seconds * 1000), free=2)
                 ids = [number for number in ids if number >= 0]
             kept = [(number, self._flying.get(number), self._tries(number) + refused) for number in ids]
             at = to_ms(self._now()) + round(seconds * 1000)
@@ -625,7 +637,8 @@ class PlatformOutbox:
         """
         with self._lock:
             if message_id < 0:
-                return  # the link is made anew, and this is told first
+                self._pass_by(message_id, RETRY_MS, free=1)
+                return
             rounds = self._silences[message_id] = self._silences.get(message_id, 0) + 1
             aside = [s for s in self._spans if s.reason == NO_ANSWER]
             if rounds < 2 or (len(aside) >= MOST_ASIDE and all(s.first != message_id for s in aside)):

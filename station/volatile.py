@@ -6,7 +6,6 @@ process ends; what became of it is an event, which is stored when the disk can b
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
 
 from station.model import Kind, Message
@@ -21,6 +20,7 @@ class Volatile:
         self._count = 0
         self._messages: dict[int, Message] = {}
         self._flying: set[int] = set()
+        self._aside: dict[int, int] = {}  # until when each that was not answered lets others pass, ms
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -32,20 +32,26 @@ class Volatile:
         if len(self._messages) > MOST:
             self.settle(next(iter(self._messages)))
 
-    def next(self, room: int) -> list[Message]:
-        """At most *room* that are not in flight, oldest first."""
-        found = [one for number, one in self._messages.items() if number not in self._flying][:room]
+    def next(self, room: int, now_ms: int) -> list[Message]:
+        """At most *room* that are not in flight nor aside at *now_ms*, oldest first."""
+        found = [
+            one for number, one in self._messages.items()
+            if number not in self._flying and self._aside.get(number, now_ms) <= now_ms
+        ][:room]  # fmt: skip
         self._flying.update(one.id for one in found)
         return found
 
     def settle(self, number: int) -> Message | None:
         """The platform has said something about *number*: it is not told again; None where that is not known."""
         self._flying.discard(number)
+        self._aside.pop(number, None)
         return self._messages.pop(number, None)
 
-    def again(self, numbers: Iterable[int]) -> None:
-        """These were not answered: they are told again."""
-        self._flying.difference_update(numbers)
+    def step_aside(self, number: int, until_ms: int) -> None:
+        """*number* was not taken: others pass it until then."""
+        self._flying.discard(number)
+        if number in self._messages:
+            self._aside[number] = until_ms
 
     def back_to_earth(self) -> None:
         """The link is down or up anew: nothing is in flight."""

@@ -135,7 +135,7 @@ def test_there_are_never_more_than_a_few() -> None:
     few = Volatile()
     for n in range(MOST + 3):
         few.add(Kind.SITE_INFO, "site", START, f"text {n}")
-    assert [one.text for one in few.next(99)] == [f"text {n}" for n in range(3, MOST + 3)]
+    assert [one.text for one in few.next(99, 0)] == [f"text {n}" for n in range(3, MOST + 3)]
 
 
 # -- over real links
@@ -210,3 +210,31 @@ def test_over_https_it_is_an_alarm(tmp_path: Path) -> None:
         finally:
             station.vfs.fail("")
             station.engine.shut_down()
+
+
+def test_word_that_is_never_answered_lets_others_pass(tmp_path: Path) -> None:
+    """A link that was given up over it twice goes on with what is stored, and comes back to it a minute later."""
+    from tests.station.test_outbox import Rig as OutboxRig
+
+    rig = OutboxRig(tmp_path / "station.db")
+    outbox = rig.outbox
+    rig.commit(Kind.MINUTE)
+    outbox.tell_unstored(Kind.ALARM, "site", START, "store refuses")
+    for _ in range(2):
+        outbox.connected()
+        assert [one.id for one in outbox.next(Lane.LIVE, 1)] == [-1]
+        outbox.unanswered(-1)
+    outbox.connected()
+    (minute,) = [*outbox.next(Lane.LIVE, 1), *outbox.next(Lane.HISTORY, 1)]
+    assert minute.kind is Kind.MINUTE
+    outbox.answered([minute.id])
+    rig.clock.advance(61)
+    assert [one.id for one in outbox.next(Lane.LIVE, 1)] == [-1]
+    outbox.later([-1], 600, "busy")  # and as long as a platform asks for
+    rig.clock.advance(599)
+    assert outbox.next(Lane.LIVE, 1) == []
+    rig.clock.advance(2)
+    assert [one.id for one in outbox.next(Lane.LIVE, 1)] == [-1]
+    outbox.answered([-1])
+    assert outbox.unstored == 0
+    rig.close()
