@@ -507,3 +507,17 @@ def test_what_is_given_up_is_said_once_though_the_disk_does_not_take_it(tmp_path
     kept = [one for one in rig.engine.recorder._batch.records[before:] if one.kind == KIND]
     assert [one.body["state"] for one in kept] == ["given_up"]
     rig.engine.shut_down()
+
+
+def test_an_alarm_that_was_taken_out_of_the_configuration_is_reminded_of_no_more(tmp_path: Path, robot: Robot) -> None:
+    """It rang when its table, or its point, went: its end is never on record."""
+    rig = make(tmp_path, robot)
+    ring(rig)
+    rig.look()
+    path = rig.folder / "station.toml"
+    path.write_text(path.read_text(encoding="utf-8").replace(DUST, ""), encoding="utf-8")
+    rig.loaded = load(path)
+    rig.restart()
+    rig.wait(65, looks=2)
+    assert len(robot.got) == 1
+    rig.engine.shut_down()
