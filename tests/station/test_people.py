@@ -484,7 +484,7 @@ def test_a_commit_that_takes_too_long_delays_a_message_and_does_not_lose_it(tmp_
     assert telling.turn() == 0
     rig.engine.commit()
     rig.run(61, step=5.0)
-    rig.engine.committed = lambda patience=5.0: False  # type: ignore[method-assign, assignment, misc]
+    rig.engine.committed = lambda patience=5.0: False  # type: ignore[method-assign]
     assert telling.turn() == 0  # not taken at all: the word is taken back
     rig.run(61, step=5.0)
     assert robot.got == []
