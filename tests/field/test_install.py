@@ -150,7 +150,7 @@ def test_a_recipe_makes_a_station_that_only_wants_its_ports_and_passwords(machin
     drop_in = (units / "station.service.d/credentials.conf").read_text()
     assert drop_in.endswith("[Service]\nLoadCredential=platform:/etc/niutang-station/secrets/platform\n")
     assert sorted(path.name for path in units.glob("*.wants/*")) == [
-        "clock-helper.socket", "station-resume.service", "station.service",
+        "clock-helper.socket", "page.service", "station-resume.service", "station.service",
     ]  # fmt: skip
     assert "station:x:" in (machine.root / "etc/passwd").read_text()
     assert (machine.root / "etc/udev/rules.d/61-niutang-serial.rules").exists()

@@ -295,7 +295,7 @@ def test_a_view_weighs_little(look: Look) -> None:
 # -- downloads
 
 
-@pytest.mark.parametrize(("language", "button"), [("en", "CSV table"), ("zh", "CSV表格")])
+@pytest.mark.parametrize(("language", "button"), [("en", "CSV table"), ("zh", "CSV 表格")])
 def test_a_table_is_taken_away_by_name(look: Look, language: str, button: str, tmp_path: Path) -> None:
     accounts = Accounts(look.source.loaded.data_folder / "page", look.source.settings)
     accounts.enrol(accounts.issue_code(), "Wang Fang", PASSWORD)

@@ -154,7 +154,7 @@ def test_a_gbk_terminal_gets_gbk_and_every_column_stands(running: Rig) -> None:
         wanted = SCREENS["zh", 40].replace("µg/m³", "ug/m3")
         terminal.until(lambda: seen(terminal.screen.text) == wanted, 20, "the screen")
         terminal.type("m1王工\r校零\r30\r")
-        terminal.shows("W1:site", "08:31:03", "维护中 W1")
+        terminal.shows("W1:“site”", "08:31:03", "维护中 W1")
     (mark,) = running.engine.periods.marks
     assert (mark.user, mark.reason, mark.mark, mark.point) == ("王工", "maintenance W1: 校零", Mark.M, "site")
     assert (mark.last - mark.first).total_seconds() == 1800
