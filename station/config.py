@@ -44,6 +44,9 @@ QC = "station.checks:CheckSettings"
 BOUNDARY = "station.boundary:BoundarySettings"
 NOTIFY = "station.people:NotifySettings"
 PAGE = "station.page.settings:PageSettings"
+# Table of station.toml -> the module of what stands beside the station (station/beside.py).  It has
+# make(engine) -> list of Beside, and faults(config, folder) -> Faults; its settings are named above.
+BESIDE: dict[str, str] = {}
 LEGAL_DAYS = 1827  # raw records at least 5 years (State Council Order 820, Art. 21-26 as digested)
 
 
@@ -261,6 +264,11 @@ class Config:
     def watched(self) -> bool:
         """Whether anything is held against limits or conditions."""
         return bool(self.alarms)
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """The tables of what stands beside the station that are there."""
+        return tuple(table for table in BESIDE if getattr(self, table))
 
     @property
     def alarms(self) -> tuple[Any, ...]:
@@ -576,6 +584,10 @@ def _cross_faults(
         from station import people
 
         yield from people.faults(config, (one.name for one in (*config.alarms, *config.qc)))
+    if config.beside:
+        from station import beside
+
+        yield from beside.faults(config, folder)
     if config.qc:
         from station import check_faults  # only who has checks pays for it
 

@@ -54,6 +54,7 @@ from uplink.base import Backoff, Context, Uplink, UplinkSettings
 
 if TYPE_CHECKING:
     from station.alarming import Alarms
+    from station.beside import Beside
     from station.calibrated import AtWork
     from station.capacity import Watch
     from station.checking import Checking
@@ -183,8 +184,9 @@ class Engine:
         self.linkage = None if pins is None else self._linkage(pins)
         self.city = self._city_feed()
         self.telling = self._telling()
-        helpers = (self.linkage, self.city, self.telling)
-        self.helpers: tuple[Linkage | CityFeed | Telling, ...] = tuple(one for one in helpers if one is not None)
+        self.beside = self._beside()
+        helpers = (self.linkage, self.city, self.telling, *self.beside)
+        self.helpers: tuple[Linkage | CityFeed | Telling | Beside, ...] = tuple(h for h in helpers if h is not None)
 
     # -- making the parts
 
@@ -464,6 +466,14 @@ class Engine:
             one.name: secrets_of(one, lambda name: secret_path(name, self.loaded.folder)) for one in self.config.notify
         }
         return Telling(self, self.config.notify, secrets, Means(connect, Stopped), heart.beat)
+
+    def _beside(self) -> tuple[Beside, ...]:
+        """Modem, screen, sampler and the like, where station.toml has them."""
+        if not self.config.beside:
+            return ()
+        from station.beside import make
+
+        return make(self)
 
     def _city_feed(self) -> CityFeed | None:
         """The thread that pulls the city's air, where there is an address to pull it from."""

@@ -48,6 +48,8 @@ def show_status(found: Mapping[str, Any], points: Mapping[str, str], zone: tzinf
     out.print(_platforms(found["platforms"]) if found["platforms"] else t("status.no_platforms"))
     if found.get("alarms"):
         show_alarms(found["alarms"], zone)
+    if found.get("beside"):
+        out.print(_beside(found["beside"]))
     if "pins" in found:
         show_pins(out, found["pins"], zone)
     if disk := found.get("disk"):
@@ -106,6 +108,21 @@ def clock_lines(clock: Mapping[str, Any]) -> Iterator[str]:
                 if low
                 else t("status.clock_error_medium", name=name, seconds=seconds)
             )
+
+
+def _beside(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Modem, screen, sampler and the like: each with its state in words (`beside.more` of its own texts)."""
+    table = Table(title=t("status.beside"), title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.add_column(t("beside.what"))
+    table.add_column(t("beside.name"))
+    table.add_column(t("beside.state"))
+    for row in rows:
+        state = t("beside.fails", reason=row["error"]) if row["error"] else t("beside.well")
+        if row["silent"] > 60:
+            state = t("beside.silent", age=age(row["silent"]))
+        said = "; ".join(t(f"beside_more.{key}", value=value) for key, value in (row.get("words") or {}).items())
+        table.add_row(t(f"beside_table.{row['table']}"), row["name"], f"{state}; {said}" if said else state)
+    return table
 
 
 def _grouped(head: str) -> str:

@@ -60,6 +60,7 @@ def live(engine: Engine) -> dict[str, Any]:
         **({} if engine.alarms is None else {"alarms": engine.alarms.states()}),
         **({} if engine.checking is None else {"qc": engine.checking.rows(now)}),
         **({} if engine.telling is None else {"people": engine.telling.shown()}),
+        **({"beside": [one.shown() for one in engine.beside]} if engine.beside else {}),
         **({} if engine.linkage is None else {"pins": engine.linkage.live()}),
         **({} if engine.maintaining is None else {"field": engine.maintaining.live()}),
     }

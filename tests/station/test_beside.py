@@ -1,0 +1,73 @@
+"""What stands beside the station: it fails by itself, is told once, and never holds up the station."""
+
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+from station import screen
+from station.beside import FIRST_PAUSE, LONGEST_PAUSE, Beside
+from station.model import StationError
+
+
+class Notes(list):
+    def note(self, code, **arguments):
+        self.append((code, arguments))
+
+
+class Thing(Beside):
+    def __init__(self, outcomes):
+        self.notes = Notes()
+        clock = SimpleNamespace(monotonic=lambda: self.seconds)
+        self.seconds = 100.0
+        super().__init__(SimpleNamespace(note=self.notes.note, clock=clock), "screen", "gate")
+        self.outcomes, self.turns, self.closed = iter(outcomes), 0, threading.Event()
+
+    def turn(self):
+        self.turns += 1
+        outcome = next(self.outcomes)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    def close(self):
+        self.closed.set()
+
+
+@pytest.mark.parametrize("error", [StationError("no answer"), OSError("no answer"), ValueError("no answer")])
+def test_a_fault_is_told_once_and_its_end_once(error):
+    thing = Thing([error, error, error, 5.0, error])
+    pauses = [thing._one_turn() for _ in range(5)]
+    assert pauses == [FIRST_PAUSE, 2 * FIRST_PAUSE, 4 * FIRST_PAUSE, 5.0, FIRST_PAUSE]
+    assert [code for code, _ in thing.notes] == ["beside_failed", "beside_well", "beside_failed"]
+    assert thing.notes[0][1] == {"what": "screen gate", "reason": "no answer"}
+    assert thing.failed is None
+
+
+def test_pauses_have_an_end():
+    thing = Thing([StationError("no")] * 30)
+    assert [thing._one_turn() for _ in range(30)][-1] == LONGEST_PAUSE
+
+
+def test_it_is_asked_and_stopped_from_outside():
+    thing = Thing([1000.0, 1000.0, 1000.0])
+    thing.start()
+    thing.ask()
+    while thing.turns < 2:
+        thing.closed.wait(0.01)
+    thing.wake()
+    thing.join(5)
+    assert not thing.is_alive()
+    assert thing.closed.is_set()
+
+
+def test_status_says_how_long_a_turn_is_silent():
+    thing = Thing([])
+    thing._turn_began, thing.seconds = 100.0, 190.0
+    row = thing.shown()
+    assert (row["table"], row["name"], row["silent"]) == ("screen", "gate", 90)
+    out = screen.console()
+    with out.capture() as said:
+        out.print(screen._beside([row]))
+    assert "gate" in said.get()
+    assert screen.age(90) in said.get()
