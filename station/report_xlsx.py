@@ -8,12 +8,15 @@ are in no mean; the marks of a row that has any other than N stand in its last c
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from station.i18n import language, t
+from station.i18n import language, t, use
 from station.model import StationError, dataclass
 from station.parameters import catalogue
 from station.report_page import name_of
@@ -221,3 +224,39 @@ def _figure(value: float | None, column: _Column) -> float | None:
     if value is None:
         return None
     return float(f"{value:.6g}") if column.decimals is None else float(rounded(value, column.decimals))
+
+
+def made_apart(found: Mapping[str, Any], seconds: float = 60.0) -> bytes:
+    """The workbook of a report as a file's bytes, made by a process of its own in the language in use.
+
+    A process that serves for months does not carry the library and its sheets in its memory.
+    Raises NoWorkbooks where openpyxl is missing, StationError when it takes more than *seconds* or fails.
+    """
+    try:
+        made = subprocess.run(
+            [sys.executable, "-m", __name__, language()],
+            input=json.dumps(found).encode(), capture_output=True, timeout=seconds, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise StationError(f"the workbook could not be made ({error})") from error
+    if made.returncode == NoWorkbooks.exit_code:
+        raise NoWorkbooks(made.stderr.decode("utf-8", "replace").strip())
+    if made.returncode:
+        last = made.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
+        raise StationError(f"the workbook could not be made ({last[:200]})")
+    return made.stdout
+
+
+def _apart(speaks: str) -> int:
+    use(speaks)
+    try:
+        book = workbook(json.load(sys.stdin.buffer))
+    except NoWorkbooks as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    book.save(sys.stdout.buffer)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_apart(sys.argv[1]))

@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 
 KINDS = ("readings", "minute", "hour", "day")
 FORMS = {"csv": "text/csv; charset=utf-8", "json": "application/json"}
+SHEETS = {
+    "html": "text/html; charset=utf-8",
+    "csv": FORMS["csv"],
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+}
 WINDOWS = {"readings": timedelta(minutes=10), "minute": timedelta(hours=6), "hour": timedelta(days=10),
            "day": timedelta(days=90)}  # fmt: skip
 """What is read at once: a few thousand rows of a large station."""
@@ -269,9 +274,10 @@ def _spoken(speaks: str, make: Callable[[], bytes]) -> bytes:
 def _report(source: Source, guard: Guard, slots: BoundedSemaphore) -> Response:
     """A day or a month, as a page to print or a table; to look at, or to keep."""
     from station.report import gather, span_of
+    from station.report_xlsx import NoWorkbooks
 
     word, form = request.args.get("report", "day"), request.args.get("format", "html")
-    if word not in ("day", "month") or form not in ("html", "csv"):
+    if word not in ("day", "month") or form not in SHEETS:
         raise WrongArgument(t("page_downloads.no_report"))
     try:
         span = span_of(word, request.args.get(word, "").strip(), source.now(), source.zone)
@@ -286,16 +292,22 @@ def _report(source: Source, guard: Guard, slots: BoundedSemaphore) -> Response:
         with source.store() as store:
             found = gather(store, source.loaded, span, point)
         body = _sheet(found, form, source.zone)
+    except NoWorkbooks as error:
+        raise WrongArgument(t("page_downloads.no_workbooks")) from error
     finally:
         slots.release()
     name = "-".join(filter(None, [_station(source), "report", span.title, safe(point or "")])) + f".{form}"
     if form == "html" and "look" in request.args:
         return Response(body, mimetype="text/html", headers={"Content-Security-Policy": SHEET_CSP})
     source.tell("downloaded", guard.person(), file=name, kind=f"report_{word}", point=point or "")
-    return _attached(Response(body, content_type=FORMS["csv"] if form == "csv" else "text/html; charset=utf-8"), name)
+    return _attached(Response(body, content_type=SHEETS[form]), name)
 
 
-def _sheet(found: dict[str, Any], form: str, zone: tzinfo) -> str:
+def _sheet(found: dict[str, Any], form: str, zone: tzinfo) -> str | bytes:
+    if form == "xlsx":
+        from station.report_xlsx import made_apart
+
+        return made_apart(found)
     if form == "html":
         from station.report_page import page
 

@@ -228,6 +228,30 @@ def test_a_report_is_looked_at_in_a_sandbox_or_kept(rig: Rig) -> None:
     assert [(one["kind"], one["file"]) for one in rig.source.told] == [("report_month", name)]
 
 
+@pytest.mark.parametrize(("speaks", "title"), [("en", "Daily values of 2026-02"), ("zh", "2026-02 日均值月报表")])
+def test_a_report_is_a_workbook_in_the_language_of_the_page(rig: Rig, speaks: str, title: str) -> None:
+    from openpyxl import load_workbook
+
+    kept = rig.get("/downloads/report?report=month&month=2026-02&format=xlsx", **{"Accept-Language": speaks})
+    book = load_workbook(io.BytesIO(kept.data))
+    assert kept.headers["Content-Disposition"] == "attachment; filename=Lakeside_park-report-2026-02.xlsx"
+    assert book.properties.title == title
+    assert book.worksheets
+    assert [one["kind"] for one in rig.source.told] == ["report_month"]
+
+
+def test_a_station_without_the_library_says_so(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    from station import report_xlsx
+
+    def missing(found: Any) -> bytes:
+        raise report_xlsx.NoWorkbooks("openpyxl is missing")
+
+    monkeypatch.setattr(report_xlsx, "made_apart", missing)
+    answer = rig.get("/downloads/report?report=month&month=2026-02&format=xlsx")
+    assert answer.status_code == 400
+    assert "take the CSV" in answer.text
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

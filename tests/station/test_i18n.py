@@ -464,7 +464,7 @@ def words_of_programs() -> set[str]:
 # What else a Chinese screen may say in Latin letters.
 NAMES = {
     *("AQI", "BOM", "CRC", "CSV", "Ctrl", "Esc", "Excel", "ExecStopPost", "Flag", "GB", "GPIO", "HJ", "HTML", "JSON"),
-    *("HTTP", "HTTPS"),
+    *("HTTP", "HTTPS", "XLSX"),
     *(
         "LANG",
         "MB",

@@ -170,7 +170,7 @@ class Transport:
 
     def _cut(self) -> None:
         for connection in self._opened:
-            with contextlib.suppress(OSError, AttributeError, ValueError):
+            with contextlib.suppress(OSError, AttributeError, TypeError, ValueError):  # none yet, or closed
                 socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
 
     def _as_ours(self, error: BaseException) -> BaseException:
