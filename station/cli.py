@@ -54,6 +54,7 @@ from station.cli_receiver import emulate_receiver
 from station.cli_replay import replay
 from station.cli_report import report
 from station.cli_seal import seal, verify
+from station.cli_tunnel import tunnel
 from station.cli_uplink import gaps, provision, resend, uplink
 from station.cli_visit import parts, visit
 from station.command_line import (
@@ -564,6 +565,7 @@ for command in (
     health,
     disk,
     page,
+    tunnel,
     clock,
 ):
     cli.add_command(command)

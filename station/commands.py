@@ -403,6 +403,16 @@ class CommandDesk:
         why_not = self._credentials(command.platform, which, text)
         return _cannot(why_not) if why_not else Result(Outcome.DONE, dict(command.arguments))
 
+    def _tunnel(self, command: Command, answer: Answer) -> Result | None:
+        """Do what a signed order says; who sends it need not be trusted, who signed it is."""
+        from station import tunnel
+
+        try:
+            shown = tunnel.of(self._engine).obey(command.arguments["order"], command.arguments["signature"])
+        except StationError as error:
+            return Result(Outcome.REFUSED, reason=str(error))
+        return Result(Outcome.DONE, values={"until": str(shown["until"] or "")})
+
     def _read_report_time(self, command: Command, answer: Answer) -> Result:
         return Result(Outcome.DONE, {"time": "00:00:00"})  # a day is reported when it is over
 
@@ -621,6 +631,7 @@ KEPT: Mapping[str, tuple[str, set[str], Callable[[Command, Mapping[str, str]], d
 _OF: Mapping[str, Check] = {"parameter": known_parameter}
 _ITEM: Mapping[str, Check] = {"item": one_of(*ITEMS)}
 _BOUNDS: Mapping[str, Check] = {"from": moment, "to": moment}
+_ORDER = matching(r"[^\0]{1,4096}", "a text of up to 4096 characters")
 _TEXT = matching(r"[^\0-\x1f]{1,900}", "a text")
 _INSTRUMENT = CommandDesk._on_instrument
 _OFTEN, _SELDOM = (3600, 3600), (24, 86400)
@@ -682,6 +693,7 @@ VERBS: Mapping[str, Verb] = {
         rate=_SELDOM,
     ),
     "start_check": Verb("check", CommandDesk._start_check, _OF, rate=_SELDOM),
+    "tunnel": Verb("tunnel", CommandDesk._tunnel, {"order": _ORDER, "signature": _ORDER}, rate=(10, 3600)),
     "set_key": Verb("set_key", CommandDesk._set_credential, {"created": moment, "key": key_text}, rate=(6, 3600)),
     "set_mn": Verb("set_mn", _set_mn, {"mn": matching(r"[0-9A-Za-z_-]{1,24}", "1 to 24 letters and digits")}),
 }

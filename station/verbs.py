@@ -101,6 +101,7 @@ class Verbs:
             "trace": self.trace,
             "gaps": self.gaps,
             "output": self.output,
+            "tunnel": self.tunnel,
             "page": self.page,
             "pin": self.pin,
             **{name: partial(self._lent, name) for name in LENT},
@@ -451,6 +452,21 @@ class Verbs:
             why = self.engine.store_error or "the commit takes long"
             raise StoreError(f"{name}: done, and not on record yet ({why})")
         return found
+
+    def tunnel(self, request: Mapping[str, Any]) -> Any:
+        """Switch the tunnel for remote care on or off, do what a signed order says, or say how it stands."""
+        from station import tunnel
+
+        fields = _fields(request)
+        do, one = str(fields.get("do") or "status"), tunnel.of(self.engine)
+        by, reason = str(fields.get("by") or "")[:64], str(fields.get("reason") or "")[:LONGEST_TOLD]
+        if do == "on":
+            return one.switch_on(by, fields.get("hours"), reason)
+        if do == "off":
+            return one.switch_off(by)
+        if do == "order":
+            return one.obey(str(fields.get("order") or ""), str(fields.get("signature") or ""))
+        return one.more()
 
     def page(self, request: Mapping[str, Any]) -> Any:
         """Put on record what a person did at the local page: fields do, user and what belongs to it."""

@@ -102,6 +102,7 @@ ALLOWABLE = (  # groups of verbs, station/commands.py; every one is off until a 
     "maintenance",
     "set_key",
     "set_mn",
+    "tunnel",
 )
 
 
