@@ -25,8 +25,6 @@ class NoStation(StationError):
 class NoOrder(StationError):
     """Error raised when a file that should hold an order cannot be read."""
 
-    exit_code = 66
-
 
 @click.group("tunnel", cls=Group, help="help.tunnel")
 @lang_option
@@ -89,7 +87,7 @@ def _read(path: Path) -> str:
 
 def _ask(config: Path, as_json: bool, **fields: Any) -> None:
     loaded = read_config(config)
-    found = ask_station(loaded, "tunnel", timeout=30, **fields)
+    found = ask_station(loaded, "tunnel", timeout=30, fields=fields)
     if found is None:
         raise NoStation("no station runs that could switch the tunnel; start it first: station run --config")
     if as_json:

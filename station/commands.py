@@ -410,7 +410,7 @@ class CommandDesk:
         try:
             shown = tunnel.of(self._engine).obey(command.arguments["order"], command.arguments["signature"])
         except StationError as error:
-            return Result(Outcome.REFUSED, reason=str(error))
+            return Result(Outcome.CONDITIONS, reason=str(error))
         return Result(Outcome.DONE, values={"until": str(shown["until"] or "")})
 
     def _read_report_time(self, command: Command, answer: Answer) -> Result:

@@ -28,8 +28,6 @@ KEYS = {"format", "id", "station", "verb", "do", "hours", "by", "reason", "issue
 class OrderRefused(StationError):
     """Error raised when an order is not carried out; the text says why."""
 
-    exit_code = 77
-
 
 @dataclass(frozen=True, slots=True)
 class Order:

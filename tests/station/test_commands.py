@@ -33,6 +33,7 @@ USUAL: dict[str, dict[str, str]] = {
     "set_parameter": {"item": "digestion_minutes", "value": "15", "parameter": "pm25"},
     "maintain": {"item": "instrument_state", "value": "maintenance", "parameter": "pm25"},
     "set_key": {"created": "2026-03-01T08:00:00+08:00", "key": "q7Zp2Lw9Xe4Rt6Ys"},
+    "tunnel": {"order": "{}", "signature": "-"},
     "set_mn": {"mn": "88888880000001"},
 } | {
     verb: {"parameter": "pm25"}
