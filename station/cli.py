@@ -506,18 +506,20 @@ def _finish(summary: Mapping[str, Any], as_json: bool) -> None:
 @option("--standard", key="standard", type=click.Choice(["2017", "2025"]), default="2017", show_default=True)
 @option("--keep", key="keep", type=click.Path(path_type=Path))
 @option("--page", "with_page", key="demo_page", is_flag=True)
+@option("--recipe", key="demo_recipe", default="")
 @json_option
 @lang_option
 @click.pass_context
 def demo(
-    ctx: click.Context, seconds: int, outage: int, standard: str, keep: Path | None, with_page: bool, as_json: bool
-) -> int:
+    ctx: click.Context, seconds: int, outage: int, standard: str, keep: Path | None, with_page: bool, recipe: str,
+    as_json: bool,
+) -> int:  # fmt: skip
     """Instruments, station and platform together, with an outage; 0 when nothing is missing."""
     from station.demo import LOOKING_SECONDS, run_demo
 
     typed = ctx.get_parameter_source("seconds") is not click.core.ParameterSource.DEFAULT
     seconds = LOOKING_SECONDS if with_page and not typed else seconds
-    return run_demo(seconds, outage, standard, keep, as_json=as_json, with_page=with_page)
+    return run_demo(seconds, outage, standard, keep, as_json=as_json, with_page=with_page, recipe=recipe)
 
 
 for command in (

@@ -86,20 +86,21 @@ class Summary:
 
 
 def run_demo(
-    seconds: int, outage: int, standard: str, keep: Path | None, *, as_json: bool, with_page: bool = False
-) -> int:
-    """Run for *seconds* with an *outage*; the exit code: 0 when nothing is missing, or on Ctrl-C."""
+    seconds: int, outage: int, standard: str, keep: Path | None, *,
+    as_json: bool, with_page: bool = False, recipe: str = "",
+) -> int:  # fmt: skip
+    """Run the example, or a *recipe*, for *seconds* with an *outage*; the exit code: 0 when nothing is missing."""
     if seconds < outage + LEAST_REST:
         raise WrongArgument(t("demo.too_short", least=LEAST_REST))
 
     def say(text: str) -> None:
         print(text, file=sys.stderr if as_json else sys.stdout, flush=True)
 
-    say(t("demo.title", standard=standard))
+    say(t("demo.recipe", name=recipe) if recipe else t("demo.title", standard=standard))
     with _folder(keep) as folder, Platform(database=folder / "platform.db") as platform:
         say(t("demo.folder" if keep is not None else "demo.folder_goes", folder=folder))
-        loaded = _configure(folder, platform.port, standard, with_page)
-        with _instruments(loaded, folder), _station(loaded, folder) as station, _page(loaded, folder, with_page, say):
+        loaded = _configure(folder, platform.port, standard, with_page, recipe)
+        with _instruments(loaded, folder, {} if recipe else REPLAYS), _station(loaded, folder) as station, _page(loaded, folder, with_page, say):
             for bus in loaded.config.bus:
                 names = ", ".join(device.name for device in bus.device)
                 say(t("demo.line", name=bus.name, port=bus.port, baudrate=bus.baudrate, devices=names))
@@ -110,6 +111,7 @@ def run_demo(
                 say(t("demo.enough"))
                 return 0
             code = _stop(station)
+        standard = "/".join(dict.fromkeys(str(getattr(one, "standard", "-")) for one in loaded.config.uplink))
         summary = judge(loaded, platform.records(), standard, outage > 0)
     if code:
         summary.missing.append(t("demo.station_failed", code=code, path=folder / "station.log"))
@@ -135,8 +137,10 @@ def _folder(keep: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _configure(folder: Path, port: int, standard: str, with_page: bool) -> Loaded:
-    """The example's station.toml, for this port and this edition."""
+def _configure(folder: Path, port: int, standard: str, with_page: bool, recipe: str) -> Loaded:
+    """The example's station.toml for this port and this edition, or the recipe's, which has an edition of its own."""
+    if recipe:
+        return _configure_recipe(folder, port, with_page, recipe)
     text = (EXAMPLE / "station.toml").read_text(encoding="utf-8")
     text = text.replace("port = 9212", f"port = {port}").replace('standard = "2017"', f'standard = "{standard}"')
     text = text.replace("[station]", '[station]\nclock = "host"', 1)  # nobody waits for a time server to see a demo
@@ -145,6 +149,18 @@ def _configure(folder: Path, port: int, standard: str, with_page: bool) -> Loade
     password = folder / "district.password"
     password.touch(mode=0o600)
     password.write_text("123456\n", encoding="utf-8")
+    return load(path)
+
+
+def _configure_recipe(folder: Path, port: int, with_page: bool, name: str) -> Loaded:
+    from station import recipe as recipes
+
+    path = folder / "station.toml"
+    recipes.write(recipes.recipe(name, language()), folder, [])
+    text = path.read_text(encoding="utf-8").replace("port = 9212", f"port = {port}")
+    text = text.replace("[station]", '[station]\nclock = "host"', 1)
+    page = SEEN[SEEN.index("[page]") :].format(port=_free_port()) if with_page else ""
+    write_whole(path, f"{text}\n{page}")
     return load(path)
 
 
@@ -172,10 +188,10 @@ def _process(words: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @contextlib.contextmanager
-def _instruments(loaded: Loaded, folder: Path) -> Iterator[None]:
+def _instruments(loaded: Loaded, folder: Path, replays: Mapping[str, Any]) -> Iterator[None]:
     """The emulated lines, in a process of their own so that their timing is not the station's."""
     words = ["emulate", "bus", str(loaded.path)]
-    for device, (file, columns) in REPLAYS.items():
+    for device, (file, columns) in replays.items():
         words += ["--csv", f"{device}={EXAMPLE / file}"]
         for parameter, column in (columns or {}).items():
             words += ["--column", f"{device}.{parameter}={column}"]
@@ -282,7 +298,7 @@ def _progress(loaded: Loaded, seconds: int, say: Any) -> None:
     found = _status(loaded)
     if found is None:
         return
-    (district,) = found["platforms"]
+    platforms = found["platforms"]
     say(
         t(
             "demo.progress",
@@ -290,9 +306,9 @@ def _progress(loaded: Loaded, seconds: int, say: Any) -> None:
             taken=found["store"]["taken"],
             readings=found["store"]["readings"],
             records=_minutes(loaded),
-            acknowledged=district["answered"],
-            owed=district["owed"],
-            link=t("demo.link_up" if district["connected"] else "demo.link_down"),
+            acknowledged=sum(one["answered"] for one in platforms),
+            owed=sum(one["owed"] for one in platforms),
+            link=t("demo.link_up" if all(one["connected"] for one in platforms) else "demo.link_down"),
         )
     )
 
