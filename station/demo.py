@@ -100,7 +100,12 @@ def run_demo(
     with _folder(keep) as folder, Platform(database=folder / "platform.db") as platform:
         say(t("demo.folder" if keep is not None else "demo.folder_goes", folder=folder))
         loaded = _configure(folder, platform.port, standard, with_page, recipe)
-        with _instruments(loaded, folder, {} if recipe else REPLAYS), _station(loaded, folder) as station, _page(loaded, folder, with_page, say):
+        replays = {} if recipe else REPLAYS
+        with (
+            _instruments(loaded, folder, replays),
+            _station(loaded, folder) as station,
+            _page(loaded, folder, with_page, say),
+        ):
             for bus in loaded.config.bus:
                 names = ", ".join(device.name for device in bus.device)
                 say(t("demo.line", name=bus.name, port=bus.port, baudrate=bus.baudrate, devices=names))
@@ -161,7 +166,10 @@ def _configure_recipe(folder: Path, port: int, with_page: bool, name: str) -> Lo
     text = text.replace("[station]", '[station]\nclock = "host"', 1)
     page = SEEN[SEEN.index("[page]") :].format(port=_free_port()) if with_page else ""
     write_whole(path, f"{text}\n{page}")
-    return load(path)
+    loaded = load(path)
+    if not loaded.config.bus or not loaded.config.uplink:
+        raise WrongArgument(t("demo.by_hand", name=name))
+    return loaded
 
 
 def _command(*words: str) -> list[str]:
