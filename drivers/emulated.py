@@ -468,4 +468,6 @@ def number_at(frame: bytes, at: int) -> int:
 
 def _set(raw: int, status: Status) -> int:
     """*raw* with the bits of *status* as they are while it holds."""
+    if status.other_than is not None:
+        return raw & ~status.mask | status.other_than ^ (status.mask & -status.mask)
     return raw | status.mask & 0xFFFF if status.value is None else raw & ~status.mask | status.value

@@ -324,6 +324,7 @@ class Profile:
     title: str
     baudrate: int
     unit_id: int
+    title_zh: str = ""
     maker: str = ""
     source: str = ""
     grade: str = "D"

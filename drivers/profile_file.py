@@ -149,6 +149,7 @@ _STATUS = {
     "order": Key("text", "byte order; big end first without it", "", choices=("", *_ALL_ORDERS)),
     "mask": Key("integer", "the bits looked at; all without it", 0xFFFFFFFF, low=1, high=0xFFFFFFFF),
     "value": Key("integer", "holds when the masked bits equal this; without it when any is set", None, low=0),
+    "other_than": Key("integer", "holds when the masked bits are anything but this, such as a wrong unit", None, low=0),
     "mark": Key("text", "mark the values carry while it holds", choices=_MARKS),
     "reason": Key("text", "why, in words for a person"),
     "parameters": Key("texts", "which parameters are marked; all when absent", ()),
@@ -279,6 +280,7 @@ _VARIANT = {
 }
 _PROFILE = {
     "title": Key("text", "name of the instrument"),
+    "title_zh": Key("text", "the same in Chinese, for those who read it so", ""),
     "maker": Key("text", "who makes it", ""),
     "source": Key("text", "the document or driver these facts come from", ""),
     "grade": Key("text", "A maker's document, B working drivers, C one source, D recalled", "D", choices=tuple("ABCD")),
@@ -661,10 +663,16 @@ def _one_status(raw: Mapping[str, Any], place: str, faults: list[str]) -> Status
     if checked is None:
         return None
     wrong = list(_place_faults(checked, TYPES[checked["type"]][1]))
-    if "mask" not in raw and "value" not in raw:
+    if not {"mask", "value", "other_than"} & raw.keys():
         wrong.append("mask: missing; a mask or a value is needed")
     if checked["value"] is not None and checked["value"] & ~checked["mask"]:
         wrong.append(f"value: {checked['value']} has bits that the mask leaves out, and never holds")
+    if checked["other_than"] is not None and checked["other_than"] & ~checked["mask"]:
+        wrong.append(f"other_than: {checked['other_than']} has bits that the mask leaves out, and always holds")
+    if checked["value"] is not None and checked["other_than"] is not None:
+        wrong.append("other_than: beside value; one of them says when it holds")
+    if checked["other_than"] is not None and "example" not in raw:
+        checked["example"] = checked["other_than"]
     if checked["example"] > TYPES[checked["type"]][3]:
         wrong.append(f"example: {checked['example']} is no {checked['type']}")
     faults += (f"{place}{fault}" for fault in wrong)

@@ -343,7 +343,7 @@ class Register(Place):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status(Place):
-    """A condition the instrument reports: bits of *mask* are set, or equal *value*.
+    """A condition the instrument reports: bits of *mask* are set, equal *value*, or are anything *other_than* this.
 
     While it holds, *parameters* (all, when empty) carry *mark*; *reason* says why to a person.
     """
@@ -352,6 +352,7 @@ class Status(Place):
     reason: str
     mask: int = 0xFFFFFFFF
     value: int | None = None
+    other_than: int | None = None
     parameters: tuple[str, ...] = ()
     example: int = 0
 
@@ -365,8 +366,13 @@ class Status(Place):
         >>> flag = Status(table="holding", address=6, type="u16", mask=0x0C, mark=Mark.T, reason="overloaded")
         >>> flag.holds(0x0804), flag.holds(0x0800)
         (True, False)
+        >>> unit = Status(table="input", address=3, type="u16", other_than=53, mark=Mark.D, reason="its unit is not pH")
+        >>> unit.holds(47), unit.holds(53)
+        (True, False)
         """
         masked = raw & self.mask
+        if self.other_than is not None:
+            return masked != self.other_than
         return masked != 0 if self.value is None else masked == self.value
 
     def concerns(self, parameter: str) -> bool:

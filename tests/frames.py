@@ -16,7 +16,7 @@ from drivers.profile import Profile, Step, parse
 from drivers.registers import Operand, Place, Quality, Register, Request, Status
 from station.model import Mark, dataclass
 
-CODES = {"u8": "B", "i8": "b", "u16": "H", "i16": "h", "u32": "I", "i32": "i", "f32": "f"}
+CODES = {"u8": "B", "i8": "b", "u16": "H", "i16": "h", "u32": "I", "i32": "i", "f32": "f", "f64": "d"}
 NOTE = "Computed from the map."
 
 
@@ -99,7 +99,7 @@ def _bytes(place: Place) -> bytes:
         assert isinstance(place, Register)
         return str(place.example).encode().ljust(2 * place.length, b"\0")
     raw = _raw(place)
-    return _ordered(place, struct.pack(">" + CODES[place.type], raw if place.type == "f32" else round(raw)))
+    return _ordered(place, struct.pack(">" + CODES[place.type], raw if place.type in ("f32", "f64") else round(raw)))
 
 
 def _raw(place: Place) -> float:
@@ -126,7 +126,7 @@ def _shifted(raw: float, mask: int | None) -> float:
 def _ordered(place: Place, big: bytes) -> bytes:
     if len(big) == 1:
         return b"\0" + big if place.order == "B" else big + b"\0"
-    return bytes(big["ABCD".index(letter)] for letter in place.order or "ABCD"[: len(big)])
+    return bytes(big["ABCDEFGH".index(letter)] for letter in place.order or "ABCDEFGH"[: len(big)])
 
 
 def lacking(profile: Profile) -> list[Computed]:

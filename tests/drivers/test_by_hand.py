@@ -51,7 +51,7 @@ def value(profile: str, variant: str | None, words: Words, parameter: str) -> tu
         ("gill-maximet-gmx600", "relative", holding(4, 0x7FFF, 0xFFFF), "wind_speed", None, Mark.D),
         ("xy-md02", "tenths", inputs(1, 0x131, 563), "air_temperature", 30.5, Mark.N),
         ("md02", "air", inputs(2, 0x1554), "humidity", 54.6, Mark.N),
-        ("lambrecht-16131", None, inputs(1100, 0, 12345), "rain", 12.345, Mark.N),
+        ("lambrecht-16131", None, inputs(31101, 0, 12345), "rain", 12.345, Mark.N),
         # 70 A: published sketches that join the words with << 8 read 4.46 A here.
         ("pzem-016", None, inputs(1, 0x1170, 1), "current", 70.0, Mark.N),
         ("pzem-017", None, inputs(2, 439, 0), "power_total", 0.0439, Mark.N),

@@ -137,6 +137,8 @@ def fits(unit: EmulatedUnit, condition: Condition) -> bool:
     """Whether what the registers of *unit* read is what *condition* says of them."""
     request = Request(condition.table, condition.address, condition.width, (condition,))
     reply = unit.answer(read_request(unit.unit_id, request.table, request.address, request.count))
+    if reply[1] & 0x80:
+        return False  # refused: it has no such register
     (raw,) = request.raws(reply[3:-2])
     low, high = condition.range
     return low <= raw * condition.scale <= high
