@@ -12,7 +12,7 @@ import click
 
 from station.cli_decode import find_profile, profile_folders
 from station.command_line import print_json
-from station.i18n import t
+from station.i18n import language, t
 from station.model import StoreError, WrongArgument, did_you_mean
 from station.parameters import catalogue
 from station.texts import Group, config_option, json_option, lang_option, option
@@ -125,10 +125,10 @@ def show(name: str, variant: str | None, as_json: bool) -> None:
         tables = {
             title or "": [_row(r) for r in layout.registers] for title, layout in zip(titles, chosen, strict=True)
         }
-        facts = {"name": found.name, "title": found.title, "grade": found.grade, "uncertain": found.uncertain}
+        facts = {key: getattr(found, key) for key in ("name", "title", "title_zh", "grade", "uncertain")}
         print_json(facts | {"layouts": tables})
         return
-    print(f"{found.maker} {found.title}".strip())
+    print(found.title_zh if language() == "zh" and found.title_zh else f"{found.maker} {found.title}".strip())
     serial = f"{found.baudrate} 8{found.parity}{found.stopbits}"
     print(t("profile.facts", serial=serial, unit=found.unit_id, grade=found.grade, source=found.source or "-"))
     if found.uncertain:

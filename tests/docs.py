@@ -350,6 +350,15 @@ def profiles() -> Iterator[str]:
         yield f"| `{one.name}` | {one.maker} {one.title}{template} | {values}{choice} | {_serial(one)} | {one.grade} |"
 
 
+def profiles_in_chinese() -> Iterator[str]:
+    """The profiles that ship as a Markdown table for technicians: what each is called, and how sure its map is."""
+    yield "| 配置文件 | 仪器 | 出厂设置 | 等级 |"
+    yield "| --- | --- | --- | --- |"
+    for one in shipped():
+        title = (one.title_zh or one.title) + "(模板)" * bool(one.uncertain)
+        yield f"| `{one.name}` | {title} | {_serial(one)},地址 {one.unit_id} | {one.grade} |"
+
+
 def line_settings(language: str) -> Iterator[str]:
     """How the instruments come, by what a line must be set to, as a Markdown table."""
     zh = language == "zh"
@@ -461,7 +470,7 @@ def blocks(file: str) -> dict[str, str]:
     if file == "station/README.md":
         return {f"{table}-keys": "\n".join(table_keys(table, resolve(target))) for table, target in WATCHED.items()}
     if file == "drivers/README.zh.md":
-        return {"advice": "\n".join(advice_in_chinese())}
+        return {"advice": "\n".join(advice_in_chinese()), "profiles": "\n".join(profiles_in_chinese())}
     if file == "drivers/README.md":
         made = {
             "device-keys": device_keys(),

@@ -150,9 +150,7 @@ def test_a_lambrecht_number_goes_on_the_wire_as_it_is_printed(name, first):
 
 
 def test_a_register_that_has_to_read_one_thing_is_a_condition_when_it_reads_another():
-    row = (
-        '[[status]]\ntable = "input"\naddress = 9\nmask = 0xFF\nother_than = 53\nmark = "D"\nreason = "not in pH"\n'
-    )
+    row = '[[status]]\ntable = "input"\naddress = 9\nmask = 0xFF\nother_than = 53\nmark = "D"\nreason = "not in pH"\n'
     profile = parse(THERMOMETER + row, "thermometer")
     (status,) = profile.status
     assert (status.holds(0x0135), status.holds(0x0136)) == (False, True)

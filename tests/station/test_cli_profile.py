@@ -98,6 +98,11 @@ def test_the_registers_of_a_profile_are_shown(command: Here) -> None:
     assert "can be told to clean" in command("profile", "show", "yosemitech-y4000").out
 
 
+def test_an_instrument_is_shown_by_its_name_in_the_readers_language(command: Here) -> None:
+    assert command("profile", "show", "chint-ddsu666").out.startswith("Chint DDSU666 energy meter, single phase\n")
+    assert command("profile", "show", "chint-ddsu666", "--lang", "zh").out.startswith("正泰 DDSU666 单相电能表\n")
+
+
 VARIANTS = """
 title = "thermo-hygrometer"
 baudrate = 9600
