@@ -16,11 +16,12 @@ from tests.drivers.test_by_hand import holding, inputs, value
 
 METERS = ("chint-dtsu666", "chint-dtsu666-ct", "chint-ddsu666", "acrel-adw300")
 CHANNELS = ("open-channel-m3h", "open-channel-ocfm")
+PIPES = ("em-flow-meter",)
 GAUGES = ("rs485-rain-gauge", "xunchip-xm9505", "lambrecht-rain-e", "renke-yl")
 OTHERS = ("endress-liquiline", "renke-ws")
 SOURCES = {
     **dict.fromkeys(("endress-liquiline", "lambrecht-rain-e", "xunchip-xm9505"), "A"),
-    **dict.fromkeys(("chint-dtsu666", "chint-ddsu666", "renke-ws"), "B"),
+    **dict.fromkeys(("chint-dtsu666", "chint-ddsu666", "renke-ws", *PIPES), "B"),
     **dict.fromkeys(("chint-dtsu666-ct", "acrel-adw300", *CHANNELS, "rs485-rain-gauge"), "C"),
     "renke-yl": "D",
 }
@@ -34,7 +35,7 @@ def f64(number: float) -> tuple[int, ...]:
     return struct.unpack(">4H", struct.pack(">d", number))
 
 
-@pytest.mark.parametrize("name", [*METERS, *CHANNELS, *GAUGES, *OTHERS])
+@pytest.mark.parametrize("name", [*METERS, *CHANNELS, *PIPES, *GAUGES, *OTHERS])
 def test_each_says_how_sure_it_is_and_what_it_is_called_in_both_languages(name):
     profile = load(name)
     assert profile.grade == SOURCES[name]
@@ -43,6 +44,8 @@ def test_each_says_how_sure_it_is_and_what_it_is_called_in_both_languages(name):
 
 
 DTSU = holding(6, 1, 10) | holding(0x2006, *f32(2305)) | holding(0x200C, *f32(10_000)) | holding(0x2014, *f32(23_050))
+
+PIPE = inputs(0x1010, *f32(36)) | inputs(0x1018, 0, 0x7071, 0x3F00, 0) | inputs(0x1020, 5, 1)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +79,12 @@ DTSU = holding(6, 1, 10) | holding(0x2006, *f32(2305)) | holding(0x200C, *f32(10
         ("open-channel-ocfm", None, holding(4, *f32(45)) | holding(259, 4), "flow_water", 12.5, Mark.N),
         ("open-channel-ocfm", None, holding(4, *f32(45)) | holding(259, 1), "flow_water", 12.5, Mark.D),
         ("open-channel-ocfm", None, holding(6, *f64(20_000_000.25)), "water_total", 20_000_000.25, Mark.N),
+        ("em-flow-meter", None, PIPE, "flow_water", 10, Mark.N),
+        ("em-flow-meter", None, PIPE, "water_total", 28785.5, Mark.N),
+        ("em-flow-meter", None, PIPE | inputs(0x1020, 0), "flow_water", 10, Mark.D),
+        ("em-flow-meter", None, PIPE | inputs(0x1021, 0), "water_total", 28785.5, Mark.D),
+        ("em-flow-meter", None, PIPE | inputs(0x1024, 1), "flow_water", 10, Mark.D),
+        ("em-flow-meter", None, PIPE | inputs(0x1024, 1), "water_total", 28785.5, Mark.N),
         ("renke-ws", None, holding(0, 658, 0xFF9B), "air_temperature", -10.1, Mark.N),
         ("rs485-rain-gauge", "tipping-bucket", holding(0, 0x05A1, 8, 0xBA), "rain", 144.1, Mark.N),
         ("xunchip-xm9505", None, holding(0, 0x0218), "rain", 53.6, Mark.N),
