@@ -11,7 +11,20 @@ from typing import Any
 from drivers.frames import ALONE, EXCEPTION_BIT, READS, SHORTEST, WRITES, is_sound, reply_length, request_length
 from drivers.line import TABLE, crc16
 from drivers.profile import Condition, Profile, Step
-from drivers.registers import Found, Place, Quality, Register, Request, Status, judged, marked, moment, raws_in
+from drivers.registers import (
+    TEXTS,
+    Found,
+    Place,
+    Quality,
+    Register,
+    Request,
+    Status,
+    judged,
+    marked,
+    moment,
+    raws_in,
+    text_in,
+)
 from station.model import Mark, Reason, dataclass
 
 # Every name a fault can have, and what it says.  drivers/README.md lists them, station/locale words them.
@@ -349,8 +362,8 @@ def _values(profile: Profile, request: Request, data: bytes, time: datetime) -> 
 
 def _text(place: Register, raw: bytes) -> str:
     """A text, or the instrument's own time, which knows no zone; what is no time as it stands."""
-    if place.type == "ascii":
-        return raw.decode("ascii", "backslashreplace").strip("\0 ")
+    if place.type in TEXTS:
+        return text_in(place, raw)
     at = moment(place.type, raw, UTC)
     return f"{at:%Y-%m-%d %H:%M:%S}" if at is not None else raw.hex(" ").upper()
 

@@ -25,7 +25,7 @@ from drivers.base import (
 from drivers.bus import Bus
 from drivers.port import Speed
 from drivers.profile import Action, Profile, Status, Step, load
-from drivers.registers import Found, Register, Request, judged, marked, raws_in
+from drivers.registers import TEXTS, Found, Register, Request, judged, marked, raws_in, text_in
 from drivers.statistics import Statistics
 from station.model import Mark, Reason, Sample, dataclass, did_you_mean, field, replace, setting
 
@@ -171,16 +171,22 @@ class ModbusDevice:
         """The texts by which the instrument names itself, such as its serial number."""
         texts: dict[str, str] = {}
         for request in self._profile.plan_identity(self._bus.line):
-            payload = self._asked(request)
+            try:
+                payload = self._asked(request)
+            except DeviceException:
+                if any(place.type == "ascii" for place in request.places):
+                    raise
+                continue  # some firmware does not tell its version
             for register, raw in zip(request.places, request.raws(payload), strict=True):
-                texts[getattr(register, "parameter", "")] = raw.decode("ascii", "replace").strip("\0 ")
+                texts[getattr(register, "parameter", "")] = text_in(register, raw)
         return texts
 
     def act(self, verb: str, arguments: Mapping[str, str]) -> Mapping[str, str]:
         """Do what the profile's actions of *verb* say, or read who the instrument is; raise DriverError."""
         if verb == "read_identity":
             texts = self.identify()
-            return texts | {"serial": texts.get("serial_number") or next(iter(texts.values()), "")}
+            names = [r.parameter for r in self._profile.registers if r.type == "ascii" and texts.get(r.parameter)]
+            return texts | {"serial": texts.get("serial_number") or (texts[names[0]] if names else "")}
         if verb.endswith("_coefficients"):
             from drivers.calibrating import carry_out
 
@@ -445,7 +451,7 @@ class ModbusDevice:
         for action in self._profile.actions:
             concerned = [p for p in self.parameters if not action.parameters or p in action.parameters]
             found[action.verb] = tuple(dict.fromkeys([*found.get(action.verb, ()), *concerned]))
-        if any(register.type == "ascii" for register in self._profile.registers):
+        if any(register.type in TEXTS for register in self._profile.registers):
             found["read_identity"] = self.parameters
         return found
 

@@ -16,6 +16,7 @@ from drivers.line import REQUEST_BYTES, Line
 from drivers.registers import (
     FLOATS,
     MOST_REGISTERS,
+    TEXTS,
     TYPES,
     Operand,
     Place,
@@ -445,7 +446,7 @@ class Profile:
 
     def plan_identity(self, line: Line) -> tuple[Request, ...]:
         """The reads that fetch the texts by which the instrument identifies itself."""
-        return self._reads([r for r in self.registers if r.type == "ascii"], line, None)
+        return self._reads([r for r in self.registers if r.type in TEXTS], line, None)
 
     def _reads(self, places: Iterable[Place], line: Line, gap_ms: float | None) -> tuple[Request, ...]:
         return plan_reads(

@@ -33,6 +33,7 @@ from drivers.profile import (
 from drivers.registers import (
     FLOATS,
     MOST_REGISTERS,
+    TEXTS,
     TIMES,
     TYPES,
     Meaning,
@@ -109,7 +110,7 @@ _REGISTER = {
     "parameter": Key("text", "a key of station/parameters.toml; for texts and times a name of your own"),
     "table": Key("text", "input (function 4) or holding (function 3)", choices=_TABLES),
     "address": Key("integer", "address on the wire, from 0", low=0, high=0xFFFF),
-    "type": Key("text", "how the number is written", choices=(*TYPES, *TIMES, "ascii")),
+    "type": Key("text", "how the number is written", choices=(*TYPES, *TIMES, *TEXTS)),
     "order": Key(
         "text",
         "byte order; big end first without it. Of u8 and i8: A the high byte, B the low one",
@@ -549,6 +550,8 @@ def _register_faults(register: Mapping[str, Any]) -> Iterator[str]:
             yield "length: missing; a text takes a number of registers"
         if not isinstance(example, str):
             yield "example: a text is wanted"
+        elif kind == "version" and not _is_version(example):
+            yield f'example: {_shown(example)} is no version such as "1.10", two numbers up to 255'
         yield from (f"{key}: a text or a time has none" for key in ("order", *beside) if register[key])
         return
     _, width, low, high = TYPES[kind]
@@ -563,6 +566,11 @@ def _register_faults(register: Mapping[str, Any]) -> Iterator[str]:
     for raw in register["no_value"]:
         if kind not in FLOATS and (type(raw) is not int or not low <= raw <= high):
             yield f"no_value: {raw} is no {kind}"
+
+
+def _is_version(text: str) -> bool:
+    numbers = text.split(".")
+    return len(numbers) == 2 and all(n.isascii() and n.isdigit() and int(n) <= 0xFF for n in numbers)
 
 
 def _mask_faults(place: Mapping[str, Any]) -> Iterator[str]:

@@ -33,6 +33,8 @@ FLOATS = ("f32", "f64")
 BCD = ("bcd16", "bcd32")
 # Times, by the registers they take: year, month … second in six words, packed in BCD, or seconds since 1970.
 TIMES: Mapping[str, int] = {"time_words": 6, "time_bcd": 3, "time_unix": 2}
+# Texts by which an instrument identifies itself: letters, or a version as two numbers, one in each half of a register.
+TEXTS = ("ascii", "version")
 ORDERS: Mapping[int, tuple[str, ...]] = {
     1: ("AB", "BA"),
     2: ("ABCD", "DCBA", "BADC", "CDAB"),
@@ -49,7 +51,7 @@ def orders(kind: str) -> tuple[str, ...]:
     >>> orders("u8"), orders("u16")
     (('A', 'B'), ('AB', 'BA'))
     """
-    if kind in TIMES or kind == "ascii":
+    if kind in TIMES or kind in TEXTS:
         return ()
     return ("A", "B") if kind in ("u8", "i8") else ORDERS[TYPES[kind][1]]
 
@@ -115,6 +117,8 @@ class Place:
     @property
     def width(self) -> int:
         """How many registers it takes."""
+        if self.type == "version":
+            return 1
         return self.length or TIMES.get(self.type) or TYPES[self.type][1]
 
     @property
@@ -227,7 +231,7 @@ class Register(Place):
 
     A value outside *range* is marked and kept; a raw number in *no_value* means the instrument has none.
     Of a number with a *mask* only those bits are taken, moved to the right end.
-    Text (type "ascii") and times identify and date, and are never samples.
+    Texts (type "ascii", "version") and times identify and date, and are never samples.
     """
 
     parameter: str
@@ -503,6 +507,17 @@ def _marked(sample: Sample, conditions: Sequence[Status]) -> Sample:
     return sample if worst <= sample.mark else replace(sample, mark=worst, reason=Reason.STATUS)
 
 
+def text_in(place: Place, raw: bytes) -> str:
+    """The text of TEXTS that the registers of *place* hold.
+
+    >>> text_in(Place(table="holding", address=0x0700, type="version"), bytes.fromhex("01 0A"))
+    '1.10'
+    """
+    if place.type == "version":
+        return f"{raw[0]}.{raw[1]}"
+    return raw.decode("ascii", "backslashreplace").strip("\0 ")
+
+
 def encode(place: Place, value: float | str | None, operands: Sequence[float] = ()) -> list[int] | None:
     """The registers an instrument would show for *value*; None for a missing value it has no word for.
 
@@ -511,6 +526,9 @@ def encode(place: Place, value: float | str | None, operands: Sequence[float] = 
     >>> encode(Register(parameter="ph", table="holding", address=0, type="f32", order="DCBA"), 17.625)
     [0, 36161]
     """
+    if place.type == "version":
+        major, _, minor = str(value or "0.0").partition(".")
+        return [int(major) << 8 | int(minor)]
     if place.type == "ascii":
         text = str(value or "").encode("ascii", "replace").ljust(2 * place.width, b"\0")[: 2 * place.width]
         return [word for (word,) in struct.iter_unpack(">H", text)]

@@ -98,6 +98,9 @@ def _bytes(place: Place) -> bytes:
     if place.type == "ascii":
         assert isinstance(place, Register)
         return str(place.example).encode().ljust(2 * place.length, b"\0")
+    if place.type == "version":
+        assert isinstance(place, Register)
+        return bytes(map(int, str(place.example).split(".")))
     raw = _raw(place)
     return _ordered(place, struct.pack(">" + CODES[place.type], raw if place.type in ("f32", "f64") else round(raw)))
 

@@ -27,6 +27,7 @@ from drivers.line import crc16, read_request
 from drivers.modbus import ModbusDevice
 from drivers.port import Speed
 from drivers.profile import SHIPPED, load, parse
+from drivers.registers import TEXTS
 from station.model import Mark
 from tests.drivers.fakes import settings, thermometer
 
@@ -70,7 +71,7 @@ def test_a_shipped_profile_reads_its_own_examples_over_an_emulated_line(name, va
         bus = Bus(BusSettings(name="b", port=emulated.path, baudrate=115200, parity=profile.parity, gap_ms=0))
         samples = ModbusDevice(device, bus, (), lambda: datetime.now(UTC)).read()
         bus.close()
-    wanted = {r.parameter: r.example for r in profile.registers if r.type != "ascii"}
+    wanted = {r.parameter: r.example for r in profile.registers if r.type not in TEXTS}
     assert {s.parameter: s.value for s in samples} == pytest.approx(wanted)
     assert {s.mark for s in samples} == {Mark.N}
 
