@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from drivers.screens import ScreenRefused, Way, plain
+from drivers.screens import ScreenRefused, Way
 
 HEAD, END = b"\xa5" * 8, b"\x5a"
 ESCAPES = {0xA5: b"\xa6\x02", 0xA6: b"\xa6\x01", 0x5A: b"\x5b\x02", 0x5B: b"\x5b\x01"}
@@ -142,12 +142,26 @@ class OnbonScreen:
     def __init__(self, settings: Any, way: Way) -> None:
         self._settings, self._way = settings, way
 
+    @staticmethod
+    def faults(settings: Any) -> Iterator[tuple[str, str]]:
+        """What the card cannot do."""
+        if settings.font not in FONTS:
+            yield "font", f"the card has fonts of {', '.join(map(str, FONTS))} dots"
+        if settings.encoding != "gb2312":
+            yield "encoding", "the card's fonts are GB2312"
+        if settings.width % 8:
+            yield "width", f"the card counts in eights of dots: {settings.width // 8 * 8} or {settings.width // 8 * 8 + 8}"
+        if any("\\" in line for page in settings.pages for line in page):
+            yield "pages", "a backslash begins a command of the card"
+        if settings.port.startswith("udp://"):
+            yield "port", "the card is spoken to over TCP or a serial line"
+
     def show(self, lines: Sequence[str]) -> None:
         """Have *lines* shown; with *acknowledge* each is answered before the next."""
         said = self._settings
         height, blank = said.font, said.blank_seconds
         for row, line in enumerate(lines):
-            text = f"\\FO00{FONTS[height]}".encode("ascii") + plain(line, "gb2312").encode("gb2312")
+            text = f"\\FO00{FONTS[height]}".encode("ascii") + line.encode("gb2312")
             run, timeout = (GONE_WHEN_STALE, blank) if blank else (STAYS, 2)
             area = Area(row, 0, row * height, said.width // 8 * 8, height, text, run, timeout)
             wanted = ANSWERS if said.acknowledge else ANSWERS_NOT

@@ -2,8 +2,9 @@
 
 A screen is a class made with (settings, way), where *settings* is a [[screen]] table and *way* a Way:
 
-* show(lines)  have exactly these lines on it, top to bottom; every row it has is given, padded with spaces
-* close()      let go of the way
+* show(lines)       have exactly these lines on it, top to bottom; every row it has is given, padded with spaces
+* close()           let go of the way
+* faults(settings)  a static method, where there is one: (key, sentence) of what is wrong in its table
 
 It raises ScreenError for what fails: the station tells it once and tries again with growing pauses.  The registry is
 drivers.SCREENS; a class from elsewhere is named as "module:Class" (station/README.md has an example).
@@ -20,7 +21,7 @@ import re
 import socket
 import termios
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from drivers.base import BusSettings, PortLost
@@ -30,8 +31,6 @@ from station.model import StationError
 LONGEST_ANSWER = 4096  # bytes looked into for an answer
 ADDRESS = re.compile(r"(tcp|udp)://(?:\[([0-9a-fA-F:.%\w]+)\]|([0-9.]+)):(\d{1,5})/?")
 ENCODINGS = ("gb2312", "gbk", "utf-8")
-# What Chinese character sets lack, and what stands for it on a screen: the micro sign, raised figures.
-STAND_INS = str.maketrans({"µ": "μ", "²": "2", "³": "3", "⁻": "-", "¹": "1", "–": "-"})
 
 
 class ScreenError(StationError):
@@ -70,24 +69,6 @@ class Way(Protocol):
         """Send *data*, and what *answer* makes of the bytes that come once it is not None; raise ScreenSilent."""
 
     def close(self) -> None: ...
-
-
-def plain(text: str, encoding: str) -> str:
-    """*text* with signs that *encoding* lacks written by others.
-
-    >>> plain("35 µg/m³", "gb2312"), plain("35 µg/m³", "utf-8")
-    ('35 μg/m3', '35 µg/m³')
-    """
-    return text if encoding == "utf-8" else text.translate(STAND_INS)
-
-
-def columns(text: str) -> int:
-    """How many half-width characters wide *text* is: Chinese ones, and all that GBK writes in two bytes, are two.
-
-    >>> columns("PM10 维护"), columns("35μg")
-    (9, 5)
-    """
-    return sum(1 if sign.isascii() else 2 for sign in text)
 
 
 def way_to(settings: Any) -> Way:
@@ -244,13 +225,22 @@ class TextScreen:
     def __init__(self, settings: Any, way: Way) -> None:
         self._settings, self._way = settings, way
 
+    @staticmethod
+    def faults(settings: Any) -> Iterator[tuple[str, str]]:
+        """A prefix or a line end that is no bytes."""
+        for key in ("prefix", "line_end"):
+            try:
+                _around(getattr(settings, key), 1, settings.address)
+            except ValueError:
+                yield key, f'"{getattr(settings, key)}" is neither ASCII nor hexadecimal bytes such as hex:0D0A'
+
     def show(self, lines: Sequence[str]) -> None:
         """Send all of *lines*."""
         said = self._settings
         self._way.send(
             b"".join(
                 _around(said.prefix, row, said.address)
-                + plain(line, said.encoding).encode(said.encoding)
+                + line.encode(said.encoding)
                 + _around(said.line_end, row, said.address)
                 for row, line in enumerate(lines, 1)
             )
@@ -262,5 +252,11 @@ class TextScreen:
 
 
 def _around(text: str, row: int, address: int) -> bytes:
-    filled = text.replace("{row}", str(row)).replace("{address}", str(address))
-    return bytes.fromhex(filled[4:]) if filled.startswith("hex:") else filled.encode("ascii")
+    """The bytes of a prefix or a line end: ASCII, or hexadecimal behind "hex:", where numbers have two digits.
+
+    >>> _around("@{address}{row} ", 1, 12), _around("hex:02 {address} {row}", 1, 12).hex()
+    (b'@121 ', '020c01')
+    """
+    if text.startswith("hex:"):
+        return bytes.fromhex(text[4:].replace("{row}", f"{row:02x}").replace("{address}", f"{address & 0xFF:02x}"))
+    return text.replace("{row}", str(row)).replace("{address}", str(address)).encode("ascii")

@@ -22,11 +22,31 @@ PLAIN = {"station": "", "date": "2026-11-30", "time": "00:00"}  # and how wide t
 PLACE = re.compile(r"\{([^{}:]*)(?::([<>^]?)(\d{1,2}))?\}")
 WIDEST_VALUE = 7  # columns a value without a width is taken to need
 FULL = "#"
+# What Chinese character sets lack, and what stands for it on a screen: the micro sign, raised figures.
+STAND_INS = str.maketrans({"µ": "μ", "²": "2", "³": "3", "¹": "1", "⁻": "-", "–": "-", "₂": "2", "₃": "3"})
+
+
+def plain(text: str, encoding: str) -> str:
+    """*text* with signs that *encoding* lacks written by others.
+
+    >>> plain("35 µg/m³", "gb2312"), plain("35 µg/m³", "utf-8")
+    ('35 μg/m3', '35 µg/m³')
+    """
+    return text if encoding == "utf-8" else text.translate(STAND_INS)
+
+
+def columns(text: str) -> int:
+    """How many half-width characters wide *text* is: all that GBK writes in two bytes are two.
+
+    >>> columns("PM10 维护"), columns("35μg")
+    (9, 5)
+    """
+    return sum(1 if sign.isascii() else 2 for sign in text)
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One placeholder: *what* of *parameter* at *point*; both are "" for those of PLAIN, the second for a point's name."""
+    """One placeholder: *what* of *parameter* at *point*; both "" for those of PLAIN, the second for a point's name."""
 
     what: str
     point: str = ""
@@ -34,7 +54,7 @@ class Place:
     side: str = ""
     width: int = 0
 
-    def fitted(self, text: str, columns: Callable[[str], int]) -> str:
+    def fitted(self, text: str) -> str:
         """*text* at the width of the placeholder; ### where it does not fit."""
         if not self.width:
             return text
@@ -57,9 +77,9 @@ class Line:
         """The placeholders of the line."""
         return (part for part in self.parts if not isinstance(part, str))
 
-    def filled(self, said: Callable[[Place], str], columns: Callable[[str], int], width: int) -> str:
+    def filled(self, said: Callable[[Place], str], width: int) -> str:
         """The line at exactly *width* columns; ### all along where it does not fit."""
-        text = "".join(part if isinstance(part, str) else part.fitted(said(part), columns) for part in self.parts)
+        text = "".join(part if isinstance(part, str) else part.fitted(said(part)) for part in self.parts)
         room = width - columns(text)
         return text + " " * room if room >= 0 else FULL * width
 

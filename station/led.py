@@ -1,0 +1,323 @@
+"""Screens beside the station show exactly what is uploaded: the digits of the texts made for a platform.
+
+A screen reads the committed text that the platform gets, and never a reading, so the two cannot differ in rounding,
+unit, kind of mean or moment.  In place of digits it shows a word (维护, 校准, 故障, --) where the text's mark is not N or S,
+where the point is under maintenance or calibration or its instrument faulty right now, and where the text is old.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from station import config as configuration
+from station.beside import Beside
+from station.clock import from_ms
+from station.i18n import texts
+from station.led_template import WIDEST_VALUE, Line, Place, Wrong, columns, parse, plain
+from station.loader import Fault
+from station.model import Kind, Mark, StationError, WrongArgument, did_you_mean
+from station.parameters import catalogue
+from station.store import SEQUENCE_BITS
+
+if TYPE_CHECKING:
+    from station.config import Config
+    from station.engine import Engine
+    from station.led_settings import ScreenSettings
+
+LOOK_SECONDS = 2.0  # between two looks whether there is something new to show
+RENEW_SECONDS = 20.0  # what stays as it is is sent again so often: a screen that lost its supply comes back
+LONGEST_AWAY = 30.0  # seconds; twice that is the longest pause between two tries
+LOOKED_BACK = 20_000  # messages of a platform looked through at the start
+OLD = {"minute": 45 * 60.0, "hour": 195 * 60.0}  # seconds from the start of a period
+LEAST_OLD = 120.0
+AHEAD = timedelta(minutes=1)  # a record dated later than this is none of today's
+TEST_SECONDS = 30.0
+WORDS = {
+    Mark.T: "over", Mark.D: "fault", Mark.C: "calibrating", Mark.M: "maintenance", Mark.F: "stopped", Mark.B: "none",
+}  # fmt: skip
+AT_ONCE = (Mark.D, Mark.C, Mark.M, Mark.F)  # marks of this moment that do not wait for the next text
+
+
+class Uploaded:
+    """The newest text of each point among the messages of one platform and kind."""
+
+    def __init__(self, engine: Engine, platform: str, kind: Kind) -> None:
+        self._engine, self._kind = engine, kind
+        self._sender = next(sender for sender in engine.senders if sender.outbox.name == platform)
+        self._seen = 0
+        self._at: dict[str, tuple[int, int]] = {}  # start in ms and version
+        self._told: dict[str, Mapping[str, tuple[str, Mark, str]]] = {}
+
+    def look(self) -> None:
+        """Take in what was committed since the last look; a later version of an older period changes nothing."""
+        store, number = self._engine.store, self._sender.outbox.id
+        newest, base = store.newest_message(number), number << SEQUENCE_BITS
+        limit = self._engine.clock.now() + AHEAD
+        self._at = {point: at for point, at in self._at.items() if from_ms(at[0]) <= limit}
+        if newest < self._seen:
+            self._seen = 0
+        rows = store.query(
+            "SELECT point, start_ms, version, text FROM message WHERE id > ? AND id <= ? AND kind = ? ORDER BY id",
+            (max(base, newest - LOOKED_BACK, self._seen), newest, int(self._kind)),
+        )
+        self._seen = newest
+        for point, start, version, text in rows:
+            if self._at.get(point, (0, 0)) <= (start, version) and from_ms(start) <= limit:
+                self._at[point] = (start, version)
+                self._told[point] = self._sender.uplink.told(self._kind, text)
+
+    def of(self, place: Place) -> tuple[tuple[str, Mark, str] | None, datetime | None]:
+        """Digits, mark and unit of a placeholder in the newest text of its point, and the text's DataTime."""
+        at = self._at.get(place.point)
+        return (None, None) if at is None else (self._told[place.point].get(place.parameter), from_ms(at[0]))
+
+
+class LedScreen(Beside):
+    """One screen; a turn sends the page that is due, where it differs from what is there or has to be renewed."""
+
+    def __init__(self, engine: Engine, settings: ScreenSettings) -> None:
+        super().__init__(engine, "screen", settings.name)
+        self.settings = settings
+        self._kind = Kind[settings.shows.upper()]
+        made = configuration.screen_class(settings.protocol)
+        self._screen = made(settings, configuration.resolve("drivers.screens:way_to")(settings))
+        self._uploaded = Uploaded(engine, settings.platform, self._kind)
+        points, parameters = _known(engine.config, settings), catalogue()
+        self._pages = [[parse(line, points, parameters) for line in page] for page in settings.pages]
+        self._words = {key: word for key, word in texts(settings.language).items() if key.startswith("led.")}
+        self._names = {point.code: point.name for point in engine.config.point}
+        self._shown: list[str] = []
+        self._shown_at = self._test_until = -RENEW_SECONDS
+        self._test: list[str] = []
+
+    def turn(self) -> float:
+        """Show what is due."""
+        now = self.engine.clock.monotonic()
+        self._uploaded.look()
+        lines = self._test if now < self._test_until else self.page(int(now // self.settings.page_seconds))
+        if lines != self._shown or now - self._shown_at >= RENEW_SECONDS:
+            try:
+                self._screen.show(lines)
+            except (StationError, OSError):
+                self._shown, self.pause = [], min(self.pause, LONGEST_AWAY)
+                raise
+            self._shown, self._shown_at = lines, now
+        return min(LOOK_SECONDS, self.settings.page_seconds)
+
+    def page(self, number: int) -> list[str]:
+        """Every row of page *number*, which goes round, as it is now."""
+        lines = self._pages[number % len(self._pages)]
+        width = self.settings.columns
+        rows = [line.filled(self._said, width) for line in lines]
+        return rows + [" " * width] * (self.settings.rows - len(rows))
+
+    def _said(self, place: Place) -> str:
+        return plain(self._word(place), self.settings.encoding)
+
+    def _word(self, place: Place) -> str:
+        zone = self.engine.loaded.zone
+        if not place.parameter:
+            now = self.engine.clock.now().astimezone(zone)
+            plain_words = {"station": self.engine.config.station.name, "name": self._names.get(place.point, "")}
+            return plain_words.get(place.what) or now.strftime("%H:%M" if place.what == "time" else "%Y-%m-%d")
+        parameter = catalogue()[place.parameter]
+        if place.what == "name":
+            return parameter.name(self.settings.language)
+        told, at = self._uploaded.of(place)
+        if place.what == "unit":
+            return (told[2] if told else "") or parameter.unit
+        if told is None or at is None or self._is_old(at):
+            return self._words["led.none"]
+        digits, mark, _ = told
+        if place.what == "time":
+            return at.astimezone(zone).strftime("%H:%M")
+        mark = max(mark, self._mark_now(place))
+        if place.what == "mark":
+            return mark.name
+        if mark in WORDS:
+            return self._words[f"led.{WORDS[mark]}"]
+        return digits or self._words["led.none"]
+
+    def _is_old(self, at: datetime) -> bool:
+        limit = self.settings.old_seconds or OLD.get(self.settings.shows, 0.0)
+        limit = limit or max(LEAST_OLD, 3 * self.engine.realtime[self.settings.platform])
+        return (self.engine.clock.now() - at).total_seconds() > limit
+
+    def _mark_now(self, place: Place) -> Mark:
+        """What the place is marked with at this moment, by a person or its instrument, where that keeps digits off."""
+        marks = [self.engine.periods.marks.mark(place.point, place.parameter, self.engine.clock.now(), Mark.N)]
+        for (_, parameter), reading in list(self.engine.recorder.current.items()):
+            if (reading.point, parameter) == (place.point, place.parameter):
+                marks.append(reading.mark)
+        return max((mark for mark in marks if mark in AT_ONCE), default=Mark.N)
+
+    def test(self, seconds: float) -> None:
+        """Show a pattern for *seconds*: a word, then every dot lit; from any thread."""
+        width = self.settings.columns
+        full = ("■" * (width // 2)).ljust(width // 2 + width % 2)
+        word = self._words["led.test"]
+        first = (word if columns(word) <= width else "") + " " * max(0, width - columns(word))
+        self._test = [first[:width], *[full] * (self.settings.rows - 1)]
+        self._test_until = self.engine.clock.monotonic() + seconds
+        self.ask()
+
+    def more(self) -> dict[str, Any]:
+        """What it shows, and since when it was last sent."""
+        shown = [line.rstrip() for line in self._shown]
+        return {
+            "protocol": self.settings.protocol,
+            "port": self.settings.port,
+            "platform": self.settings.platform,
+            "shows": self.settings.shows,
+            "lines": shown,
+            "testing": self.engine.clock.monotonic() < self._test_until,
+            "words": {"screen_shows": " / ".join(line for line in shown if line)} if any(shown) else {},
+        }
+
+    def close(self) -> None:
+        """Let go of the port."""
+        self._screen.close()
+
+
+def make(engine: Engine) -> list[Beside]:
+    """Every screen of station.toml."""
+    return [LedScreen(engine, settings) for settings in engine.config.screen]
+
+
+def shown(engine: Engine, request: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What each screen shows; with test, person and seconds, have one show a pattern, which is an event."""
+    screens = {one.called: one for one in engine.beside if isinstance(one, LedScreen)}
+    name = request.get("test")
+    if name is not None:
+        person, seconds = str(request.get("person") or "").strip(), request.get("seconds") or TEST_SECONDS
+        if name not in screens:
+            raise WrongArgument(f'there is no screen "{name}"{did_you_mean(str(name), screens)}')
+        if not person:
+            raise WrongArgument("a pattern in public is on record with a person: --by NAME")
+        if not isinstance(seconds, int | float) or not 1 <= seconds <= 600:
+            raise WrongArgument("a pattern is shown for 1 to 600 seconds")
+        engine.note("screen_test", urgent=True, screen=str(name), user=person, seconds=seconds)
+        screens[str(name)].test(float(seconds))
+    return [one.shown() for one in screens.values()]
+
+
+# -- what is wrong in the tables
+
+
+def faults(config: Config, folder: Path) -> Iterator[Fault]:
+    """What is wrong in the [[screen]] tables."""
+    taken = {_real(bus.port): f'the line "{bus.name}"' for bus in config.bus}
+    names: set[str] = set()
+    for index, settings in enumerate(config.screen):
+        place = f"screen[{index}]"
+        if settings.name in names:
+            yield Fault(f"{place}.name", f'"{settings.name}" is the name of another screen')
+        names.add(settings.name)
+        yield from _port_faults(place, settings, taken)
+        taken.setdefault(_real(settings.port), f'the screen "{settings.name}"')
+        try:
+            made = configuration.screen_class(settings.protocol)
+        except ValueError as error:
+            yield Fault(f"{place}.protocol", str(error))
+        else:
+            for key, said in getattr(made, "faults", lambda settings: ())(settings):
+                yield Fault(f"{place}.{key}", said)
+        if 0 < settings.blank_seconds < 3 * RENEW_SECONDS:
+            yield Fault(f"{place}.blank_seconds", f"it is renewed every {RENEW_SECONDS:g} s; at least 60, or 0")
+        yield from _platform_faults(place, settings, config)
+        yield from _page_faults(f"{place}.pages", settings, config)
+
+
+def _real(port: str) -> str:
+    """The port itself: links to one device are one port."""
+    return port.rstrip("/") if "://" in port else os.path.realpath(port)  # noqa: PTH118 (Path.resolve raises: name too long)
+
+
+def _port_faults(place: str, settings: ScreenSettings, taken: Mapping[str, str]) -> Iterator[Fault]:
+    if "://" in settings.port:
+        try:
+            configuration.resolve("drivers.screens:address_of")(settings.port)
+        except ValueError as error:
+            yield Fault(f"{place}.port", str(error))
+    elif not settings.port.strip():
+        yield Fault(f"{place}.port", "is empty")
+    if (other := taken.get(_real(settings.port))) is not None:
+        yield Fault(
+            f"{place}.port",
+            f"{settings.port} belongs to {other}; a screen needs a port of its own: instruments would take its text "
+            "for noise, and it their answers",
+        )
+
+
+def _platform_faults(place: str, settings: ScreenSettings, config: Config) -> Iterator[Fault]:
+    platforms = {uplink.name: uplink for uplink in config.uplink}
+    uplink = platforms.get(settings.platform)
+    if uplink is None:
+        hint = did_you_mean(settings.platform, platforms) or f"; known: {', '.join(platforms) or 'none'}"
+        yield Fault(f"{place}.platform", f'there is no uplink "{settings.platform}"{hint}')
+        return
+    if not hasattr(configuration.resolve(configuration.UPLINKS[uplink.protocol]), "told"):
+        yield Fault(f"{place}.platform", f'"{uplink.name}" speaks {uplink.protocol}; a screen reads the texts of hj212')
+    if settings.shows not in uplink.kinds:
+        yield Fault(f"{place}.shows", f'"{uplink.name}" is sent no {settings.shows} records: {", ".join(uplink.kinds)}')
+
+
+def _known(config: Config, settings: ScreenSettings) -> list[str]:
+    """Codes of the points that its platform is told of, as they stand there; all points where it is not known."""
+    for uplink in config.uplink:
+        if uplink.name == settings.platform and hasattr(uplink, "point"):
+            return [one.point for one in uplink.point]
+    return [point.code for point in config.point]
+
+
+def _page_faults(place: str, settings: ScreenSettings, config: Config) -> Iterator[Fault]:
+    points, names = _known(config, settings), {point.code: point.name for point in config.point}
+    if not settings.pages or not all(settings.pages):
+        yield Fault(place, "a screen needs pages, and a page lines")
+    for number, page in enumerate(settings.pages):
+        if len(page) > settings.rows:
+            room = f"{settings.height} dots hold {settings.rows} rows of {settings.font}"
+            yield Fault(f"{place}[{number}]", f"the page has {len(page)} lines; {room}")
+        for row, template in enumerate(page):
+            try:
+                line = parse(template, points, catalogue())
+            except Wrong as error:
+                yield Fault(f"{place}[{number}][{row}]", str(error))
+                continue
+            said = _line_fault(template, line, settings, names, config.station.name)
+            if said:
+                yield Fault(f"{place}[{number}][{row}]", said)
+
+
+def _line_fault(
+    template: str, line: Line, settings: ScreenSettings, names: Mapping[str, str], station: str
+) -> str | None:
+    """What is wrong with a line, filled with the widest there is; None where nothing is."""
+
+    def widest(place: Place) -> str:
+        words = {"date": "2026-11-30", "time": "00:00", "mark": "N", "station": station}
+        if place.what == "name":
+            key = catalogue().get(place.parameter)
+            return key.name(settings.language) if key else names.get(place.point, "")
+        if place.what == "unit":
+            return catalogue()[place.parameter].unit
+        return words.get(place.what) or "8" * (place.width or WIDEST_VALUE)
+
+    text = "".join(part if isinstance(part, str) else widest(part) for part in line.parts)
+    try:
+        plain(text, settings.encoding).encode(settings.encoding)
+    except UnicodeEncodeError as error:
+        sign = plain(text, settings.encoding)[error.start]
+        return f'"{template}": {settings.encoding} has no "{sign}"'
+    for place in line.places:
+        if place.width and columns(plain(widest(place), settings.encoding)) > place.width:
+            return f'"{template}": "{widest(place)}" does not fit into {place.width} columns'
+    needed = columns("".join(p if isinstance(p, str) else p.fitted(plain(widest(p), settings.encoding)) for p in line.parts))
+    if needed > settings.columns:
+        room = f"{settings.width} dots hold {settings.columns} columns of a font of {settings.font}"
+        return f'"{template}" may need {needed} columns; {room}'
+    return None
