@@ -150,7 +150,7 @@ class OnbonScreen:
         if settings.encoding != "gb2312":
             yield "encoding", "the card's fonts are GB2312"
         if settings.width % 8:
-            yield "width", f"the card counts in eights of dots: {settings.width // 8 * 8} or {settings.width // 8 * 8 + 8}"
+            yield "width", f"the card counts in eights of dots, such as {settings.width // 8 * 8}"
         if any("\\" in line for page in settings.pages for line in page):
             yield "pages", "a backslash begins a command of the card"
         if settings.port.startswith("udp://"):

@@ -30,7 +30,6 @@ from station.model import StationError
 
 LONGEST_ANSWER = 4096  # bytes looked into for an answer
 ADDRESS = re.compile(r"(tcp|udp)://(?:\[([0-9a-fA-F:.%\w]+)\]|([0-9.]+)):(\d{1,5})/?")
-ENCODINGS = ("gb2312", "gbk", "utf-8")
 
 
 class ScreenError(StationError):
@@ -102,7 +101,8 @@ class SerialWay:
             name=settings.name, port=settings.port, baudrate=settings.baudrate, parity=settings.parity,
             stopbits=settings.stopbits, rs485=settings.rs485,
         )  # fmt: skip
-        self._opener, self._port = opener, None
+        self._opener = opener
+        self._port: Any = None
 
     def send(self, data: bytes) -> None:
         """Send *data* after dropping what had come before."""

@@ -72,6 +72,11 @@ def _pick(registry: Mapping[str, str], key: str, default: str) -> Any:
     return pick
 
 
+def uplink_class(protocol: str) -> Any:
+    """The class that speaks *protocol* to a platform."""
+    return resolve(UPLINKS[protocol])
+
+
 def screen_class(protocol: str) -> Any:
     """The class that speaks *protocol* to a screen: a name of drivers.SCREENS, or module:Class; ValueError for none."""
     target = SCREENS.get(protocol, protocol)

@@ -77,9 +77,13 @@ class Line:
         """The placeholders of the line."""
         return (part for part in self.parts if not isinstance(part, str))
 
+    def joined(self, said: Callable[[Place], str]) -> str:
+        """The line as long as it comes."""
+        return "".join(part if isinstance(part, str) else part.fitted(said(part)) for part in self.parts)
+
     def filled(self, said: Callable[[Place], str], width: int) -> str:
         """The line at exactly *width* columns; ### all along where it does not fit."""
-        text = "".join(part if isinstance(part, str) else part.fitted(said(part)) for part in self.parts)
+        text = self.joined(said)
         room = width - columns(text)
         return text + " " * room if room >= 0 else FULL * width
 

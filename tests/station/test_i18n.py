@@ -73,15 +73,16 @@ MODULES = [*SOURCE.glob("*.py"), *(SOURCE / "page").glob("*.py")]
 PAGE = (SOURCE / "report_page.py").read_text(encoding="utf-8")
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 # Texts that are the same in both languages: nothing but placeholders and signs.
-WORDLESS = {"doctor.line", "events.line", "status.unknown", "status.error", "emulate.record", "emulate.step"} | {
+WORDLESS = {"led.none", "doctor.line", "events.line", "status.unknown", "status.error", "emulate.record", "emulate.step"} | {
     "calibrate.ways",
     *("init.colon", "report.and", "report.colon", "report.semicolon", "report_column.aqi", "report_column.dustfall"),
 }
 # Keys that are put together while the program runs, and what they are put together from.
 MADE = {
     "beside_table.": ("modem", "screen", "sampler", "camera", "supply", "position", "receiver", "tunnel"),
-    "beside_more.": ("tunnel_until", "tunnel_state"),
+    "beside_more.": ("screen_shows", "tunnel_until", "tunnel_state"),
     "tunnel_state.": ("up", "trying", "down"),
+    "led.": ("maintenance", "calibrating", "fault", "stopped", "over", "none", "test"),
     "people_line.": ["raised", "pre", "again", "acknowledged", "over", "test"],
     "people.": ["name", "kind", "owed", "last", "error", "at", "person", "alarm", "what", "state"],
     "people_what.": ["raised", "pre", "again", "acknowledged", "over"],
