@@ -124,13 +124,14 @@ class EmulatedScreen:
                 column += size
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{scale * (wide + 2 * margin)}" '
-            f'height="{scale * (high + 2 * margin)}" viewBox="{-margin} {-margin} {wide + 2 * margin} {high + 2 * margin}">'
+            f'height="{scale * (high + 2 * margin)}" '
+            f'viewBox="{-margin} {-margin} {wide + 2 * margin} {high + 2 * margin}">'
             f'<defs><pattern id="grid" width="1" height="1" patternUnits="userSpaceOnUse">'
             f'<rect width="1" height="1" fill="none" stroke="{CASE}" stroke-width=".3"/></pattern></defs>'
             f'<rect x="{-margin}" y="{-margin}" width="{wide + 2 * margin}" height="{high + 2 * margin}" rx="3" '
             f'fill="{CASE}"/><rect width="{wide}" height="{high}" fill="{UNLIT}"/>'
-            f'<g fill="{LIT}" font-size="{font * 0.88:g}" text-anchor="middle" font-family="SimSun, Noto Sans Mono CJK SC, '
-            f'WenQuanYi Zen Hei, monospace">{"".join(cells)}</g>'
+            f'<g fill="{LIT}" font-size="{font * 0.88:g}" text-anchor="middle" '
+            f'font-family="SimSun, Noto Sans Mono CJK SC, WenQuanYi Zen Hei, monospace">{"".join(cells)}</g>'
             f'<rect width="{wide}" height="{high}" fill="url(#grid)"/></svg>'
         )
 
@@ -153,7 +154,7 @@ def _number(found: bytes, prefix: str) -> int:
 
 @contextlib.contextmanager
 def serve(screen: EmulatedScreen, how: str, port: int = 0, link: Path | None = None) -> Iterator[str]:
-    """Have *screen* where a [[screen]] table's port says: a pseudo-terminal (linked at *link*), or loopback TCP or UDP."""
+    """Have *screen* at a pseudo-terminal ("pty", linked at *link*), or at loopback "tcp" or "udp"; where that is."""
     stop = threading.Event()
     with contextlib.ExitStack() as stack:
         if how == "pty":
@@ -217,7 +218,7 @@ def _send(screen: EmulatedScreen, answer: bytes, send: Callable[[bytes], Any], s
     if answer and screen.fault == "drip":
         for byte in answer:
             send(bytes([byte]))
-            if stop.wait(0.2):
+            if stop.wait(0.05) or screen.fault != "drip":
                 return
     elif answer:
         send(answer)

@@ -73,8 +73,9 @@ MODULES = [*SOURCE.glob("*.py"), *(SOURCE / "page").glob("*.py")]
 PAGE = (SOURCE / "report_page.py").read_text(encoding="utf-8")
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 # Texts that are the same in both languages: nothing but placeholders and signs.
-WORDLESS = {"led.none", "doctor.line", "events.line", "status.unknown", "status.error", "emulate.record", "emulate.step"} | {
+WORDLESS = {"doctor.line", "events.line", "status.unknown", "status.error", "emulate.record", "emulate.step"} | {
     "calibrate.ways",
+    "led.none",
     *("init.colon", "report.and", "report.colon", "report.semicolon", "report_column.aqi", "report_column.dustfall"),
 }
 # Keys that are put together while the program runs, and what they are put together from.
