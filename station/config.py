@@ -517,10 +517,14 @@ def _faults_of_the_sound(
 
 def _with_whole_ports(config: Config, folder: Path) -> Config:
     """*config* with relative ports made whole: they start at station.toml's folder, wherever the service runs."""
-    return replace(
-        config,
-        bus=tuple(replace(bus, port=bus.port if "://" in bus.port else str(folder / bus.port)) for bus in config.bus),
-    )
+
+    def whole(port: str) -> str:
+        return port if "://" in port else str(folder / port)
+
+    made = replace(config, bus=tuple(replace(bus, port=whole(bus.port)) for bus in config.bus))
+    if not config.screen:
+        return made
+    return replace(made, screen=tuple(replace(one, port=whole(one.port)) for one in config.screen))
 
 
 def _worded(path: Path, fault: Fault, lines: Mapping[str, int]) -> str:
