@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from drivers.emulated_screen import EmulatedScreen
 
 
+FAULTS = ("silent", "refuse", "rubbish", "drip", "deaf")  # of drivers/emulated_screen.py
+
+
 class NoStation(StationError):
     """Error raised when no station runs whose screens could be asked."""
 
@@ -51,18 +54,16 @@ def screen(test: str | None, user: str | None, seconds: int, config: Path, as_js
 @click.command("screen", cls=Command, help="help.emulate_screen")
 @click.argument("name")
 @option("--svg", key="screen_svg", type=click.Path(path_type=Path))
-@option("--fault", key="screen_fault")
+@option("--fault", key="screen_fault", type=click.Choice(FAULTS))
 @config_option
 @lang_option
 def emulate_screen(name: str, svg: Path | None, fault: str | None, config: Path) -> None:
     """The screen *name* of station.toml, at its port on this machine, until stopped; each change is printed."""
-    from drivers.emulated_screen import FAULTS, EmulatedScreen, at_port
+    from drivers.emulated_screen import EmulatedScreen, at_port
 
     loaded = read_config(config)
     found = {one.name: one for one in loaded.config.screen}
     must_be_known(name, set(found), "screen")
-    if fault is not None:
-        must_be_known(fault, set(FAULTS), "fault")
     emulated, stop = EmulatedScreen(found[name]), stop_signal()
     emulated.fault = fault or ""
     try:

@@ -432,7 +432,7 @@ FROM_A_TABLE = {
 # Listed in MADE though no t(f"…") begins so: they come from tables, as whole keys, or are click's own.
 BY_NAME = {"people_line.", "silence.", "click.", "page_done."} | {
     *("report_method.", "maintained.", "visited.", "parted.", "calibration_into."),
-    "own_reason.",
+    *("own_reason.", "led."),
     *("checkup.", "checkup_advice.", "event.", "event_word.", "event_value."),  # looked up in both languages at once
 }
 
@@ -468,6 +468,8 @@ def words_of_programs() -> set[str]:
 NAMES = {
     *("AQI", "BOM", "CRC", "CSV", "Ctrl", "Esc", "Excel", "ExecStopPost", "Flag", "GB", "GPIO", "HJ", "HTML", "JSON"),
     *("HTTP", "HTTPS", "XLSX"),
+    *("AQI", "BOM", "CRC", "CSV", "Ctrl", "Esc", "Excel", "ExecStopPost", "Flag", "GB", "GPIO", "HJ", "HTML", "JSON", "LED", "SVG"),
+    *("HTTP", "HTTPS"),
     *(
         "LANG",
         "MB",

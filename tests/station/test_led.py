@@ -1,19 +1,23 @@
 """[[screen]]: the digits of the platform's own texts, words where there are none, and never in the way."""
 
+import inspect
 import json
 import re
+import textwrap
 import threading
 from datetime import timedelta
+from typing import ClassVar
 
 import pytest
 
-from drivers import SCREENS
+from drivers import SCREENS, emulated_screen
 from drivers.emulated_screen import EmulatedScreen, serve
+from station import cli_screen
 from station.config import load
 from station.model import ConfigError, Kind, Mark, Reason, StationError, WrongArgument
 from station.verbs import Verbs
 from tests.station.commands import Here, answering, configure
-from tests.station.conftest import CONFIG
+from tests.station.conftest import CONFIG, EXAMPLE
 from tests.station.test_maintenance import WHO, Asked
 from tests.station.test_records import Site
 from uplink.hj212.frame import factors
@@ -38,7 +42,7 @@ CODES = {"pm25": "a34004", "pm10": "a34002"}
 class Board:
     """Another maker's screen, as a class of one's own: what a screen needs to be."""
 
-    made: list["Board"] = []
+    made: ClassVar[list["Board"]] = []
 
     def __init__(self, settings, way):
         self.lines, self.broken, self.settings = [], None, settings
@@ -395,7 +399,7 @@ def test_station_screen_without_a_station(tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("old", "new", "fault"),
     [
-        ("{pm25.value:>7} ", "{pm2.value:>7} ", 'pages[0][0]: {pm2.value}: there is no parameter "pm2"; did you mean pm25?'),
+        ("{pm25.value:>7} ", "{pm2.value:>7} ", '[0][0]: {pm2.value}: there is no parameter "pm2"; did you mean pm25?'),
         ("{pm25.value:>7} ", "{pm25.valeu:>7} ", '{pm25.valeu}: there is no word "valeu"; did you mean value?'),
         ("{site.name}", "{sit.name}", '{sit.name}: there is no parameter "sit"'),
         ("{time}", "{tiem}", "{tiem} is not known; station, date, time stand alone, values are {pm25.value}; did you"),
@@ -431,9 +435,10 @@ def test_faults_of_a_screen(tmp_path, old, new, fault):
 def test_the_same_port_by_another_name_is_the_same_port(tmp_path):
     (tmp_path / "by-path").symlink_to(tmp_path / "ttyUSB0")
     table = SCREEN.format(protocol="onbon", port=tmp_path / "by-path", shows="realtime")
+    bus = ('port = "port"', f'port = "{tmp_path / "ttyUSB0"}"')
+    path = configure(tmp_path / "s", bus, ('mn = "M1"\n', 'mn = "M1"\n' + table))
     with pytest.raises(ConfigError, match='belongs to the line "line"'):
-        bus = ('port = "port"', f'port = "{tmp_path / "ttyUSB0"}"')
-        load(configure(tmp_path / "s", bus, ('mn = "M1"\n', 'mn = "M1"\n' + table)))
+        load(path)
 
 
 def test_two_screens_need_names_and_ports_of_their_own(tmp_path):
@@ -443,3 +448,22 @@ def test_two_screens_need_names_and_ports_of_their_own(tmp_path):
     assert 'screen[1].name: "gate" is the name of another screen' in str(raised.value)
     assert 'screen[1].port: /dev/screen belongs to the screen "gate"' in str(raised.value)
 
+
+
+def test_the_example_is_sound_behind_the_demos_station(tmp_path):
+    text = EXAMPLE.read_text(encoding="utf-8") + EXAMPLE.with_name("screen.toml").read_text(encoding="utf-8")
+    (tmp_path / "station.toml").write_text(text, encoding="utf-8")
+    (tmp_path / "password").write_text("123456")
+    assert load(tmp_path / "station.toml", secrets=False).config.screen[0].columns == 20
+
+
+def test_the_readme_has_the_worked_example_of_this_file():
+    readme = (EXAMPLE.parents[1] / "README.md").read_text(encoding="utf-8")
+    note = "  # the [[screen]] table; send(), ask() and close()"
+    shown = readme.partition("```python\nclass Loud:")[2].partition("```")[0].replace(note, "")
+    mine = inspect.getsource(test_another_makers_screen_is_twenty_lines_and_a_name).partition("class Loud:")[2]
+    assert textwrap.dedent(mine.partition("\n    monkeypatch")[0]).strip() == textwrap.dedent(shown).strip()
+
+
+def test_faults_to_choose_from_are_those_of_the_emulated_screen():
+    assert cli_screen.FAULTS == emulated_screen.FAULTS
