@@ -7,13 +7,13 @@ N or S, where the point is under maintenance or calibration or its instrument fa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from station.beside import Beside
-from station.clock import from_ms
+from station.clock import from_ms, to_ms
 from station.config import resolve, screen_class
 from station.i18n import texts
 from station.led_template import Place, columns, parse, plain
@@ -33,6 +33,7 @@ LONGEST_AWAY = 30.0  # seconds; twice that is the longest pause between two trie
 LOOKED_BACK = 20_000  # messages of a platform looked through at the start
 OLD = {"minute": 45 * 60.0, "hour": 195 * 60.0}  # seconds from the start of a period
 LEAST_OLD = 120.0
+FUTURE_SECONDS = 30.0  # between two looks at records that are dated later than now
 AHEAD = timedelta(minutes=1)  # a record dated later than this is none of today's
 TEST_SECONDS = 30.0
 WORDS = {
@@ -47,33 +48,41 @@ class Uploaded:
     def __init__(self, engine: Engine, platform: str, kind: Kind) -> None:
         self._engine, self._kind = engine, kind
         self._sender = next(sender for sender in engine.senders if sender.outbox.name == platform)
-        self._read: Callable[[Kind, str], Mapping[str, tuple[str, Mark, str]]] = getattr(self._sender.uplink, "told")  # noqa: B009 - not every uplink's, as station check says
-        self._seen = 0
+        self._seen = 0  # message id
         self._at: dict[str, tuple[int, int]] = {}  # start in ms and version
         self._told: dict[str, Mapping[str, tuple[str, Mark, str]]] = {}
+        self._again: float | None = None  # when records of a future are looked for once more
 
     def look(self) -> None:
         """Take in what was committed since the last look; a later version of an older period changes nothing."""
         store, number = self._engine.store, self._sender.outbox.id
         newest, base = store.newest_message(number), number << SEQUENCE_BITS
-        limit = self._engine.clock.now() + AHEAD
-        self._at = {point: at for point, at in self._at.items() if from_ms(at[0]) <= limit}
-        if newest < self._seen:
-            self._seen = 0
+        limit, now = to_ms(self._engine.clock.now() + AHEAD), self._engine.clock.monotonic()
+        self._at = {point: at for point, at in self._at.items() if at[0] <= limit}
+        if newest < self._seen or (self._again is not None and now >= self._again):
+            self._seen, self._again = 0, None
         rows = store.query(
-            "SELECT point, start_ms, version, text FROM message WHERE id > ? AND id <= ? AND kind = ? ORDER BY id",
+            "SELECT id, point, start_ms, version FROM message WHERE id > ? AND id <= ? AND kind = ? ORDER BY id",
             (max(base, newest - LOOKED_BACK, self._seen), newest, int(self._kind)),
         )
-        self._seen = newest
-        for point, start, version, text in rows:
-            if self._at.get(point, (0, 0)) <= (start, version) and from_ms(start) <= limit:
-                self._at[point] = (start, version)
-                self._told[point] = self._read(self._kind, text)
+        self._seen, found = newest, dict[str, int]()
+        for key, point, start, version in rows:
+            if start > limit:  # the clock was set back, or stands in the past until somebody sets it
+                self._again = self._again or now + FUTURE_SECONDS
+            elif self._at.get(point, (0, 0)) <= (start, version):
+                self._at[point], found[point] = (start, version), key
+        for point, key in found.items():
+            for (text,) in store.query("SELECT text FROM message WHERE id = ?", (key,)):
+                self._told[point] = self._sender.uplink.told(self._kind, text)  # type: ignore[attr-defined]
 
     def of(self, place: Place) -> tuple[tuple[str, Mark, str] | None, datetime | None]:
-        """Digits, mark and unit of a placeholder in the newest text of its point, and the text's DataTime."""
+        """Digits, mark and unit of a placeholder in the newest text of its point, and when the record begins."""
         at = self._at.get(place.point)
         return (None, None) if at is None else (self._told[place.point].get(place.parameter), from_ms(at[0]))
+
+    def data_time(self, point: str) -> str:
+        """The DataTime of the newest text of *point*: 14 digits."""
+        return self._told[point]["DataTime"][0]
 
 
 class LedScreen(Beside):
@@ -134,7 +143,8 @@ class LedScreen(Beside):
             return self._words["led.none"]
         digits, mark, _ = told
         if place.what == "time":
-            return at.astimezone(zone).strftime("%H:%M")
+            digits = self._uploaded.data_time(place.point)
+            return f"{digits[8:10]}:{digits[10:12]}"
         mark = max(mark, self._mark_now(place))
         if place.what == "mark":
             return mark.name
@@ -156,7 +166,7 @@ class LedScreen(Beside):
         return max((mark for mark in marks if mark in AT_ONCE), default=Mark.N)
 
     def test(self, seconds: float) -> None:
-        """Show a pattern for *seconds*: a word, then every dot lit; from any thread."""
+        """Show a pattern for *seconds*: a word, then rows of blocks; from any thread."""
         width = self.settings.columns
         full = ("■" * (width // 2)).ljust(width // 2 + width % 2)
         word = self._words["led.test"]

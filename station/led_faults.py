@@ -44,8 +44,8 @@ def faults(config: Config) -> Iterator[Fault]:
 
 
 def _real(port: str) -> str:
-    """The port itself: links to one device are one port."""
-    return port.rstrip("/") if "://" in port else os.path.realpath(port)
+    """The port itself: links to one device are one port, and so are the ways to speak to one serial server."""
+    return port.removeprefix("rtu+").rstrip("/") if "://" in port else os.path.realpath(port)
 
 
 def _port_faults(place: str, settings: ScreenSettings, taken: Mapping[str, str]) -> Iterator[Fault]:

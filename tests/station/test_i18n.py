@@ -469,6 +469,7 @@ NAMES = {
     *("AQI", "BOM", "CRC", "CSV", "Ctrl", "Esc", "Excel", "ExecStopPost", "Flag", "GB", "GPIO", "HJ", "HTML", "JSON"),
     *("HTTP", "HTTPS", "XLSX"),
     *("AQI", "BOM", "CRC", "CSV", "Ctrl", "Esc", "Excel", "ExecStopPost", "Flag", "GB", "GPIO", "HJ", "HTML", "JSON", "LED", "SVG"),
+    *("LED", "SVG"),
     *("HTTP", "HTTPS"),
     *(
         "LANG",

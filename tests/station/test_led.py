@@ -5,18 +5,20 @@ import json
 import re
 import textwrap
 import threading
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import ClassVar
 
 import pytest
 
 from drivers import SCREENS, emulated_screen
 from drivers.emulated_screen import EmulatedScreen, serve
+from drivers.onbon import OnbonScreen
+from drivers.screens import way_to
 from station import cli_screen
 from station.config import load
 from station.model import ConfigError, Kind, Mark, Reason, StationError, WrongArgument
 from station.verbs import Verbs
-from tests.station.commands import Here, answering, configure
+from tests.station.commands import Here, answering, configure, served
 from tests.station.conftest import CONFIG, EXAMPLE
 from tests.station.test_maintenance import WHO, Asked
 from tests.station.test_records import Site
@@ -206,6 +208,31 @@ def test_a_clock_set_back_leaves_no_record_of_the_future(made):
     look(rig)
     rig.clock.step(-7200)
     assert look(rig)[0] == "PM2.5     -- μg/m3"
+
+
+def test_a_clock_that_stands_in_the_past_at_the_start_costs_no_value(made):
+    """A board without a real-time clock starts years back: what was sent is shown as soon as the clock is right."""
+    rig = made("hour")
+    rig.run(3700)
+    before = look(rig)
+    rig.clock.step(-86400 * 365)
+    rig.restart()
+    (rig.screen,), rig.board = rig.engine.beside, Board.made[-1]
+    assert look(rig)[0] == "PM2.5     -- μg/m3"
+    rig.clock.step(86400 * 365)
+    rig.clock.advance(40)
+    assert look(rig) == before
+
+
+def test_a_record_has_the_time_that_the_platform_reads(made):
+    """Some platforms name a period by its end: the screen says what the text says."""
+    rig = made("minute", config=CONFIG.replace("realtime_seconds = 30", 'realtime_seconds = 30\ndatatime = "end"'))
+    rig.run(1300)
+    (text,) = rig.engine.store.query("SELECT text FROM message WHERE kind = 2 ORDER BY id DESC LIMIT 1")[0]
+    stamp = factors(text)[""]["DataTime"]
+    assert look(rig)[1].endswith(f"{stamp[8:10]}:{stamp[10:12]}")
+    (start,) = rig.engine.store.query("SELECT start_ms FROM message WHERE kind = 2 ORDER BY id DESC LIMIT 1")[0]
+    assert not stamp.startswith(f"{datetime.fromtimestamp(start / 1000, rig.loaded.zone):%Y%m%d%H%M}")
 
 
 def test_a_number_that_does_not_fit_is_never_cut(made):
@@ -439,6 +466,29 @@ def test_the_same_port_by_another_name_is_the_same_port(tmp_path):
     path = configure(tmp_path / "s", bus, ('mn = "M1"\n', 'mn = "M1"\n' + table))
     with pytest.raises(ConfigError, match='belongs to the line "line"'):
         load(path)
+
+
+def test_a_serial_server_is_one_line_however_it_is_spoken_to(tmp_path):
+    table = SCREEN.format(protocol="onbon", port="tcp://127.0.0.1:4001", shows="realtime")
+    bus = ('port = "port"', 'port = "rtu+tcp://127.0.0.1:4001"')
+    path = configure(tmp_path / "s", bus, ('mn = "M1"\n', 'mn = "M1"\n' + table))
+    with pytest.raises(ConfigError, match='belongs to the line "line"'):
+        load(path)
+
+
+def test_an_emulated_screen_of_the_command_line_takes_a_page_and_draws_it(tmp_path):
+    port = tmp_path / "gate"
+    screen = SCREEN.format(protocol="onbon", port=port, shows="realtime")
+    path = configure(tmp_path / "s", ('mn = "M1"\n', 'mn = "M1"\n' + screen))
+    with served("emulate", "screen", "gate", "--config", path, "--svg", tmp_path / "gate.svg") as process:
+        process.says("is served at")
+        settings = load(path).config.screen[0]
+        board = OnbonScreen(settings, way_to(settings))
+        board.show(["PM2.5 维护"])
+        process.says("| PM2.5 维护")
+        board.close()
+        assert process.stop() == 0
+    assert "维</text>" in (tmp_path / "gate.svg").read_text(encoding="utf-8")
 
 
 def test_two_screens_need_names_and_ports_of_their_own(tmp_path):

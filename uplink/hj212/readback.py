@@ -19,17 +19,17 @@ class Told(NamedTuple):
 
 
 def told(wording: Wording, units: Mapping[str, str], kind: Kind, text: str) -> dict[str, Told]:
-    """What *text* says of each parameter that *wording* has a code for; *units* are those that are not the catalogue's.
+    """What *text* says of each parameter that *wording* has a code for, and its DataTime under that name.
 
-    Of a period its mean counts, of a counter its total.  Of marks that the dialect writes alike the least counts (N, or
-    D where B is written so, too); a letter that nobody knows is a fault.
+    *units* are those that are not the catalogue's.  Of a period its mean counts, of a counter its total.  Of marks that
+    the dialect writes alike the least counts (N, or D where B is written so, too); a letter nobody knows is a fault.
     """
     said = factors(text)
     letters: dict[str, Mark] = {}
     for mark, letter in wording.dialect.marks.items():
         letters[letter] = min(mark, letters.get(letter, mark))
     whole = said.get("", {}).get("Flag")
-    found = {}
+    found = {"DataTime": Told(said.get("", {}).get("DataTime", ""), Mark.N, "")}
     for key, factor in wording.factors.items():
         code, dash, name = factor.code.partition("-")
         values = said.get(code)
