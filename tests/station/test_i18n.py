@@ -468,9 +468,7 @@ def words_of_programs() -> set[str]:
 NAMES = {
     *("AQI", "BOM", "CRC", "CSV", "Ctrl", "Esc", "Excel", "ExecStopPost", "Flag", "GB", "GPIO", "HJ", "HTML", "JSON"),
     *("HTTP", "HTTPS", "XLSX"),
-    *("AQI", "BOM", "CRC", "CSV", "Ctrl", "Esc", "Excel", "ExecStopPost", "Flag", "GB", "GPIO", "HJ", "HTML", "JSON", "LED", "SVG"),
-    *("LED", "SVG"),
-    *("HTTP", "HTTPS"),
+    "LED",
     *(
         "LANG",
         "MB",
