@@ -81,7 +81,7 @@ class EmulatedScreen:
         try:
             areas = onbon.areas(command)
             texts = [onbon.FONT.sub(b"", area.text, count=1).decode("gb2312") for area in areas]
-        except (ValueError, IndexError):
+        except ValueError:
             return 2
         with self._lock:
             for area, text in zip(areas, texts, strict=True):

@@ -118,21 +118,19 @@ def first_frame(data: bytes) -> Frame | None:
 
 def areas(command: bytes) -> list[Area]:
     """The areas that a command A3 06 brings; ValueError where it is none."""
-    if command[:2] != SHOW or len(command) < 7:
+    if command[:2] != SHOW:
         raise ValueError("no command A3 06")
-    at = 6 + command[5]  # behind the numbers of areas to delete
-    count, at = command[at], at + 1
-    found = []
-    for _ in range(count):
-        (length,) = struct.unpack_from("<H", command, at)
-        body, at = command[at + 2 : at + 2 + length], at + 2 + length
-        try:
-            values = AREA.unpack_from(body)
-        except struct.error as error:
-            raise ValueError("an area is cut short") from error
-        _, x, y, width, height, number, spacing, run, timeout, *_, speed, stay, size = values
-        text = body[AREA.size : AREA.size + size]
-        found.append(Area(number, 8 * x, y, 8 * width, height, text, run, timeout, spacing, speed, stay))
+    try:
+        at = 6 + command[5]  # behind the numbers of areas to delete
+        count, at, found = command[at], at + 1, []
+        for _ in range(count):
+            (length,) = struct.unpack_from("<H", command, at)
+            body, at = command[at + 2 : at + 2 + length], at + 2 + length
+            _, x, y, width, height, number, spacing, run, timeout, *_, speed, stay, size = AREA.unpack_from(body)
+            text = body[AREA.size : AREA.size + size]
+            found.append(Area(number, 8 * x, y, 8 * width, height, text, run, timeout, spacing, speed, stay))
+    except (struct.error, IndexError) as error:
+        raise ValueError("the command is cut short") from error
     return found
 
 

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from random import Random
 from types import SimpleNamespace
 
 import pytest
@@ -24,7 +25,7 @@ def settings(**changes):
     """A [[screen]] table."""
     usual = {
         "name": "gate", "protocol": "onbon", "port": "", "width": 128, "height": 64, "font": 16, "address": 1,
-        "encoding": "gb2312", "prefix": "", "line_end": "hex:0D0A", "timeout_seconds": 0.5, "acknowledge": True,
+        "encoding": "gb2312", "prefix": "", "line_end": "hex:0D0A", "timeout_seconds": 5.0, "acknowledge": True,
         "blank_seconds": 0, "baudrate": 9600, "parity": "N", "stopbits": 1, "rs485": "hardware", "pages": (),
     }  # fmt: skip
     return SimpleNamespace(**usual | changes)
@@ -80,6 +81,31 @@ def test_unsound_frames_are_none(change):
     }
     assert first_frame(bad[change]) is None
     assert first_frame(bad[change] + made).command == onbon.SHOW + b"\x01\0\0\0\0"
+
+
+def test_a_command_cut_anywhere_is_refused_in_words():
+    whole = onbon.SHOW + b"\x01\0\0\0\x01" + Area(0, 0, 0, 128, 16, b"\\FO00035").packed()
+    assert areas(whole)[0].text == b"\\FO00035"
+    emulated = EmulatedScreen(settings())
+    for cut in range(2, len(whole) - len(b"\\FO00035")):
+        with pytest.raises(ValueError, match="cut short"):
+            areas(whole[:cut])
+        answer = first_frame(emulated.feed(frame(whole[:cut], 1))) if cut > 2 else None
+        assert answer is None or answer.command[2] == 2
+    with pytest.raises(ValueError, match="no command A3 06"):
+        areas(b"\xa2\0\x01\0\0")
+
+
+@pytest.mark.parametrize("protocol", ["onbon", "text"])
+def test_rubbish_is_taken_and_the_next_text_arrives(protocol):
+    noise = Random(9)
+    table = settings(protocol=protocol, prefix="" if protocol == "onbon" else "@{row} ")
+    emulated = EmulatedScreen(table)
+    for _ in range(300):
+        emulated.feed(noise.randbytes(noise.randrange(200)))
+    emulated.feed(b"\r\n")
+    (OnbonScreen if protocol == "onbon" else TextScreen)(table, Wire(emulated)).show(["35", "60", "", ""])
+    assert emulated.lines == ["35", "60", "", ""]
 
 
 @pytest.mark.parametrize("size", [1, 7, 1 << 20])
@@ -179,7 +205,9 @@ def test_a_screen_that_does_not_acknowledge(how, fault, said):
         screen = OnbonScreen(table, way_to(table))
         with pytest.raises(ScreenSilent, match=said):
             screen.show(["35"])
-        emulated.fault = ""
+        screen.close()
+        emulated.fault, table.timeout_seconds = "", 5.0
+        screen = OnbonScreen(table, way_to(table))
         screen.show(["60"])
         assert emulated.lines[0] == "60"
         screen.close()
