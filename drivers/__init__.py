@@ -23,3 +23,9 @@ OUTPUTS = {
     "lamp": "drivers.gpio:LampSettings",
     "buzzer": "drivers.gpio:LampSettings",
 }
+
+# What a [[screen]] may be, by its protocol; a class from elsewhere is named there as "module:Class".
+SCREENS = {
+    "text": "drivers.screens:TextScreen",
+    "onbon": "drivers.onbon:OnbonScreen",
+}

@@ -53,6 +53,7 @@ from station.cli_qc import qc
 from station.cli_receiver import emulate_receiver
 from station.cli_replay import replay
 from station.cli_report import report
+from station.cli_screen import emulate_screen, screen
 from station.cli_seal import seal, verify
 from station.cli_tunnel import tunnel
 from station.cli_uplink import gaps, provision, resend, uplink
@@ -568,8 +569,10 @@ for command in (
     disk,
     page,
     tunnel,
+    screen,
     clock,
 ):
     cli.add_command(command)
 emulate.add_command(emulate_pin)
 emulate.add_command(emulate_receiver)
+emulate.add_command(emulate_screen)

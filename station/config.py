@@ -15,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from drivers import DRIVERS, INPUTS, OUTPUTS
+from drivers import DRIVERS, INPUTS, OUTPUTS, SCREENS
 from drivers.base import BusSettings, Device, DeviceSettings, DriverError
 from drivers.bus import Bus
 from station import average
@@ -45,10 +45,12 @@ BOUNDARY = "station.boundary:BoundarySettings"
 NOTIFY = "station.people:NotifySettings"
 TUNNEL = "station.tunnel:TunnelSettings"
 PAGE = "station.page.settings:PageSettings"
+SCREEN = "station.led_settings:ScreenSettings"
 # Table of station.toml -> the module of what stands beside the station (station/beside.py).  It has
 # make(engine) -> list of Beside, and faults(config, folder) -> Faults; its settings are named above.
 BESIDE: dict[str, str] = {
     "tunnel": "station.tunnel",
+    "screen": "station.led",
 }
 LEGAL_DAYS = 1827  # raw records at least 5 years (State Council Order 820, Art. 21-26 as digested)
 
@@ -68,6 +70,23 @@ def _pick(registry: Mapping[str, str], key: str, default: str) -> Any:
         return resolve(registry[word]).Settings
 
     return pick
+
+
+def uplink_class(protocol: str) -> Any:
+    """The class that speaks *protocol* to a platform."""
+    return resolve(UPLINKS[protocol])
+
+
+def screen_class(protocol: str) -> Any:
+    """The class that speaks *protocol* to a screen: a name of drivers.SCREENS, or module:Class; ValueError for none."""
+    target = SCREENS.get(protocol, protocol)
+    if ":" not in target:
+        known = ", ".join(SCREENS)
+        raise ValueError(f'"{protocol}" is not one of {known}, nor module:Class{did_you_mean(protocol, SCREENS)}')
+    try:
+        return resolve(target)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f'"{protocol}" cannot be loaded: {error}') from error
 
 
 def _only(target: str) -> Any:
@@ -258,6 +277,7 @@ class Config:
     notify: tuple[Any, ...] = field(default=(), metadata={"pick": _only(NOTIFY)})
     tunnel: Any = field(default=None, metadata={"pick": _only(TUNNEL)})
     page: Any = field(default=None, metadata={"pick": _only(PAGE)})
+    screen: tuple[Any, ...] = field(default=(), metadata={"pick": _only(SCREEN)})
 
     @property
     def wired(self) -> bool:
@@ -497,10 +517,14 @@ def _faults_of_the_sound(
 
 def _with_whole_ports(config: Config, folder: Path) -> Config:
     """*config* with relative ports made whole: they start at station.toml's folder, wherever the service runs."""
-    return replace(
-        config,
-        bus=tuple(replace(bus, port=bus.port if "://" in bus.port else str(folder / bus.port)) for bus in config.bus),
-    )
+
+    def whole(port: str) -> str:
+        return port if "://" in port else str(folder / port)
+
+    made = replace(config, bus=tuple(replace(bus, port=whole(bus.port)) for bus in config.bus))
+    if not config.screen:
+        return made
+    return replace(made, screen=tuple(replace(one, port=whole(one.port)) for one in config.screen))
 
 
 def _worded(path: Path, fault: Fault, lines: Mapping[str, int]) -> str:

@@ -103,6 +103,7 @@ class Verbs:
             "output": self.output,
             "tunnel": self.tunnel,
             "page": self.page,
+            "screen": self.screen,
             "pin": self.pin,
             **{name: partial(self._lent, name) for name in LENT},
         }
@@ -415,6 +416,14 @@ class Verbs:
             raise WrongArgument("there is no [[notify]] in station.toml")
         self.engine.telling.test(str(request.get("name") or ""))
         return {"name": request.get("name")}
+
+    def screen(self, request: Mapping[str, Any]) -> Any:
+        """What each screen shows; with test, seconds and person, have one show a pattern."""
+        if not self.engine.config.screen:
+            raise WrongArgument("there is no [[screen]] in station.toml")
+        from station.led import shown
+
+        return shown(self.engine, request)
 
     def band(self, request: Mapping[str, Any]) -> Any:
         """Learn, confirm or withdraw a power band, committed when this returns."""

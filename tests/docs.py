@@ -32,6 +32,7 @@ from station.config import (
     PERMIT,
     QC,
     RULES,
+    SCREEN,
     BusConfig,
     CollectorSettings,
     DiskSettings,
@@ -82,6 +83,7 @@ WATCHED = {
     "qc": QC,
     "boundary": BOUNDARY,
     "notify": NOTIFY,
+    "screen": SCREEN,
 }  # tables that station/README.md documents
 WIRED = {"input": INPUTS, "output": OUTPUTS, "rule": RULES}  # the kinds each table may be of
 REQUIRED = {"en": "required", "zh": "必填"}

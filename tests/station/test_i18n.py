@@ -75,13 +75,15 @@ CHINESE = re.compile(r"[\u4e00-\u9fff]")
 # Texts that are the same in both languages: nothing but placeholders and signs.
 WORDLESS = {"doctor.line", "events.line", "status.unknown", "status.error", "emulate.record", "emulate.step"} | {
     "calibrate.ways",
+    "led.none",
     *("init.colon", "report.and", "report.colon", "report.semicolon", "report_column.aqi", "report_column.dustfall"),
 }
 # Keys that are put together while the program runs, and what they are put together from.
 MADE = {
     "beside_table.": ("modem", "screen", "sampler", "camera", "supply", "position", "receiver", "tunnel"),
-    "beside_more.": ("tunnel_until", "tunnel_state"),
+    "beside_more.": ("screen_shows", "tunnel_until", "tunnel_state"),
     "tunnel_state.": ("up", "trying", "down"),
+    "led.": ("maintenance", "calibrating", "fault", "stopped", "over", "none", "test"),
     "people_line.": ["raised", "pre", "again", "acknowledged", "over", "test"],
     "people.": ["name", "kind", "owed", "last", "error", "at", "person", "alarm", "what", "state"],
     "people_what.": ["raised", "pre", "again", "acknowledged", "over"],
@@ -430,7 +432,7 @@ FROM_A_TABLE = {
 # Listed in MADE though no t(f"…") begins so: they come from tables, as whole keys, or are click's own.
 BY_NAME = {"people_line.", "silence.", "click.", "page_done."} | {
     *("report_method.", "maintained.", "visited.", "parted.", "calibration_into."),
-    "own_reason.",
+    *("own_reason.", "led."),
     *("checkup.", "checkup_advice.", "event.", "event_word.", "event_value."),  # looked up in both languages at once
 }
 
@@ -466,6 +468,7 @@ def words_of_programs() -> set[str]:
 NAMES = {
     *("AQI", "BOM", "CRC", "CSV", "Ctrl", "Esc", "Excel", "ExecStopPost", "Flag", "GB", "GPIO", "HJ", "HTML", "JSON"),
     *("HTTP", "HTTPS", "XLSX"),
+    "LED",
     *(
         "LANG",
         "MB",

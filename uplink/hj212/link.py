@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from threading import Event, Thread
 from typing import Any
 
-from station.model import ConfigError, Kind, Parameter, Report, dataclass, did_you_mean, field, replace, setting
+from station.model import ConfigError, Kind, Mark, Parameter, Report, dataclass, did_you_mean, field, replace, setting
 from uplink.base import Commands, Context, LinkDown, NotAcknowledged, Outbox, UplinkSettings
 from uplink.hj212.dialects import DIALECTS, ENDS, VARIANTS, Dialect, Habits, adapted, dialect
 from uplink.hj212.frame import DIGITS_LIMIT, SEGMENT_LIMIT
@@ -222,6 +222,12 @@ class Hj212Uplink:
         if report.point not in self._terms.points or not (report.asked or report.kind in self._kinds):
             return None
         return self._wording.compose(report)
+
+    def told(self, kind: Kind, text: str) -> Mapping[str, tuple[str, Mark, str]]:
+        """Digits, mark and unit ("" for the catalogue's) of each parameter in a *text* that compose has made."""
+        from uplink.hj212.readback import told  # only a screen beside the station asks
+
+        return told(self._wording, {**self.dialect.units, **self.settings.units}, kind, text)
 
     def pieces(self, text: str) -> list[str]:
         """A log *text* in pieces that each fit one message."""
