@@ -19,6 +19,8 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
+from drivers.base import BusSettings
+from drivers.port import Speed
 from station.model import Mark
 from station.parameters import catalogue
 from station.receiving import SCHEME, TAKEN, Sender, SenderSettings, address_of
@@ -37,7 +39,7 @@ FAULTS: Mapping[str, str] = {
     "flag": "says that its instruments are faulty (D)",
     "old": "its DataTime is an hour behind",
 }
-USUAL = {"nox": 35.0, "so2": 12.0, "smoke_dust": 8.0, "gas_oxygen": 6.5, "pm10": 45.0, "tsp": 90.0}  # what is no range's middle
+USUAL = {"nox": 35.0, "so2": 12.0, "smoke_dust": 8.0, "gas_oxygen": 6.5, "pm10": 45.0, "tsp": 90.0}
 ANSWER_SECONDS = 2.0
 
 
@@ -92,11 +94,12 @@ class EmulatedSenders:
     """The senders of one bus, each with a thread; a context manager, as emulated lines are."""
 
     def __init__(
-        self, port: str, senders: Mapping[str, tuple[EmulatedSender, Sender]], link: Path | None,
+        self, bus: BusSettings, senders: Mapping[str, tuple[EmulatedSender, Sender]], link: Path | None,
         now: Callable[[], datetime],
     ) -> None:  # fmt: skip
-        self._port, self._link, self._now = port, link, now
-        self.senders = senders
+        self._port, self._link, self._now = bus.port, link, now
+        self.path, self.line = str(link or bus.port), Speed(bus.baudrate, bus.parity, bus.stopbits)
+        self.senders = self.units = senders
         self.faults = FAULTS
         self._over = Event()
         self._threads: list[Thread] = []
@@ -215,4 +218,4 @@ def emulated_senders(
         name: (EmulatedSender(sender.settings, passwords.get(name, "123456"), values.get(name)), sender)
         for name, sender in devices.items()
     }
-    return EmulatedSenders(bus.port, made, link, now)
+    return EmulatedSenders(bus, made, link, now)
