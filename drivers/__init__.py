@@ -6,6 +6,7 @@ DRIVERS = {
     "stream": "drivers.stream:StreamDevice",
     "bam1020": "drivers.bam1020:Bam1020",
     "dlt645": "drivers.dlt645:Meter",
+    "hj212": "station.receiving:Sender",
 }
 
 # What a [[input]] or [[output]] table may be, by its kind.

@@ -130,6 +130,7 @@ class Bus:
         self.tap: Tap | None = None
         self.monotonic = monotonic
         self._open_port, self._sleep, self._note = open_port, sleep, note
+        self.note = note
         self._wire: _Wire | None = None
         self._borrowed: Speed | None = None
         self._refuses_more: set[int] = set()  # units that answer an exception when registers are read along

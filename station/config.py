@@ -563,7 +563,11 @@ def _cross_faults(
     unread: set[str] = set()  # points of instruments of which it is not known what they measure
     for b, bus in enumerate(config.bus):
         line, units, general = Bus(bus), dict[Any, str](), set[int | None]()
-        if "://" in bus.port:
+        if any(device.driver == "hj212" for device in bus.device) or bus.port.startswith("hj212+"):
+            from station import receiving  # only who listens to senders pays for it
+
+            yield from (Fault(f"bus[{b}].{key}", text) for key, text in receiving.faults(bus))
+        elif "://" in bus.port:
             from drivers import network  # only who has one pays for it
 
             yield from (Fault(f"bus[{b}].{key}", text) for key, text in network.faults(bus))
@@ -647,9 +651,9 @@ def _crowded(place: str, bus: BusConfig) -> Iterator[Fault]:
             others = ", ".join(f'"{other.name}"' for other in bus.device if other is not device)
             yield Fault(f"{place}.device[{d}]", f'"{device.name}" needs a line of its own, {others} cannot share it')
             return
-    spoken = {"dlt645" if device.driver == "dlt645" else "modbus" for device in bus.device}
+    spoken = {device.driver if device.driver in ("dlt645", "hj212") else "modbus" for device in bus.device}
     if len(spoken) > 1:
-        yield Fault(f"{place}.device", "meters of DL/T 645 and Modbus instruments need a line each")
+        yield Fault(f"{place}.device", "Modbus instruments, meters of DL/T 645 and senders of HJ 212 need a line each")
     addresses: dict[str, str] = {}
     for d, device in enumerate(bus.device):
         if (address := getattr(device, "address", None)) in addresses:
@@ -834,6 +838,10 @@ def _warnings(config: Config, folder: Path, units_of: Mapping[str, Mapping[str, 
 
         yield from wiring.warnings(config)
     for b, bus in enumerate(config.bus):
+        if bus.port.startswith("hj212+"):
+            from station import receiving
+
+            yield from (Fault(f"bus[{b}].{key}", text) for key, text in receiving.warnings(bus))
         if "://" not in bus.port and not is_there(Path(bus.port)):
             yield Fault(f"bus[{b}].port", f"{bus.port} is not there now; the station will wait for it")
 

@@ -206,7 +206,7 @@ def _instruments(loaded: Loaded, folder: Path, replays: Mapping[str, Any]) -> It
     words += ["--speed", "60"]
     log = folder / "instruments.log"
     with _process(_command(*words), log) as process:
-        ports = [Path(bus.port) for bus in loaded.config.bus]
+        ports = [Path(bus.port) for bus in loaded.config.bus if "://" not in bus.port]
         _until(lambda: all(port.exists() for port in ports), process, log)
         yield
 

@@ -23,6 +23,7 @@ from station.i18n import t
 from station.model import ConfigError, StationError, WrongArgument, dataclass, did_you_mean, field
 
 if TYPE_CHECKING:
+    from station.emulated_sender import EmulatedSenders
     from uplink.hj212.emulator import Platform
     from uplink.http.emulator import Receiver
 
@@ -148,6 +149,11 @@ def lines(
                 _clear(link)
             values = {d.name: replays[d.name].values() for d in bus.device if d.name in replays}
             settings: Sequence[Any] = bus.device
+            if settings and settings[0].driver == "hj212":
+                senders = _senders(loaded, bus, values, link)
+                found.buses[bus.name] = stack.enter_context(senders)  # type: ignore[assignment]
+                found.units |= {name: one for name, (one, _) in senders.senders.items()}  # type: ignore[misc]
+                continue
             if settings and settings[0].alone:
                 stream = emulated_stream(bus, settings[0], values.get(settings[0].name), link=link, seed=seed)
                 found.buses[bus.name] = stack.enter_context(stream)
@@ -165,6 +171,18 @@ def lines(
             found.units |= {d.name: emulated.units[d.unit_id] for d in settings}
             _behind_gateway(stack, bus, emulated, found)
         yield found
+
+
+def _senders(loaded: Loaded, bus: BusConfig, values: Mapping[str, Any], link: Path | None) -> EmulatedSenders:
+    """Senders of HJ 212 that come to where the station listens, or write to its serial port."""
+    from datetime import UTC, datetime
+
+    from drivers.bus import Bus
+    from station.emulated_sender import emulated_senders
+
+    devices: dict[str, Any] = {one.name: one for one in loaded.devices(bus, Bus(bus))}
+    secrets = {d.name: loaded.secret(d.password_file) for d in bus.device if d.password_file}  # type: ignore[attr-defined]
+    return emulated_senders(bus, devices, secrets, link, lambda: datetime.now(UTC), values)
 
 
 @contextlib.contextmanager

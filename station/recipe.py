@@ -35,7 +35,8 @@ class Recipe:
     @property
     def profiles(self) -> list[Path]:
         """The placeholders among its instruments' profiles."""
-        names = {device["profile"] for bus in tomllib.loads(self.text).get("bus", ()) for device in bus["device"]}
+        buses = tomllib.loads(self.text).get("bus", ())
+        names = {device.get("profile") for bus in buses for device in bus["device"]}
         return [path for path in sorted((FOLDER / "profiles").glob("*.toml")) if path.stem in names]
 
 

@@ -22,6 +22,7 @@ from drivers.profile_file import KEYS
 from drivers.records import FORMATS, Format
 from drivers.stream import StreamSettings
 from station import i18n, recipe
+from station.receiving import SenderSettings
 from station.config import (
     ALARM,
     BOUNDARY,
@@ -482,6 +483,7 @@ def blocks(file: str) -> dict[str, str]:
             "command-keys": inline_keys(CommandSettings),
             "bam-keys": own_keys("bam1020", BamSettings),
             "meter-keys": own_keys("dlt645", MeterSettings),
+            "sender-keys": own_keys("hj212", SenderSettings),
             "decode-faults": decode_faults(),
             "decode-notes": decode_notes(),
             "advice": advice(),

@@ -65,6 +65,8 @@ RULES = (
     ("station/demo.py", OURS, ""),
     ("station/emulate.py", OURS, ""),
     ("station/replay.py", OURS, ""),
+    ("station/receiving.py", OURS, "a sender is an instrument that speaks what uplinks speak"),
+    ("station/emulated_sender.py", OURS, "and so is one that is emulated"),
     ("station/*", ("station",), "only config, engine, lend and the commands know drivers and uplinks"),
 )
 
