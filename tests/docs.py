@@ -22,7 +22,6 @@ from drivers.profile_file import KEYS
 from drivers.records import FORMATS, Format
 from drivers.stream import StreamSettings
 from station import i18n, recipe
-from station.receiving import SenderSettings
 from station.config import (
     ALARM,
     BOUNDARY,
@@ -45,6 +44,7 @@ from station.config import (
 )
 from station.model import MISSING, fields
 from station.page.settings import PageSettings
+from station.receiving import SenderSettings
 from station.texts import Option
 
 ROOT = Path(__file__).parents[1]
