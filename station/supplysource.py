@@ -1,4 +1,4 @@
-"""What says whether there is mains and how full the battery is: the kernel, NUT, a contact, or a voltage that is measured.
+"""What says whether there is mains and how full the battery is: the kernel or NUT; a source of `[supply]`.
 
 The kernel's power_supply class (Documentation/ABI/testing/sysfs-class-power in the kernel's tree: `type`, `online`,
 `status`, `capacity` in %, `voltage_now` in µV; read, B) is what drivers of UPS HATs offer alike.  `upsc` of NUT
@@ -77,7 +77,9 @@ def of_kernel(folder: Path, mains: str = "", battery: str = "") -> Seen:
     chosen_mains = _chosen(mains, types, lambda kind: kind in MAINS_TYPES, folder)
     chosen_battery = _chosen(battery, types, lambda kind: kind == "Battery", folder)
     if not chosen_mains and not chosen_battery:
-        raise SupplyUnknown(f"{folder}: neither a mains supply nor a battery is there; is the driver of the UPS loaded?")
+        raise SupplyUnknown(
+            f"{folder}: neither a mains supply nor a battery is there; is the driver of the UPS loaded?"
+        )
     online = {"1": True, "2": True, "0": False}.get(_value(folder / chosen_mains / "online")) if chosen_mains else None
     percent = volts = None
     if chosen_battery:

@@ -80,7 +80,10 @@ WORDLESS = {"doctor.line", "events.line", "status.unknown", "status.error", "emu
 # Keys that are put together while the program runs, and what they are put together from.
 MADE = {
     "beside_table.": ("modem", "screen", "sampler", "camera", "supply", "position", "receiver", "tunnel"),
-    "beside_more.": ("tunnel_until", "tunnel_state"),
+    "beside_more.": (
+        "tunnel_until", "tunnel_state",
+        "supply_mains", "supply_battery", "supply_level", "supply_stopping", "supply_no_power_off",
+    ),
     "tunnel_state.": ("up", "trying", "down"),
     "people_line.": ["raised", "pre", "again", "acknowledged", "over", "test"],
     "people.": ["name", "kind", "owed", "last", "error", "at", "person", "alarm", "what", "state"],
