@@ -86,6 +86,7 @@ def _pick_kind(registry: Mapping[str, str]) -> Any:
 
     return pick
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StationSettings:
     """The [station] table."""

@@ -40,6 +40,7 @@ OFF_SECONDS = 180.0  # then the host should have been off; the units take some s
 AGAIN_SECONDS = 600.0
 NUT_SECONDS = 5.0
 STALE_SECONDS = 60.0
+LONGEST_PAUSE = 30.0  # until a source that says nothing is asked again; on battery sooner
 NEVER = -math.inf
 
 
@@ -153,7 +154,7 @@ class Supply(Beside):
         self._lost_at = NEVER
         self._low_since: float | None = None
         self._held = self._failed = False
-        self._why = ""
+        self._why, self._low_again = "", NEVER
         self._last_words: float | None = None  # until when platforms may take theirs
         self._asked_at: float | None = None
         self._told_none = False
@@ -171,6 +172,7 @@ class Supply(Beside):
         except SupplyUnknown:
             self.seen = Seen(None)
             self._follow(now)
+            self.pause = 0.0 if self.gone else min(self.pause, LONGEST_PAUSE / 2)  # the next pause is twice this
             raise
         self._debounce(now)
         self._follow(now)
@@ -298,8 +300,6 @@ class Supply(Beside):
             log.error("supply: the host does not power off; is supply-poweroff.path enabled (systemd/README.md)?")
             self._note("supply_no_power_off")
 
-    _low_again = NEVER
-
     # -- the run before
 
     def _report_restart(self, now: float) -> None:
@@ -323,7 +323,7 @@ class Supply(Beside):
         return ", ".join(said) or "-"
 
     def _note(self, code: str, **arguments: object) -> None:
-        self.engine.note(code, urgent=True, level=self._level(), **arguments)
+        self.engine.note(code, urgent=True, battery=self._level(), **arguments)
 
     def _tell(self, text: str) -> None:
         """A log text to the platforms that take site information, for each point; committed at once."""

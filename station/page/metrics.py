@@ -333,4 +333,3 @@ def _board(host: Host) -> Iterator[Sample]:
     if bits is not None:
         for since, bit in zip(("now", "boot"), THROTTLED, strict=True):
             yield "host_throttled", (since,), float(bool(bits & bit))
-
