@@ -45,12 +45,14 @@ BOUNDARY = "station.boundary:BoundarySettings"
 NOTIFY = "station.people:NotifySettings"
 TUNNEL = "station.tunnel:TunnelSettings"
 SUPPLY = "station.supply:SupplySettings"
+POSITION = "station.position:PositionSettings"
 PAGE = "station.page.settings:PageSettings"
 # Table of station.toml -> the module of what stands beside the station (station/beside.py).  It has
 # make(engine) -> list of Beside, and faults(config, folder) -> Faults; its settings are named above.
 BESIDE: dict[str, str] = {
     "tunnel": "station.tunnel",
     "supply": "station.supply",
+    "position": "station.position",
 }
 LEGAL_DAYS = 1827  # raw records at least 5 years (State Council Order 820, Art. 21-26 as digested)
 
@@ -261,6 +263,7 @@ class Config:
     notify: tuple[Any, ...] = field(default=(), metadata={"pick": _only(NOTIFY)})
     tunnel: Any = field(default=None, metadata={"pick": _only(TUNNEL)})
     supply: Any = field(default=None, metadata={"pick": _only(SUPPLY)})
+    position: Any = field(default=None, metadata={"pick": _only(POSITION)})
     page: Any = field(default=None, metadata={"pick": _only(PAGE)})
 
     @property

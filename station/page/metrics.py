@@ -76,7 +76,7 @@ METRICS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "database_bytes": ("gauge", "Size of the database.", ()),
     "database_reusable_bytes": ("gauge", "Of it, pages that are free again.", ()),
     "readings_stored": ("counter", "Readings that were ever stored.", ()),
-    "clock_trust": ("gauge", "1 for what the time is known by: ntp, platform, rtc, host or none.", ("source",)),
+    "clock_trust": ("gauge", "1 for what the time is known by: ntp, platform, gnss, rtc, host or none.", ("source",)),
     "clock_waiting_readings": ("gauge", "Readings that wait for a time that somebody vouches for.", ()),
     "host_temperature_celsius": ("gauge", "Temperature of the processor.", ()),
     "host_undervoltage": ("gauge", "1 where the supply was too low: now, or since the boot.", ("since",)),
@@ -292,7 +292,7 @@ def _watched(source: Source, status: Mapping[str, Any], now: datetime) -> Iterat
 def _clock(source: Source, status: Mapping[str, Any], now: datetime) -> Iterator[Sample]:
     clock = status.get("clock")
     if clock:
-        for trust in ("ntp", "platform", "rtc", "host", "none"):
+        for trust in ("ntp", "platform", "gnss", "rtc", "host", "none"):
             yield "clock_trust", (trust,), float(clock["trust"] == trust)
         yield "clock_waiting_readings", (), float(clock["waiting"])
 

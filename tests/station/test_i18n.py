@@ -83,6 +83,7 @@ MADE = {
     "beside_more.": (
         "tunnel_until", "tunnel_state",
         "supply_mains", "supply_battery", "supply_level", "supply_stopping", "supply_no_power_off",
+        "position_fix", "position_no_fix", "position_at", "position_moved",
     ),
     "tunnel_state.": ("up", "trying", "down"),
     "people_line.": ["raised", "pre", "again", "acknowledged", "over", "test"],
@@ -123,7 +124,7 @@ MADE = {
     "calibration_entry.": [*_ENTRIES, "write", "tell", "told", "act_point", "act_write"],
     "calibrations.": ["name", "device", "parameter", "procedure", "state", "begun", "user", "verdict", "coefficients"],
     "certificate.": [key.removeprefix("certificate.") for key in texts("en") if key.startswith("certificate.")],
-    "certificate_clock.": ["ntp", "host", "platform", "rtc", "none"],
+    "certificate_clock.": ["ntp", "host", "platform", "gnss", "rtc", "none"],
     "qc.": [
         "name",
         "begun",
