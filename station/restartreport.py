@@ -27,14 +27,15 @@ class Before:
     last: datetime
 
 
-def before(store: Store, started: datetime) -> Before | None:
+def before(store: Store, started: datetime | None) -> Before | None:
     """What the store says of the run before the one that began at *started*; None where there was none.
 
-    To be asked before the new run has stored readings.
+    To be asked before the new run has stored readings.  *started* is None where the new run waits for a clock: its own
+    `start` waits with it.
     """
     starts = store.query("SELECT id, at_ms FROM event WHERE code = 'start' ORDER BY id DESC LIMIT 2")
     until = 1 << 62
-    if starts and starts[0][1] == to_ms(started):  # this run's own, as committed
+    if starts and started is not None and starts[0][1] >= to_ms(started):  # this run's own, as committed
         until, starts = starts[0][0], starts[1:]
     if not starts:
         return None

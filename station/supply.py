@@ -145,7 +145,7 @@ class Supply(Beside):
         self.path = engine.loaded.data_folder / "supply" / "poweroff"
         self._source = source or source_of(engine, self.settings, self)
         self._began = engine.clock.monotonic()
-        self._before = restartreport.before(engine.store, engine.started)
+        self._before = restartreport.before(engine.store, None if engine.time.waits else engine.started)
         self._reported = self._before is None
         self._taken_back = False
         self.seen = Seen(None)
