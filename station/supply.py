@@ -189,7 +189,7 @@ class Supply(Beside):
         elif self._last_words is not None:
             self._end(now)
         elif reason := self._low(now):
-            self._stop(now, reason)
+            self._begin_to_stop(now, reason)
 
     # -- the mains
 
@@ -257,7 +257,7 @@ class Supply(Beside):
     def _is_critical(self) -> bool:
         return self.seen.low or (self.seen.percent is not None and self.seen.percent <= self.settings.critical_percent)
 
-    def _stop(self, now: float, reason: str) -> None:
+    def _begin_to_stop(self, now: float, reason: str) -> None:
         if self.settings.power_off == NONE:
             if not self._told_none:
                 self._told_none = True

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from threading import Thread
 
+import pytest
 from gpiozero.pins.mock import MockFactory
 
 from drivers.gpio import Pins
+from station.beside import Beside
 from station.config import load
 from station.engine import Engine
+from station.position import Position
 from station.supply import Supply
 from station.supplyemulator import EmulatedSupply
 from tests.station.commands import answer, daemon, station, until
@@ -104,7 +108,15 @@ def test_a_station_that_is_killed_reports_its_gap_and_a_stopped_one_its_stop(tmp
         shown = station("status", *where, env={"LANG": "zh_CN.UTF-8"}).out
         assert "市电正常" in shown
         first.process.kill()
-    with daemon(config):
+    with daemon(config) as second:
         until(lambda: codes() == ["restart_crash"], why=lambda: station("events", *where).out)
+        assert second.stop() == 0, second.text
     with daemon(config):
-        until(lambda: "restart_stopped" in codes())
+        until(lambda: "restart_stopped" in codes(), why=lambda: station("events", *where).out)
+
+
+@pytest.mark.parametrize("kind", [Supply, Position])
+def test_nothing_of_a_thread_is_overridden(kind: type[Beside]) -> None:
+    """A method called _stop would end the whole station, and only when it stops."""
+    of_threads = set(dir(Thread)) - set(dir(object))
+    assert set(vars(kind)) & of_threads - {"__doc__", "__module__", "__init__", "__dict__", "__weakref__"} == set()
