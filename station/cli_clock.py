@@ -51,7 +51,9 @@ def show(config: Path, as_json: bool) -> None:
 def confirm(user: str, reason: str, config: Path, as_json: bool) -> None:
     """The wall clock is right as it stands: what waits is dated by it."""
     if not user.strip() or not reason.strip():
-        raise WrongArgument("that a clock is right is on record with a person and a reason: --user NAME --reason TEXT")
+        raise WrongArgument(
+            "that a clock is right is on record with a person and a reason: --user NAME --reason TEXT"
+        )
     found = _asked(config, "clock", person=user.strip(), reason=reason.strip())
     if as_json:
         print_json(found)

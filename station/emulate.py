@@ -118,9 +118,7 @@ def _behind_gateway(stack: contextlib.ExitStack, bus: BusConfig, emulated: Any, 
 
     address = address_of(bus.port)
     if address.host != "127.0.0.1":
-        raise WrongArgument(
-            f"{bus.port}: an emulated gateway is on this machine alone; set the port to tcp://127.0.0.1:…"
-        )
+        raise WrongArgument(f"{bus.port}: an emulated gateway is on this machine alone; set the port to tcp://127.0.0.1:…")
     try:
         speed = Speed(bus.baudrate, bus.parity, bus.stopbits)
         stack.enter_context(EmulatedGateway(emulated, numbered=address.numbered, port=address.port, speed=speed))

@@ -18,7 +18,6 @@ from station.store import SCHEMA_VERSION, SEALS, WAITING, connect, refused, uncl
 
 Step = Callable[[Database], None]
 
-
 def _seals(database: Database) -> None:
     """Schema 4: the sealed blocks; the first ones take in what was there before."""
     for statement in SEALS.strip().removesuffix(";").split(";\n"):

@@ -275,7 +275,9 @@ def verify(
 class _Walk:
     """One walk along the chain."""
 
-    def __init__(self, query: Query, head: bytes | None, key: Key | None, kept_from_ms: int, origin: Origin) -> None:
+    def __init__(
+        self, query: Query, head: bytes | None, key: Key | None, kept_from_ms: int, origin: Origin
+    ) -> None:
         self._query, self._wanted, self._kept_from_ms = query, head, kept_from_ms
         self._key, self._keyed_from = key, key.epoch if key else None
         self._current = key.key if key else b""

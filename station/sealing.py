@@ -142,7 +142,9 @@ def give_key(store: Store, key: bytes) -> int:
     """
     before, head, known = state(store)
     if known is not None:
-        raise WrongArgument("the record is sealed with a key already; it left the station once and cannot be had again")
+        raise WrongArgument(
+            "the record is sealed with a key already; it left the station once and cannot be had again"
+        )
     epoch = 0 if before is None else before.epoch
     upto = json.dumps({} if before is None else dict(before.upto))
     with store.transaction_open() as db:

@@ -167,7 +167,9 @@ def _grouped(part: str, averaging: Averaging, *, stands: bool = False) -> str:
     )
 
 
-def _of_averages(store: Store, point: str, parameter: str, averaging: Averaging, kind: Kind, cut: _Cut) -> list[Row]:
+def _of_averages(
+    store: Store, point: str, parameter: str, averaging: Averaging, kind: Kind, cut: _Cut
+) -> list[Row]:
     """Buckets of closed periods; the body of a period is read once, in its newest version (LIMIT keeps it apart)."""
     path = f"$.{parameter}"  # of the catalogue: letters, digits and _
     newest = (
