@@ -44,6 +44,8 @@ QC = "station.checks:CheckSettings"
 BOUNDARY = "station.boundary:BoundarySettings"
 NOTIFY = "station.people:NotifySettings"
 TUNNEL = "station.tunnel:TunnelSettings"
+SUPPLY = "station.supply:SupplySettings"
+POSITION = "station.position:PositionSettings"
 PAGE = "station.page.settings:PageSettings"
 SCREEN = "station.led_settings:ScreenSettings"
 # Table of station.toml -> the module of what stands beside the station (station/beside.py).  It has
@@ -51,6 +53,8 @@ SCREEN = "station.led_settings:ScreenSettings"
 BESIDE: dict[str, str] = {
     "tunnel": "station.tunnel",
     "screen": "station.led",
+    "supply": "station.supply",
+    "position": "station.position",
 }
 LEGAL_DAYS = 1827  # raw records at least 5 years (State Council Order 820, Art. 21-26 as digested)
 
@@ -102,6 +106,7 @@ def _pick_kind(registry: Mapping[str, str]) -> Any:
         return resolve(registry[word])
 
     return pick
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StationSettings:
@@ -276,6 +281,8 @@ class Config:
     boundary: tuple[Any, ...] = field(default=(), metadata={"pick": _only(BOUNDARY)})
     notify: tuple[Any, ...] = field(default=(), metadata={"pick": _only(NOTIFY)})
     tunnel: Any = field(default=None, metadata={"pick": _only(TUNNEL)})
+    supply: Any = field(default=None, metadata={"pick": _only(SUPPLY)})
+    position: Any = field(default=None, metadata={"pick": _only(POSITION)})
     page: Any = field(default=None, metadata={"pick": _only(PAGE)})
     screen: tuple[Any, ...] = field(default=(), metadata={"pick": _only(SCREEN)})
 

@@ -650,12 +650,12 @@ class Engine:
             return self.marks_issued
 
     def trust(self) -> str:
-        """What the clock is known by: "ntp", "host", "platform", "rtc" or "none"."""
+        """What the clock is known by: "ntp", "host", "platform", "gnss", "rtc" or "none"."""
         return self.time.trust()
 
-    def clock_was_set(self) -> None:
-        """From another thread: a platform has set the clock."""
-        self.time.was_set()
+    def clock_was_set(self, by: str = "platform") -> None:
+        """From another thread: a platform or GNSS has set the clock."""
+        self.time.was_set(by)
         self._wake.set()
 
     def _pause(self) -> float:

@@ -26,7 +26,9 @@ EVENTS = (
     "link_down",
     "platform_refuses", "message_parked", "pin_lost", "pin_back", "pins_are_mock", "bus_written", "bus_raw",
     "instrument_told", "counting_resumed", "second_logger", "sample_kept", "sample_failed",
-    "qc_failed", "qc_stopped", "qc_missed",
+    "qc_failed", "qc_stopped", "qc_missed", "mains_lost", "mains_back", "supply_lost", "supply_back", "supply_stopping",
+    "supply_stop_cancelled", "supply_power_off", "restart_stopped", "restart_announced", "restart_unfinished",
+    "restart_crash", "restart_cut", "position_moved", "position_back", "gnss_refused", "gnss_contradicts",
 )  # fmt: skip
 MOST_EVENTS = 200
 ONE_SILENCE = timedelta(minutes=5)  # misses nearer to one another are one

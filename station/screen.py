@@ -91,7 +91,9 @@ def disk_line(disk: Mapping[str, Any]) -> str:
 def clock_lines(clock: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong with the time, if anything."""
     if against := clock.get("doubt"):
-        told = {"records": t("status.clock_records"), "rtc": t("status.clock_rtc_name")}.get(against, against)
+        told = {"records": t("status.clock_records"), "rtc": t("status.clock_rtc_name"), "gnss": "GNSS"}.get(
+            against, against
+        )
         yield t("status.clock_doubt", against=told)
     if clock.get("waits"):
         yield t("status.clock_waits", age=age(clock["waiting_seconds"]), count=clock["waiting"])

@@ -30,9 +30,12 @@ from station.config import (
     NOTIFY,
     PAIR,
     PERMIT,
+    POSITION,
     QC,
     RULES,
     SCREEN,
+    SUPPLY,
+    TUNNEL,
     BusConfig,
     CollectorSettings,
     DiskSettings,
@@ -84,7 +87,10 @@ WATCHED = {
     "qc": QC,
     "boundary": BOUNDARY,
     "notify": NOTIFY,
+    "tunnel": TUNNEL,
     "screen": SCREEN,
+    "supply": SUPPLY,
+    "position": POSITION,
 }  # tables that station/README.md documents
 WIRED = {"input": INPUTS, "output": OUTPUTS, "rule": RULES}  # the kinds each table may be of
 REQUIRED = {"en": "required", "zh": "必填"}
@@ -283,7 +289,7 @@ def own_keys(driver: str, settings: type[DeviceSettings]) -> Iterator[str]:
 
 def table_keys(table: str, settings: type[Any]) -> Iterator[str]:
     """The keys of one kind of table."""
-    brackets = "[city]" if table == "city" else f"[[{table}]]"
+    brackets = f"[{table}]" if table in ("city", "supply", "position") else f"[[{table}]]"
     yield f"| key of `{brackets}` | default | meaning |"
     yield "| --- | --- | --- |"
     yield from _key_rows(fields(settings))

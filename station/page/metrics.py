@@ -76,11 +76,17 @@ METRICS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "database_bytes": ("gauge", "Size of the database.", ()),
     "database_reusable_bytes": ("gauge", "Of it, pages that are free again.", ()),
     "readings_stored": ("counter", "Readings that were ever stored.", ()),
-    "clock_trust": ("gauge", "1 for what the time is known by: ntp, platform, rtc, host or none.", ("source",)),
+    "clock_trust": ("gauge", "1 for what the time is known by: ntp, platform, gnss, rtc, host or none.", ("source",)),
     "clock_waiting_readings": ("gauge", "Readings that wait for a time that somebody vouches for.", ()),
     "host_temperature_celsius": ("gauge", "Temperature of the processor.", ()),
     "host_undervoltage": ("gauge", "1 where the supply was too low: now, or since the boot.", ("since",)),
     "host_throttled": ("gauge", "1 where the processor was slowed down: now, or since the boot.", ("since",)),
+    "beside_failing": ("gauge", "1 while what stands beside the station fails.", ("table", "name")),
+    "supply_on_battery": ("gauge", "1 while the mains is gone.", ()),
+    "supply_battery_ratio": ("gauge", "Charge of the battery, 0 to 1.", ()),
+    "supply_volts": ("gauge", "Voltage of the battery or of the cabinet's supply.", ()),
+    "position_fix": ("gauge", "1 while GNSS gives a position that counts.", ()),
+    "position_moved": ("gauge", "1 while the station is away from its place.", ()),
     "seal_head_age_seconds": ("gauge", "Age of the newest sealed block.", ()),
     "seal_blocks": ("counter", "Blocks that were sealed.", ()),
     "seal_keyed": ("gauge", "1 while new blocks carry a tag by a key.", ()),
@@ -223,7 +229,7 @@ def samples(source: Source, host: Host) -> Iterator[Sample]:
         yield "start_time_seconds", (), datetime.fromisoformat(status["started"]).timestamp()
         yield "store_error", (), float(bool(status["store"].get("error")))
         yield "silent_threads", (), float(len(status.get("silent_threads", ())))
-    for part in (_readings, _devices, _platforms, _watched, _clock, _copies):
+    for part in (_readings, _devices, _platforms, _watched, _clock, _beside, _copies):
         yield from part(source, status, now)
     yield from _disk(source, host, status)
     yield from _board(host)
@@ -292,9 +298,21 @@ def _watched(source: Source, status: Mapping[str, Any], now: datetime) -> Iterat
 def _clock(source: Source, status: Mapping[str, Any], now: datetime) -> Iterator[Sample]:
     clock = status.get("clock")
     if clock:
-        for trust in ("ntp", "platform", "rtc", "host", "none"):
+        for trust in ("ntp", "platform", "gnss", "rtc", "host", "none"):
             yield "clock_trust", (trust,), float(clock["trust"] == trust)
         yield "clock_waiting_readings", (), float(clock["waiting"])
+
+
+def _beside(source: Source, status: Mapping[str, Any], now: datetime) -> Iterator[Sample]:
+    for one in status.get("beside", ()):
+        yield "beside_failing", (one["table"], one["name"]), float(bool(one["error"]))
+        if one["table"] == "supply":
+            yield "supply_on_battery", (), float(bool(one["on_battery"]))
+            yield from _known("supply_battery_ratio", None if one["percent"] is None else one["percent"] / 100)
+            yield from _known("supply_volts", one["volts"])
+        elif one["table"] == "position":
+            yield "position_fix", (), float(bool(one["fix"]))
+            yield "position_moved", (), float(bool(one["moved"]))
 
 
 def _copies(source: Source, status: Mapping[str, Any], now: datetime) -> Iterator[Sample]:
@@ -333,4 +351,3 @@ def _board(host: Host) -> Iterator[Sample]:
     if bits is not None:
         for since, bit in zip(("now", "boot"), THROTTLED, strict=True):
             yield "host_throttled", (since,), float(bool(bits & bit))
-

@@ -315,3 +315,22 @@ def test_an_installed_station_is_found_where_its_unit_listens(tmp_path: Path) ->
 
     assert Source(installed).sockets == (installed.control_socket, SYSTEM_SOCKET)
     assert Source(station(tmp_path)).sockets == (tmp_path / "data" / "control.sock",)
+
+
+def test_supply_and_position_are_figures_and_what_is_not_known_is_none() -> None:
+    status = {
+        "beside": [
+            {"table": "supply", "name": "nut", "error": "", "on_battery": True, "percent": 40.0, "volts": None},
+            {"table": "position", "name": "gpsd", "error": "silent", "fix": False, "moved": True},
+        ]
+    }
+    rows = page_metrics._beside(None, status, NOW)  # type: ignore[arg-type]  # it asks nothing of the source
+    found = {(name, labels): value for name, labels, value in rows}
+    assert found == {
+        ("beside_failing", ("supply", "nut")): 0.0,
+        ("supply_on_battery", ()): 1.0,
+        ("supply_battery_ratio", ()): 0.4,
+        ("beside_failing", ("position", "gpsd")): 1.0,
+        ("position_fix", ()): 0.0,
+        ("position_moved", ()): 1.0,
+    }

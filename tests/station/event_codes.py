@@ -8,7 +8,7 @@ from pathlib import Path
 
 from drivers import INPUTS
 from drivers.base import PortLost
-from station import fieldwork
+from station import fieldwork, restartreport
 from station.alarming import CODES, REVISED
 from station.config import resolve
 
@@ -28,6 +28,7 @@ MADE = {
     ("station/alarming.py", "CODES[State.ALARM if on else State.NORMAL]"): ["alarm", "alarm_over"],
     ("station/alarming.py", "REVISED"): [REVISED],
     ("station/checking.py", "f'qc_{verdict}'"): ["qc_passed", "qc_failed"],
+    ("station/supply.py", "self._before.code"): list(restartreport.CODES),
     ("station/verbs.py", "f'qc_{action}'"): ["qc_confirm", "qc_dismiss"],
     ("station/cli_field.py", "code"): FIELD,
     ("station/maintaining.py", "code"): FIELD,
@@ -58,6 +59,7 @@ OTHERS = {
     ("station/fieldwork.py", "desk.book(visits.KIND)"),
     ("station/fieldwork.py", "record"),
     ("station/maintaining.py", "own"),
+    ("station/supply.py", "code"),
     ("station/recorder.py", "code"),
     ("station/salvage.py", "database"),
     ("station/salvage.py", "{key: str(number) for key, number in done.items()}"),

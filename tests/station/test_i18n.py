@@ -81,7 +81,11 @@ WORDLESS = {"doctor.line", "events.line", "status.unknown", "status.error", "emu
 # Keys that are put together while the program runs, and what they are put together from.
 MADE = {
     "beside_table.": ("modem", "screen", "sampler", "camera", "supply", "position", "receiver", "tunnel"),
-    "beside_more.": ("screen_shows", "tunnel_until", "tunnel_state"),
+"beside_more.": (
+        "screen_shows", "tunnel_until", "tunnel_state",
+        "supply_mains", "supply_battery", "supply_level", "supply_stopping", "supply_no_power_off",
+        "position_fix", "position_no_fix", "position_at", "position_moved",
+    ),
     "tunnel_state.": ("up", "trying", "down"),
     "led.": ("maintenance", "calibrating", "fault", "stopped", "over", "none", "test"),
     "people_line.": ["raised", "pre", "again", "acknowledged", "over", "test"],
@@ -122,7 +126,7 @@ MADE = {
     "calibration_entry.": [*_ENTRIES, "write", "tell", "told", "act_point", "act_write"],
     "calibrations.": ["name", "device", "parameter", "procedure", "state", "begun", "user", "verdict", "coefficients"],
     "certificate.": [key.removeprefix("certificate.") for key in texts("en") if key.startswith("certificate.")],
-    "certificate_clock.": ["ntp", "host", "platform", "rtc", "none"],
+    "certificate_clock.": ["ntp", "host", "platform", "gnss", "rtc", "none"],
     "qc.": [
         "name",
         "begun",

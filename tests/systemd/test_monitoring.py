@@ -48,6 +48,10 @@ def live() -> dict[str, Any]:
         "backup": {"time": at, "bytes": 1},
         "alarms": [{"name": "a", "point": "gate", "parameter": "pm25", "state": "alarm"}],
         "qc": [{"check": "c", "device": "dust", "parameter": "pm25", "overdue": False}],
+        "beside": [
+            {"table": "supply", "name": "nut", "error": "", "on_battery": False, "percent": 90.0, "volts": 4.1},
+            {"table": "position", "name": "gpsd", "error": "", "fix": True, "moved": False},
+        ],
     }  # fmt: skip
 
 
