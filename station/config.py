@@ -43,12 +43,15 @@ PERMIT = "station.working:PermitSettings"
 QC = "station.checks:CheckSettings"
 BOUNDARY = "station.boundary:BoundarySettings"
 NOTIFY = "station.people:NotifySettings"
+SAMPLER = "station.sampler_settings:SamplerSettings"
+SAMPLER_UNIT, SAMPLER_PROFILE = "drivers.sampler:SamplerUnit", "drivers.sampler:profile_of"
 TUNNEL = "station.tunnel:TunnelSettings"
 PAGE = "station.page.settings:PageSettings"
 # Table of station.toml -> the module of what stands beside the station (station/beside.py).  It has
 # make(engine) -> list of Beside, and faults(config, folder) -> Faults; its settings are named above.
 BESIDE: dict[str, str] = {
     "tunnel": "station.tunnel",
+    "sampler": "station.sampler",
 }
 LEGAL_DAYS = 1827  # raw records at least 5 years (State Council Order 820, Art. 21-26 as digested)
 
@@ -83,6 +86,7 @@ def _pick_kind(registry: Mapping[str, str]) -> Any:
         return resolve(registry[word])
 
     return pick
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StationSettings:
@@ -257,12 +261,15 @@ class Config:
     boundary: tuple[Any, ...] = field(default=(), metadata={"pick": _only(BOUNDARY)})
     notify: tuple[Any, ...] = field(default=(), metadata={"pick": _only(NOTIFY)})
     tunnel: Any = field(default=None, metadata={"pick": _only(TUNNEL)})
+    sampler: tuple[Any, ...] = field(default=(), metadata={"pick": _only(SAMPLER)})
     page: Any = field(default=None, metadata={"pick": _only(PAGE)})
 
     @property
     def wired(self) -> bool:
-        """Whether anything hangs on the board's own pins."""
-        return bool(self.input or self.output or self.rule)
+        """Whether anything hangs on the board's own pins; a rule that asks a sampler does not."""
+        return bool(
+            self.input or self.output or any(not (getattr(rule, "sampler", "") and self.sampler) for rule in self.rule)
+        )
 
     @property
     def watched(self) -> bool:
@@ -353,6 +360,13 @@ class Loaded:
     def devices(self, bus: BusConfig, line: Bus) -> list[Device]:
         """The instruments of *bus*, speaking over *line*."""
         return [make_device(settings, line, self.profile_folders) for settings in bus.device]
+
+    def sampler(self, one: Any, line: Bus) -> Any:
+        """The sampler that the [[sampler]] table *one* means, on *line*."""
+        return resolve(SAMPLER_UNIT)(
+            one.name, one.unit_id, one.profile, line, self.profile_folders, lambda: datetime.now(UTC),
+            confirmed=one.confirmed,
+        )  # fmt: skip
 
     def instrument(self, name: str) -> Device | None:
         """The instrument *name*, which nobody has spoken to yet: to see what it delivers and can be told."""
