@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from station.bottles import why
 from station.cli_field import reader
 from station.clock import EPOCH
 from station.command_line import ask_station, print_json, read_config
@@ -151,6 +150,8 @@ def _heads(keys: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _row(row: Mapping[str, Any], keys: Sequence[str], loaded: Loaded) -> dict[str, str]:
+    from station.bottles import why
+
     shown = {key: "-" if row.get(key) in (None, "") else str(row[key]) for key in keys}
     for key in ("at", "collected"):
         if row.get(key):
