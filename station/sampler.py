@@ -58,7 +58,7 @@ class SampleRefused(StationError):
         return self.how
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Order:
     """A bottle that was promised; *stage* is how far it has come."""
 
@@ -69,7 +69,6 @@ class Order:
     since: float = 0.0  # on the clock that never steps, of the stage
     commit: int = 0  # that makes its record durable
     errand: Errand | None = None
-    before: int | None = None  # what the sampler counted when the order was sent
 
 
 class Sampler(Beside):
@@ -80,7 +79,7 @@ class Sampler(Beside):
         self.settings, self._reach, self._clock = settings, reach, engine.clock
         self._lock = RLock()
         self._rules = [rule for rule in engine.config.rule if getattr(rule, "sampler", "") == settings.name]
-        self._came: SimpleQueue[tuple[str, Errand | None, Any]] = SimpleQueue()
+        self._came: SimpleQueue[tuple[Order | None, Any]] = SimpleQueue()  # of an order, or of a look
         self._looking: tuple[Errand, float] | None = None
         self._look_at = 0.0
         self._missing = ""  # why it cannot be asked for anything
@@ -219,13 +218,13 @@ class Sampler(Beside):
     def _hear(self) -> None:
         while True:
             try:
-                what, errand, result = self._came.get_nowait()
+                order, result = self._came.get_nowait()
             except Empty:
                 break
-            if what == "look":
+            if order is None:
                 self._looked(result)
-            elif self.queue and self.queue[0].errand is errand and self.queue[0].stage == "sent":
-                self._answered(self.queue[0], result)
+            elif order.stage == "sent" and order in self.queue:
+                self._answered(order, result)
         if self._looking is not None and self._clock.monotonic() - self._looking[1] > ERRAND_SECONDS:
             self._looking[0].give_up()
             self._looked(SampleRefused(f"{self.called}: its line does not come round within {ERRAND_SECONDS:g} s"))
@@ -252,12 +251,12 @@ class Sampler(Beside):
         busy = bool(self.queue) and self.queue[0].stage == "filling"
         if self._looking is None and (now >= self._look_at or (busy and now - self._seen_at >= SOON)):
             self._look_at = now + self.settings.poll_seconds
-            errand = self._reach.look(lambda result: self._bring("look", None, result))
+            errand = self._reach.look(lambda result: self._bring(None, result))
             self._looking = errand, now
             self._hear()  # a contact says at once
 
-    def _bring(self, what: str, errand: Errand | None, result: Any) -> None:
-        self._came.put((what, errand, result))
+    def _bring(self, order: Order | None, result: Any) -> None:
+        self._came.put((order, result))
         self.ask()
 
     # -- rules
@@ -335,25 +334,10 @@ class Sampler(Beside):
         self._to(order, "written")
 
     def _send(self, order: Order) -> None:
-        order.before = self._counted
         self._to(order, "sent")
         who = str(order.cause.get("user") or order.cause.get("platform") or order.cause.get("rule") or "")
-        holder: list[Errand] = []
-        order.errand = errand = self._reach.take(
-            order.bottle, who, lambda result: self._bring("take", holder[0] if holder else None, result)
-        )
-        holder.append(errand)
-        self._hear_taken(order, errand)
-
-    def _hear_taken(self, order: Order, errand: Errand) -> None:
-        """What came before its errand was known by name, as of a contact, belongs to it."""
-        found: list[tuple[str, Errand | None, Any]] = []
-        while not self._came.empty():
-            what, whose, result = self._came.get_nowait()
-            found.append((what, errand if what == "take" and whose is None else whose, result))
-        for one in found:
-            self._came.put(one)
-        self._hear()
+        order.errand = self._reach.take(order.bottle, who, lambda result: self._bring(order, result))
+        self._hear()  # a contact says at once
 
     def _answered(self, order: Order, result: StationError | None) -> None:
         if isinstance(result, StationError):
@@ -416,6 +400,8 @@ class Sampler(Beside):
 
     def _foreign(self, seen: Seen) -> None:
         """A sample nobody here waits for: of an order that was given up, or taken at the sampler's own panel."""
+        if seen.bottle == 0:
+            return  # it forgot what it had counted: it was switched off
         known = self.book.all.get(seen.bottle or 0)
         if known is not None and known.state is State.UNCERTAIN:
             self._note("sample_late", urgent=True, bottle=seen.bottle, **_told(known.cause))

@@ -511,6 +511,27 @@ def test_a_sample_nobody_asked_for_is_told_and_its_bottle_is_used(rig: SamplerRi
     assert rig.verb(action="take", by="Li")["bottle"] == 2
 
 
+def test_a_sampler_that_was_switched_off_and_counts_anew_has_kept_nothing(rig: SamplerRig) -> None:
+    rig.verb(action="take", by="Li")
+    rig.run(30)
+    rig.device._sampled = rig.device._bottle = 0
+    rig.run(20)
+    assert rig.said("sample_foreign") == []
+    assert rig.states() == {1: "kept"}
+
+
+def test_a_power_cut_of_the_sampler_while_it_fills_leaves_the_bottle_uncertain(rig: SamplerRig) -> None:
+    rig.verb(action="take", by="Li")
+    rig.run(80)
+    rig.verb(action="take", by="Li")
+    rig.run(5)
+    rig.device._sampled = rig.device._bottle = 0
+    rig.device._at_work = None
+    rig.run(5)
+    assert rig.states() == {1: "kept", 2: "uncertain"}
+    assert [one["vase"] for one in rig.kept()] == [1]
+
+
 def test_a_warm_box_is_told_after_its_delay_and_when_it_is_over(rig: SamplerRig) -> None:
     rig.device.trouble("warm")
     rig.run(25 * 60, 5.0)
@@ -576,6 +597,14 @@ def test_what_cannot_be_is_said(tmp_path: Path, old: str, new: str, said: str) -
     with pytest.raises(ConfigError) as error:
         load(tmp_path / "station.toml")
     assert said in str(error.value)
+
+
+def test_a_sampler_may_have_a_line_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("123456")
+    (tmp_path / "password").chmod(0o600)
+    own = '[[bus]]\nname = "wet"\nport = "wet"\ndevice = []\n' + SAMPLER.replace('bus = "line"', 'bus = "wet"')
+    (tmp_path / "station.toml").write_text(ALLOWED + MINUTE + own, encoding="utf-8")
+    assert [bus.name for bus in load(tmp_path / "station.toml").config.bus] == ["line", "wet"]
 
 
 def test_a_rule_without_output_and_one_that_asks_no_sampler_there_is_are_faults(tmp_path: Path) -> None:
