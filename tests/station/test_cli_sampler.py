@@ -13,11 +13,16 @@ from station.config import load
 from tests.station.commands import answer, configure, daemon, served, station, until
 
 SAMPLER = """
+[[bus]]
+name = "wet"
+port = "wet"
+device = []
+
 [[sampler]]
 name = "outlet"
 point = "site"
 bottles = 3
-bus = "line"
+bus = "wet"
 unit_id = 9
 profile = "dahu-24"
 confirmed = true
@@ -29,7 +34,7 @@ poll_seconds = 1
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A station and its sampler, which fills a bottle in 2 s."""
+    """A station and its sampler on a line of its own, which fills a bottle in 2 s."""
     config = configure(tmp_path_factory.mktemp("sampler") / "s", ("\n[[uplink]]\n", SAMPLER))
     socket = load(config).control_socket
     with served("emulate", "bus", config, "--speed", 30) as line:
