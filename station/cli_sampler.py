@@ -77,7 +77,7 @@ def _said(one: Mapping[str, Any]) -> list[str]:
 def take(name: str, by: str, reason: str, bottle: int | None, config: Path, as_json: bool) -> None:
     """A sample by hand."""
     bottles = [] if bottle is None else [bottle]
-    made = _ask(read_config(config), action="take", name=name, by=by, reason=reason, bottles=bottles)
+    made = _ask(read_config(config), action="take", name=name, by=by, user="", reason=reason, bottles=bottles)
     if as_json:
         print_json(made)
     else:
@@ -103,7 +103,9 @@ def empty(
         if not (number.isdecimal() and sign and code.strip()):
             raise WrongArgument(f'"{text}" is not BOTTLE=NUMBER, such as 3=W26-0117')
         laboratory[number] = code.strip()
-    made = _ask(loaded, action="empty", name=name, by=by, reason=reason, bottles=list(bottles), laboratory=laboratory)
+    made = _ask(
+        loaded, action="empty", name=name, by=by, user="", reason=reason, bottles=list(bottles), laboratory=laboratory
+    )
     if as_json:
         print_json(made)
         return

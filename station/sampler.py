@@ -173,13 +173,15 @@ class Sampler(Beside):
             return None
         return Result(Outcome.DONE, {"time": self._clock.now().isoformat(), "vase": str(number)})  # promised
 
-    def by_person(self, user: str, reason: str, bottle: int | None) -> dict[str, Any]:
-        """Carry out a person's order."""
-        user, reason = _name(user), reason.strip()[:MOST_NAME]
-        number = self.ask_for({"what": "person", "user": user, "reason": reason}, bottle)
+    def by_person(self, user: str, reason: str, bottle: int | None, uid: object = None) -> dict[str, Any]:
+        """Carry out a person's order; *uid* is the account as the kernel knows it."""
+        cause = {"what": "person", "user": _name(user), "reason": reason.strip()[:MOST_NAME]} | _account(uid)
+        number = self.ask_for(cause, bottle)
         return {"sampler": self.called, "bottle": number}
 
-    def collect(self, user: str, reason: str, bottles: Sequence[int], numbers: Mapping[int, str]) -> dict[str, Any]:
+    def collect(
+        self, user: str, reason: str, bottles: Sequence[int], numbers: Mapping[int, str], uid: object = None
+    ) -> dict[str, Any]:
         """Bottles were taken out by *user*: all that were used, or *bottles*; *numbers* are the laboratory's."""
         user = _name(user)
         with self._lock:
@@ -192,9 +194,10 @@ class Sampler(Beside):
             if not chosen:
                 raise WrongArgument(f"{self.called}: no bottle is used, so there is nothing to collect")
             rows = [one.row() | {"laboratory": numbers.get(one.number, "")[:MOST_NAME]} for one in chosen]
-            self._keep(COLLECTED, user=user, reason=reason.strip()[:MOST_NAME], bottles=rows)
+            self._keep(COLLECTED, user=user, reason=reason.strip()[:MOST_NAME], bottles=rows, **_account(uid))
             self._held.clear()
-            self._note("bottles_collected", urgent=True, user=user, bottles=[one.number for one in chosen])
+            numbered = [one.number for one in chosen]
+            self._note("bottles_collected", urgent=True, user=user, bottles=numbered, **_account(uid))
         self.ask()
         return {"sampler": self.called, "user": user, "bottles": rows}
 
@@ -471,8 +474,13 @@ class Sampler(Beside):
 
 
 def _told(cause: Mapping[str, Any]) -> dict[str, Any]:
-    """What an event says of why a bottle was wanted."""
-    return {key: cause[key] for key in ("rule", "alarm", "platform", "user", "reason") if cause.get(key)}
+    """What an event says of whom a bottle was wanted by; the person's own reason has a word of its own."""
+    said = {key: cause[key] for key in ("rule", "alarm", "platform", "user", "uid") if cause.get(key) not in (None, "")}
+    return said | ({"wanted_for": cause["reason"]} if cause.get("reason") else {})
+
+
+def _account(uid: object) -> dict[str, Any]:
+    return {} if uid is None else {"uid": uid}
 
 
 def _name(user: str) -> str:

@@ -484,10 +484,10 @@ class Verbs:
         with self._one_entry:
             one = sampler.called(self.engine, name)
             if action == "take":
-                made = one.by_person(by, reason, bottles[0] if bottles else None)
+                made = one.by_person(by, reason, bottles[0] if bottles else None, request.get("user"))
             else:
                 numbers = {_bottle(key): str(text) for key, text in (request.get("laboratory") or {}).items()}
-                made = one.collect(by, reason, bottles, numbers)
+                made = one.collect(by, reason, bottles, numbers, request.get("user"))
         if not self.engine.committed():
             why = self.engine.store_error or "the commit takes long"
             raise StoreError(f"{one.called}: taken, and not on record yet ({why})")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -62,6 +63,7 @@ def test_a_bottle_is_taken_seen_collected_and_listed(site: Path) -> None:
     assert "W26-0117" in emptied.out
     (row,) = json.loads(station("sampler", "list", "--json", "--config", site).out)
     assert (row["bottle"], row["state"], row["by"], row["laboratory"]) == (1, "kept", "Zhao", "W26-0117")
+    assert (row["why"]["user"], row["why"]["uid"]) == ("Li", os.getuid())
     listed = station("sampler", "list", "--lang", "zh", "--config", site).out
     assert "手动:Li" in listed
     assert "Zhao" in listed

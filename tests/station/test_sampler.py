@@ -463,6 +463,16 @@ def test_a_jammed_turntable_leaves_the_bottle_uncertain_and_a_fault_that_refuses
     assert [one["reason"] for one in rig.said("sampler_fault_over")] == ["fault 3"]
 
 
+def test_a_persons_reason_and_the_samplers_stand_apart(rig: SamplerRig) -> None:
+    rig.verb(action="take", by="Li", reason="inspection")
+    rig.device.trouble("door")
+    rig.run(20)
+    assert rig.states() == {1: "uncertain"}
+    (said,) = rig.said("sample_uncertain")
+    assert (said["user"], said["wanted_for"]) == ("Li", "inspection")
+    assert "exception 4" in said["reason"]
+
+
 def test_a_sampler_that_never_says_that_it_is_done_leaves_the_bottle_uncertain(rig: SamplerRig) -> None:
     rig.device.trouble("stuck")
     rig.verb(action="take", by="Li")
