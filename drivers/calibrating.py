@@ -75,7 +75,7 @@ def ways(profile: Profile, parameter: str) -> dict[str, Any]:
 def bound(hands: Hands, action: Action, arguments: Mapping[str, str]) -> Action:
     """*action* with the numbers and texts of *arguments* in its writes; raise DeviceError where one is missing."""
     steps = tuple(
-        step if step.given is None else replace(step, values=_words(hands, step.given, arguments))
+        step if step.given is None else replace(step, values=(*_words(hands, step.given, arguments), *step.given.then))
         for step in action.sequence
     )
     return replace(action, steps=steps)
@@ -84,7 +84,8 @@ def bound(hands: Hands, action: Action, arguments: Mapping[str, str]) -> Action:
 def _words(hands: Hands, given: Given, arguments: Mapping[str, str]) -> tuple[int, ...]:
     text = arguments.get(given.name, "")
     if not text:
-        raise DeviceError(f"{hands.name}: is told the {given.name} of a calibration, and none was given")
+        what = "sample" if given.name == "bottle" else "calibration"
+        raise DeviceError(f"{hands.name}: is told the {given.name} of a {what}, and none was given")
     decimals = 0.0
     if given.decimals is not None:
         found = given.decimals.number(_raw(hands, given.decimals))

@@ -51,7 +51,7 @@ class Calibrator:
         if given is None or given.type == "ascii":
             return
         words = body[3:] if step.function == 6 else body[6:]
-        self._given[given.name] = _number(given, words)
+        self._given[given.name] = _number(given, words[: 2 * given.width])
 
     def acted(self, action: Action) -> None:
         """*action*, of a calibration, is done."""

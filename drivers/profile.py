@@ -149,20 +149,23 @@ class Write:
         return self.address, self.address + max(1, len(self.values)) - 1
 
 
-GIVEN = ("standard", "operator", "date")  # what whoever commands an action may bring for its writes
+GIVEN = ("standard", "operator", "date", "bottle")  # what whoever commands an action may bring for its writes
+NUMBERS_GIVEN = ("standard", "bottle")  # the others are texts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given(Place):
     """What is written that no profile can know: the *name* of GIVEN that whoever commands the action brings.
 
-    A number is written as value / *scale*, or with as many decimals as the register *decimals* says.
+    A number is written as value / *scale*, or with as many decimals as the register *decimals* says; the words of
+    *then* follow it in the same write.
     """
 
     name: str
     scale: float = 1
     decimals: Operand | None = None
     example: float | str = 0
+    then: tuple[int, ...] = ()
 
     def words_for(self, value: float | str, decimals: float = 0) -> tuple[int, ...]:
         """The registers that hold *value*; raise ValueError where it does not fit.

@@ -14,6 +14,7 @@ from drivers.base import ProfileError
 from drivers.line import FUNCTION, TABLE, crc16
 from drivers.profile import (
     GIVEN,
+    NUMBERS_GIVEN,
     OWN_VERBS,
     TYPED,
     VERBS,
@@ -189,12 +190,13 @@ _STEP = {
     "values": Key("words", "write: one number a register; some instruments want none", ()),
     "given": Key(
         "text",
-        "write, in an action: what whoever commands it brings, instead of values",
+        "write, in an action: what whoever commands it brings, instead of values; a bottle to a sampler",
         "",
         choices=("", *GIVEN),
     ),
     "length": Key("integer", "given: registers of an ascii text", 0, low=0, high=MOST_REGISTERS),
     "scale": Key("number", "given: what is written is the number divided by this", 1),
+    "then": Key("words", "given: further registers in the same write, behind it", ()),
     "decimals": Key("operand", "given: the register that says with how many decimals it is written", None),
     "count": Key("integer", "read: registers asked for; some instruments want 0", 1, low=0, high=MOST_REGISTERS),
     "mask": _STATUS["mask"],
@@ -748,8 +750,9 @@ def _step(raw: Mapping[str, Any], place: str, polled: bool, faults: list[str]) -
     if checked["given"]:
         decimals, extra = checked["decimals"], {key: checked[key] for key in ("length", "scale", "example")}
         found = _operand(decimals, f"{place}decimals.", "holding", "decimals", faults) if decimals else None
-        given = Given(**where | {"table": "holding"}, **extra, name=checked["given"], decimals=found)
-        checked["values"] = given.words_for(given.example, found.example if found else 0)
+        extra |= {"name": checked["given"], "then": tuple(checked["then"])}
+        given = Given(**where | {"table": "holding"}, **extra, decimals=found)
+        checked["values"] = (*given.words_for(given.example, found.example if found else 0), *given.then)
     return Step(
         do=do,
         when=checked["when"],
@@ -777,7 +780,7 @@ def _step_faults(raw: Mapping[str, Any], checked: Mapping[str, Any], polled: boo
         if key not in raw:
             yield f"{key}: missing; {do} needs it"
     if checked["given"]:
-        allowed = (*allowed, "type", "order", "length", "scale", "decimals", "example")
+        allowed = (*allowed, "type", "order", "length", "scale", "decimals", "example", "then")
         yield from _given_faults(checked, polled)
     elif checked["type"] not in _WHOLE:
         yield f"type: {checked['type']} is no whole number"
@@ -814,7 +817,7 @@ def _given_faults(checked: Mapping[str, Any], polled: bool) -> Iterator[str]:
         yield "given: only a step of an action is given something"
     if checked["values"]:
         yield "values: either values or what is given"
-    if text != (checked["given"] != "standard"):
+    if text != (checked["given"] not in NUMBERS_GIVEN):
         yield f"type: {checked['given']} is {'a number' if text else 'a text (ascii)'}"
     elif text and not checked["length"]:
         yield "length: missing; a text takes a number of registers"
@@ -826,7 +829,7 @@ def _given_faults(checked: Mapping[str, Any], polled: bool) -> Iterator[str]:
             yield "scale: 0 leaves no number"
         elif not _holds(checked["type"], checked["example"] / checked["scale"]):
             yield f"example: {checked['example']} is more than {checked['type']} holds"
-    width = checked["length"] if text else TYPES[checked["type"]][1]
+    width = (checked["length"] if text else TYPES[checked["type"]][1]) + len(checked["then"])
     if function not in (WRITE_ONE, WRITE_MANY) or (function == WRITE_ONE and width != 1):
         yield f"function: {function} does not write {width} register(s)"
 
@@ -859,8 +862,12 @@ def _action(raw: Mapping[str, Any], place: str, faults: list[str]) -> Action | N
         faults.append(f"{place}parameters: clear_total names the totals that it sets to zero")
     if checked["number"] and checked["type"] != "point":
         faults.append(f"{place}number: only a point has one")
-    if checked["verb"] != "calibrate" and any(step.given or step.do == "expect" for step in steps):
+    given = {step.given.name for step in steps if step.given}
+    if checked["verb"] != "calibrate" and any(step.do == "expect" for step in steps):
         faults.append(f"{place}step: only calibrate is given something, or expects it")
+    own = {"bottle"} if checked["verb"] == "keep_sample" else {*GIVEN} - {"bottle"}
+    if given - own or (given and checked["verb"] not in ("calibrate", "keep_sample")):
+        faults.append(f"{place}step: only calibrate is given something, and only keep_sample a bottle")
     if sum(step.seconds for step in steps) > LONGEST_ACTION:
         faults.append(f"{place}step: its waits add up to more than {LONGEST_ACTION:g} s")
     if checked["interval"] is not None:

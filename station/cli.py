@@ -53,6 +53,7 @@ from station.cli_qc import qc
 from station.cli_receiver import emulate_receiver
 from station.cli_replay import replay
 from station.cli_report import report
+from station.cli_sampler import sampler
 from station.cli_screen import emulate_screen, screen
 from station.cli_seal import seal, verify
 from station.cli_tunnel import tunnel
@@ -557,6 +558,7 @@ for command in (
     salvage,
     seal,
     verify,
+    sampler,
     maintenance,
     visit,
     parts,

@@ -486,6 +486,16 @@ class CommandDesk:
         checking.ask("start", name, command.platform, once)
         return None
 
+    def _sample(self, command: Command, answer: Answer) -> Result | None:
+        """A bottle of the point's sampler; where there is none, or an instrument samples by itself, the instrument."""
+        at_once = command.verb == "sample_now" and self._instrument(command) is not None
+        if at_once or "sampler" not in self._engine.config.beside:
+            return self._on_instrument(command, answer)
+        from station.sampler import of_point  # loaded with the sampler itself
+
+        sampler = of_point(self._engine, command.point)
+        return self._on_instrument(command, answer) if sampler is None else sampler.by_platform(command, answer)
+
     def _on_instrument(self, command: Command, answer: Answer) -> Result | None:
         """Have an instrument's own bus do it between two polls; answered then, or when its time is up."""
         found = self._instrument(command)
@@ -668,10 +678,10 @@ VERBS: Mapping[str, Verb] = {
         "read", CommandDesk._recall, {"kind": one_of(*RECALLED), **_BOUNDS}, {"named_by": one_of("end")}, (600, 3600)
     ),
     "calibrate": Verb("calibrate", _INSTRUMENT, _OF, {"type": one_of("zero", "span")}, rate=(2, 86400)),
-    "sample_now": Verb("sample", _INSTRUMENT, _OF, rate=_SELDOM),
+    "sample_now": Verb("sample", CommandDesk._sample, _OF, rate=_SELDOM),
     "clean": Verb("clean", _INSTRUMENT, _OF, rate=_SELDOM),
     "compare_sample": Verb("sample", _INSTRUMENT, _OF, rate=_SELDOM),
-    "keep_sample": Verb("sample", _INSTRUMENT, takes=_OF, rate=_SELDOM),
+    "keep_sample": Verb("sample", CommandDesk._sample, takes=_OF, rate=_SELDOM),
     "read_kept_sample": Verb("read", _INSTRUMENT, takes=_OF),
     "set_sampling_period": Verb(
         "sample",

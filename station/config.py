@@ -43,6 +43,8 @@ PERMIT = "station.working:PermitSettings"
 QC = "station.checks:CheckSettings"
 BOUNDARY = "station.boundary:BoundarySettings"
 NOTIFY = "station.people:NotifySettings"
+SAMPLER = "station.sampler_settings:SamplerSettings"
+SAMPLER_UNIT, SAMPLER_PROFILE = "drivers.sampler:SamplerUnit", "drivers.sampler:profile_of"
 TUNNEL = "station.tunnel:TunnelSettings"
 SUPPLY = "station.supply:SupplySettings"
 POSITION = "station.position:PositionSettings"
@@ -55,6 +57,7 @@ BESIDE: dict[str, str] = {
     "screen": "station.led",
     "supply": "station.supply",
     "position": "station.position",
+    "sampler": "station.sampler",
 }
 LEGAL_DAYS = 1827  # raw records at least 5 years (State Council Order 820, Art. 21-26 as digested)
 
@@ -283,13 +286,16 @@ class Config:
     tunnel: Any = field(default=None, metadata={"pick": _only(TUNNEL)})
     supply: Any = field(default=None, metadata={"pick": _only(SUPPLY)})
     position: Any = field(default=None, metadata={"pick": _only(POSITION)})
+    sampler: tuple[Any, ...] = field(default=(), metadata={"pick": _only(SAMPLER)})
     page: Any = field(default=None, metadata={"pick": _only(PAGE)})
     screen: tuple[Any, ...] = field(default=(), metadata={"pick": _only(SCREEN)})
 
     @property
     def wired(self) -> bool:
-        """Whether anything hangs on the board's own pins."""
-        return bool(self.input or self.output or self.rule)
+        """Whether anything hangs on the board's own pins; a rule that asks a sampler does not."""
+        return bool(
+            self.input or self.output or any(not (getattr(rule, "sampler", "") and self.sampler) for rule in self.rule)
+        )
 
     @property
     def watched(self) -> bool:
@@ -380,6 +386,13 @@ class Loaded:
     def devices(self, bus: BusConfig, line: Bus) -> list[Device]:
         """The instruments of *bus*, speaking over *line*."""
         return [make_device(settings, line, self.profile_folders) for settings in bus.device]
+
+    def sampler(self, one: Any, line: Bus) -> Any:
+        """The sampler that the [[sampler]] table *one* means, on *line*."""
+        return resolve(SAMPLER_UNIT)(
+            one.name, one.unit_id, one.profile, line, self.profile_folders, lambda: datetime.now(UTC),
+            confirmed=one.confirmed,
+        )  # fmt: skip
 
     def instrument(self, name: str) -> Device | None:
         """The instrument *name*, which nobody has spoken to yet: to see what it delivers and can be told."""

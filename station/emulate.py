@@ -169,6 +169,7 @@ def lines(
             emulated = emulated_bus(bus, settings, loaded.profile_folders, values, link=link, seed=seed, speed=speed)
             found.buses[bus.name] = stack.enter_context(emulated)
             found.units |= {d.name: emulated.units[d.unit_id] for d in settings}
+            _samplers(loaded, bus.name, emulated, found, speed)
             _behind_gateway(stack, bus, emulated, found)
         yield found
 
@@ -183,6 +184,20 @@ def _senders(loaded: Loaded, bus: BusConfig, values: Mapping[str, Any], link: Pa
     devices: dict[str, Any] = {one.name: one for one in loaded.devices(bus, Bus(bus))}
     secrets = {d.name: loaded.secret(d.password_file) for d in bus.device if d.password_file}  # type: ignore[attr-defined]
     return emulated_senders(bus, devices, secrets, link, lambda: datetime.now(UTC), values)
+
+
+def _samplers(loaded: Loaded, bus: str, emulated: EmulatedBus, found: Lines, speed: float) -> None:
+    """The samplers of station.toml that hang on *bus*."""
+    here = [one for one in loaded.config.sampler if one.bus == bus]
+    if not here:
+        return
+    from drivers.emulated_sampler import FILL_SECONDS, EmulatedSampler
+    from drivers.sampler import profile_of
+
+    for one in here:
+        profile = profile_of(one.profile, loaded.profile_folders)
+        unit = EmulatedSampler(profile, one.unit_id, fill_seconds=FILL_SECONDS / speed)
+        emulated.units[one.unit_id] = found.units[one.name] = unit
 
 
 @contextlib.contextmanager

@@ -591,6 +591,15 @@ class Engine:
             # A commit that had begun may have answered our hurry with a batch taken too early: ask again behind it.
             return self._commit_done.wait_for(lambda: self._commits >= target or self.hurry(), patience)
 
+    def behind(self) -> int:
+        """The commit that will hold all that was taken so far; for `made`, from another thread that cannot wait."""
+        with self._commit_done:
+            return self._commits_begun + 1
+
+    def made(self, commit: int) -> bool:
+        """Whether *commit*, as `behind` named it, is on the disk."""
+        return self._commits >= commit
+
     def change(self, platform: str, values: Mapping[str, str], who: str, done: Callable[[str], None]) -> None:
         """From another thread: have settings of *platform* remembered and in force with a commit made at once."""
         if self._store_error:

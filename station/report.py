@@ -140,6 +140,7 @@ def gather(store: Store, loaded: Loaded, span: Span, point: str | None = None) -
         "laboratory": beside.laboratory(store, span, names, loaded.zone),
         "exchanges": beside.exchanges(store, span, names, loaded.zone),
         "coefficients": [c for c in readings.coefficients if c["point"] in names],
+        "samples": beside.samples(store, span, names, loaded.zone),
         "checks": beside.checks(store, span, names, loaded.zone),
         "calibrations": beside.calibrations(store, span, names, loaded.zone),
         "drift": beside.drift(store, span, names, loaded.zone),

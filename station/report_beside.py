@@ -97,6 +97,29 @@ def checks(store: Store, span: Span, points: set[str], zone: tzinfo) -> list[dic
     ]
 
 
+def samples(store: Store, span: Span, points: set[str], zone: tzinfo) -> list[dict[str, Any]]:
+    """Every bottle that something went into in the period: why, what is known of it, and who collected it."""
+    if not store.kept("kept_sample", "bottle"):
+        return []
+    from station.bottles import BOTTLE, KEPT, custody, kept_by
+
+    own = {one.device for one in store.records(BOTTLE, BEGINNING, END)}
+    rows = [row for name in sorted(own) for row in custody(name, kept_by(store, name, BEGINNING, END))]
+    # One that a platform had an instrument keep, or a rule's bare pulse: a bottle without a custody of its own.
+    rows += [
+        {"sampler": one.device, "point": one.point, "bottle": one.body["vase"], "state": "kept", "by": ""}
+        | {"at": one.at.isoformat(), "why": {}, "reason": "", "laboratory": "", "collected": None}
+        for one in store.records(KEPT, span.start, span.end)
+        if one.device not in own
+    ]
+    within = (row | {"at": datetime.fromisoformat(row["at"])} for row in rows)
+    return [
+        row | {"at": _iso(row["at"], zone)}
+        for row in sorted(within, key=lambda row: (row["at"], row["bottle"]))
+        if span.start <= row["at"] < span.end and row["point"] in points
+    ]
+
+
 def alarms(store: Store, span: Span, points: set[str], zone: tzinfo) -> list[dict[str, Any]]:
     """Every change of state that an alarm told, with who has seen it, whenever that was."""
     from station.alarming import ACKNOWLEDGED, KIND

@@ -463,6 +463,22 @@ def _exchange(one: Mapping[str, Any], names: Mapping[str, str]) -> Sequence[str]
     )
 
 
+def _sample(one: Mapping[str, Any], names: Mapping[str, str]) -> tuple[str, ...]:
+    from station.bottles import why
+
+    state = t(f"bottle_state.{one['state']}")
+    return (
+        _minute(one["at"]),
+        names.get(one["point"], one["point"]),
+        one["sampler"],
+        str(one["bottle"]),
+        f"{state} ({one['reason']})" if one["reason"] else state,
+        why(one["why"]) if one["why"] else "",
+        one["by"],
+        one["laboratory"],
+    )
+
+
 def _people(found: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[str]:
     """What people said and set: marks by hand, coefficients, checks; and alarms."""
     if found["hand_marks"]:
@@ -493,6 +509,10 @@ def _people(found: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[str]
         yield _h(2, "drift")
         yield _table(("point", "device", "parameter", "said"), [_drift(one, names) for one in found["drift"]])
         yield _p(t("drift.beside"), "note")
+    if found["samples"]:
+        yield _h(2, "samples")
+        columns = ("at", "point", "device", "bottle", "state", "reason", "user", "laboratory")
+        yield _table(columns, [_sample(one, names) for one in found["samples"]])
     if found["checks"]:
         yield _h(2, "checks")
         yield _table(("at", "point", "device", "said"), [_check(one, names) for one in found["checks"]])

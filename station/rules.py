@@ -61,7 +61,7 @@ class RuleSettings:
 
     name: str = setting(text="what it is called in events and on screens")
     kind: str = setting(text="spray, sample or signal")
-    output: str = setting(text="name of the output it switches")
+    output: str = setting("", text="name of the output it switches")
     point: str = setting("", text="point of the value it looks at")
     parameter: str = setting("", text="parameter it looks at")
     start: float | None = setting(None, text="level at which it starts; above stop: values too high, below: too low")
@@ -99,6 +99,7 @@ class SprayRule(RuleSettings):
 class SampleRule(RuleSettings):
     """An automatic sampler that keeps one bottle of each exceedance (超标留样)."""
 
+    sampler: str = setting("", text="the [[sampler]] that is asked, instead of an output: it follows an alarm then")
     pulse_seconds: float = setting(0.8, low=0.1, high=10, text="length of the pulse; most samplers want 0.5 to 1 s")
     cool_down_seconds: float = setting(1800.0, low=0, high=86400, text="no second bottle sooner")
     bottles: int = setting(24, low=1, high=99, text="bottles in the sampler; then it waits for station output emptied")

@@ -51,8 +51,8 @@ PURGE_CHUNK = 5000
 SEALING = "SELECT id, epoch, CAST(upto AS BLOB), head, key FROM sealing"  # as bytes: damage there stops no commit
 READ_BACK = 1000  # newest rows of each table that are read after an I/O error, before anything is written
 # Records that outlive [retention]: coefficients in force would be those of station.toml again, and what lies in the
-# files of closed months could not be told (station/months.py).
-KEPT = "'calibration', 'month', 'released', 'resiting'"
+# files of closed months could not be told (station/months.py).  What lies in bottles is evidence, for as long as it is.
+KEPT = "'calibration', 'month', 'released', 'resiting', 'bottle', 'kept_sample', 'bottles_collected'"
 MOST_SEEN = 1024  # identities of commands kept for each platform
 LONGEST_WALK = 50_000  # messages looked through for one of a kind: more than lie between two days' reports
 LATE_HOURS = 3  # a reading stored so many hours behind its own is listed apart, so that the others have a last id

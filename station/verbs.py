@@ -102,6 +102,7 @@ class Verbs:
             "gaps": self.gaps,
             "output": self.output,
             "tunnel": self.tunnel,
+            "sampler": self.sampler,
             "page": self.page,
             "screen": self.screen,
             "pin": self.pin,
@@ -477,6 +478,30 @@ class Verbs:
             return one.obey(str(fields.get("order") or ""), str(fields.get("signature") or ""))
         return one.more()
 
+    def sampler(self, request: Mapping[str, Any]) -> Any:
+        """How a sampler stands, or a person's act: action status, take or empty, with name, by, reason, bottles …"""
+        from station import sampler
+
+        action, name = str(request.get("action") or ""), str(request.get("name") or "")
+        if action == "status":
+            every = [one for one in self.engine.beside if isinstance(one, sampler.Sampler)]
+            return [one.state() for one in ([sampler.called(self.engine, name)] if name or not every else every)]
+        if action not in ("take", "empty"):
+            raise WrongArgument(f'"{action}" is not one of status, take, empty')
+        by, reason = str(request.get("by") or ""), str(request.get("reason") or "")
+        bottles = [_bottle(one) for one in request.get("bottles") or ()]
+        with self._one_entry:
+            one = sampler.called(self.engine, name)
+            if action == "take":
+                made = one.by_person(by, reason, bottles[0] if bottles else None, request.get("user"))
+            else:
+                numbers = {_bottle(key): str(text) for key, text in (request.get("laboratory") or {}).items()}
+                made = one.collect(by, reason, bottles, numbers, request.get("user"))
+        if not self.engine.committed():
+            why = self.engine.store_error or "the commit takes long"
+            raise StoreError(f"{one.called}: taken, and not on record yet ({why})")
+        return made
+
     def page(self, request: Mapping[str, Any]) -> Any:
         """Put on record what a person did at the local page: fields do, user and what belongs to it."""
         fields = _fields(request)
@@ -530,3 +555,9 @@ def _moment(request: Mapping[str, Any], name: str) -> datetime:
     if moment.tzinfo is None:
         raise WrongArgument(f"{name} needs its offset from UTC")
     return moment
+
+
+def _bottle(text: object) -> int:
+    if not str(text).isdecimal() or len(str(text)) > 2:
+        raise WrongArgument(f'"{text!s:.20}" is no number of a bottle')
+    return int(str(text))

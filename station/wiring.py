@@ -119,7 +119,13 @@ def _rule_faults(config: Config, owners: Mapping[tuple[str, str], str]) -> Itera
         if rule.name in seen:
             yield Fault(f"{place}.name", f'"{rule.name}" is already {seen[rule.name]}')
         seen.setdefault(rule.name, place)
-        if rule.output not in outputs:
+        if getattr(rule, "sampler", ""):
+            if not config.sampler:
+                yield Fault(f"{place}.sampler", f'there is no sampler "{rule.sampler}"')
+            continue  # station/sampler_settings.py looks at it
+        if not rule.output:
+            yield Fault(f"{place}.output", "is missing")
+        elif rule.output not in outputs:
             hint = did_you_mean(rule.output, outputs)
             yield Fault(f"{place}.output", f'there is no output "{rule.output}"{hint}')
         else:

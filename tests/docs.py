@@ -33,6 +33,7 @@ from station.config import (
     POSITION,
     QC,
     RULES,
+    SAMPLER,
     SCREEN,
     SUPPLY,
     TUNNEL,
@@ -91,6 +92,7 @@ WATCHED = {
     "screen": SCREEN,
     "supply": SUPPLY,
     "position": POSITION,
+    "sampler": SAMPLER,
 }  # tables that station/README.md documents
 WIRED = {"input": INPUTS, "output": OUTPUTS, "rule": RULES}  # the kinds each table may be of
 REQUIRED = {"en": "required", "zh": "必填"}
@@ -191,6 +193,7 @@ CHINESE = {
     "[[rule]].name": "在事件和界面中的名称",
     "[[rule]].kind": "喷淋 spray、留样 sample 或信号 signal",
     "[[rule]].output": "它控制的输出的名称",
+    "[[rule]].sampler": "由哪个采样器留样,代替输出;此时跟随报警",
     "[[rule]].point": "所看数值的点位",
     "[[rule]].parameter": "所看的因子",
     "[[rule]].start": "启动值;大于停止值为“过高”,小于则为“过低”",

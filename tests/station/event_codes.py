@@ -62,6 +62,7 @@ OTHERS = {
     ("station/supply.py", "code"),
     ("station/recorder.py", "code"),
     ("station/salvage.py", "database"),
+    ("station/sampler.py", "code"),
     ("station/salvage.py", "{key: str(number) for key, number in done.items()}"),
     ("station/waiting.py", "{key: str(at) for key, at in self._next.items()}"),
     ("station/salvage.py", "loaded.database"),

@@ -120,6 +120,20 @@ def unattended_analyser(folder: Path) -> None:
     outlet.engine.shut_down()
 
 
+def filled_bottles(folder: Path) -> None:
+    """An outfall whose sampler kept one bottle of an exceedance, which was collected, and one by hand."""
+    from tests.station.test_sampler import SamplerRig
+
+    (folder / "outfall").mkdir()
+    rig = SamplerRig(folder / "outfall")
+    rig.ready()
+    rig.ring()
+    rig.verb(action="empty", by="Wang Wei", laboratory={"1": "W26-0117"})
+    rig.verb(action="take", by="Li Na", reason="inspection")
+    rig.run(30)
+    rig.stop()
+
+
 METERED = """
 [station]
 name = "works"
@@ -153,6 +167,7 @@ def metered_line(folder: Path) -> None:
 PREPARATIONS: Mapping[str, Callable[[Path], None]] = {
     "dusty_hour": dusty_hour,
     "checked_analyser": checked_analyser,
+    "filled_bottles": filled_bottles,
     "metered_line": metered_line,
     "outlet_probe": outlet_probe,
     "laboratory_table": laboratory_table,

@@ -26,6 +26,7 @@ from station import cli, entry, i18n, report, screen
 from station.alarm import Cause, State
 from station.aqi import LEVELS
 from station.average import USES
+from station.bottles import State as BottleState
 from station.calibration_entry import _ENTRIES
 from station.calibration_limits import LIMITS
 from station.calibration_run import PROCEDURES, WHERE
@@ -34,6 +35,7 @@ from station.checks import OUTCOMES as QC_OUTCOMES
 from station.cli_calibrate_record import FIGURES
 from station.cli_calibrated import COMPARED
 from station.cli_profile import ASKED, ASKED_FIRST, COLUMNS
+from station.cli_sampler import BOTTLES, CUSTODY
 from station.commissioning import STEPS
 from station.comparison import TROUBLES
 from station.config import resolve
@@ -81,13 +83,17 @@ WORDLESS = {"doctor.line", "events.line", "status.unknown", "status.error", "emu
 # Keys that are put together while the program runs, and what they are put together from.
 MADE = {
     "beside_table.": ("modem", "screen", "sampler", "camera", "supply", "position", "receiver", "tunnel"),
-"beside_more.": (
+    "beside_more.": (
         "screen_shows", "tunnel_until", "tunnel_state",
         "supply_mains", "supply_battery", "supply_level", "supply_stopping", "supply_no_power_off",
         "position_fix", "position_no_fix", "position_at", "position_moved",
+        "bottles_used", "bottle_filling", "box_temperature", "door_open", "sampler_full", "sampler_fault",
     ),
     "tunnel_state.": ("up", "trying", "down"),
     "led.": ("maintenance", "calibrating", "fault", "stopped", "over", "none", "test"),
+    "sampler_column.": [*CUSTODY, *BOTTLES],
+    "bottle_state.": [str(state) for state in BottleState],
+    "bottle_why.": ["rule", "platform", "person", "panel"],
     "people_line.": ["raised", "pre", "again", "acknowledged", "over", "test"],
     "people.": ["name", "kind", "owed", "last", "error", "at", "person", "alarm", "what", "state"],
     "people_what.": ["raised", "pre", "again", "acknowledged", "over"],
