@@ -67,7 +67,8 @@ MODULES: Mapping[str, Module] = {
         "Waveshare Modbus RTU Analog Input 8CH and 8CH (B)", "C",
         "range codes from a public driver; that raw numbers are microamperes is recalled",
         "input", 0x1000, None,
-        {"0-20": Range(2, 0, 20), "4-20": Range(3, 4, 20)}, {0: "0–5 V or 0–10 V", 1: "1–5 V or 2–10 V", 4: "raw codes"},
+        {"0-20": Range(2, 0, 20), "4-20": Range(3, 4, 20)},
+        {0: "0–5 V or 0–10 V", 1: "1–5 V or 2–10 V", 4: "raw codes"},
     ),
 }  # fmt: skip
 OTHER = "other"  # a make that is not here: where its currents stand is the operator's to confirm
@@ -261,7 +262,8 @@ def _faults(settings: CurrentSettings) -> Iterator[str]:
         elif one.low > one.high:
             yield f"{place}.high: {one.high:g} at 20 mA is below {one.low:g} at 4 mA; exchange them"
         if module and one.range not in module.ranges:
-            yield f'{place}.range: "{one.range}" is no current range of {settings.module}; it has {", ".join(module.ranges)}'
+            has = ", ".join(module.ranges)
+            yield f'{place}.range: "{one.range}" is no current range of {settings.module}; it has {has}'
     yield from _other_faults(settings) if module is None else _own_faults(settings, module)
 
 
