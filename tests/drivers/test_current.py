@@ -15,8 +15,10 @@ from drivers.bus import Bus
 from drivers.current import ChannelSettings, CurrentModule, CurrentSettings
 from drivers.emulated_current import EmulatedCurrents
 from drivers.emulator import emulated_bus
+from drivers.profile import load as load_profile
 from station.config import load
 from station.model import ConfigError, Mark, Reason
+from station.parameters import catalogue
 from tests.station.commands import configure, served, station, until
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -223,3 +225,15 @@ def test_a_module_is_emulated_and_read_by_the_commands(tmp_path: Path) -> None:
         read = until(lambda: (done := station("read", "dust", "--config", config)).code == 0 and done, 20)
     assert "500" in read.out
     assert "12.000" in read.out
+
+
+def test_a_cabinet_reports_temperature_humidity_and_voltage_by_their_codes() -> None:
+    """HJ 212 site information: i33101, i33102, i33103."""
+    measured = [
+        (r.parameter, r.unit)
+        for profile, variant in (("xy-md02", "cabinet-tenths"), ("pzem-017", "cabinet"))
+        for r in load_profile(profile).chosen(variant).registers
+    ]
+    assert measured == [("cabinet_temperature", "°C"), ("cabinet_humidity", "%"), ("cabinet_voltage", "V")]
+    known = [catalogue()[parameter] for parameter, _ in measured]
+    assert [(one.code, one.unit) for one in known] == [("i33101", "°C"), ("i33102", "%"), ("i33103", "V")]
