@@ -7,6 +7,7 @@ DRIVERS = {
     "bam1020": "drivers.bam1020:Bam1020",
     "dlt645": "drivers.dlt645:Meter",
     "hj212": "station.receiving:Sender",
+    "current": "drivers.current:CurrentModule",
 }
 
 # What a [[input]] or [[output]] table may be, by its kind.

@@ -19,8 +19,10 @@ from drivers import faults, modbus
 from drivers.analyser import AnalyserSettings
 from drivers.base import BusSettings, ProfileError
 from drivers.bus import SWITCH_SECONDS
+from drivers.current import CurrentSettings
 from drivers.emulated import BUSY, DEVICE_FAILURE, WRITE_MANY, EmulatedUnit, Values, number_at
 from drivers.emulated_analyser import EmulatedAnalyser
+from drivers.emulated_current import EmulatedCurrents
 from drivers.faults import LINE_FAULTS
 from drivers.line import TABLE, Line, bits_per_character, crc16
 from drivers.port import Speed, seen_speed
@@ -339,7 +341,7 @@ class EmulatedBus:
 
 def emulated_bus(
     settings: BusSettings,
-    devices: Sequence[modbus.ModbusSettings | AnalyserSettings],
+    devices: Sequence[modbus.ModbusSettings | AnalyserSettings | CurrentSettings],
     folders: Sequence[Path] = (),
     values: Mapping[str, Values | Callable[[], Values]] | None = None,
     *,
@@ -363,13 +365,15 @@ def emulated_bus(
 
 
 def _emulated(
-    device: modbus.ModbusSettings | AnalyserSettings,
+    device: modbus.ModbusSettings | AnalyserSettings | CurrentSettings,
     folders: Sequence[Path],
     values: Values | Callable[[], Values] | None,
     speed: float,
 ) -> EmulatedUnit:
     if isinstance(device, AnalyserSettings):
         return EmulatedAnalyser(device, values, speed=speed)
+    if isinstance(device, CurrentSettings):
+        return EmulatedCurrents(device, values)
     profile = load(device.profile, folders).starting_at(device.start_address)
     return EmulatedUnit(profile, device.unit_id, device.variant, values)
 

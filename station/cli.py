@@ -40,6 +40,7 @@ from station.cli_index import index
 from station.cli_init import init
 from station.cli_lab import lab
 from station.cli_live import live
+from station.cli_loop import loop
 from station.cli_maintenance import maintenance
 from station.cli_marks import marks
 from station.cli_meter import meter
@@ -561,6 +562,7 @@ for command in (
     sampler,
     maintenance,
     visit,
+    loop,
     parts,
     compare,
     comparisons,

@@ -130,7 +130,11 @@ ENTRIES: Mapping[str, Mapping[str, Entry]] = {
     "visit": {"start": _start_visit, "note": _note_visit, "end": _end_visit},
     "part": {"add": _add_part, "replace": _replace_part, "drop": _drop_part},
 }
-LATER = {"comparison": "station.comparison:ENTRIES", "commissioning": "station.commissioning:ENTRIES"}
+LATER = {
+    "comparison": "station.comparison:ENTRIES",
+    "commissioning": "station.commissioning:ENTRIES",
+    "loop": "station.loop:ENTRIES",
+}
 
 
 def devices(loaded: Loaded) -> list[str]:

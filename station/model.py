@@ -127,6 +127,8 @@ class Reason(enum.IntEnum):
     NOT_A_NUMBER = 10
     WARMING_UP = 11
     NOT_READY = 12  # a step of its measurement did not end in time
+    LOOP_BROKEN = 13  # 4–20 mA: below 3.6 mA, or the module says so
+    LOOP_HIGH = 14  # 4–20 mA: above 21 mA, the transmitter reports its own failure
     # Beside a value (station/conditions.py): it stays in every mean.  Of these the larger is stored, all are records.
     ON_BATTERY = 20
     CONTACT = 21  # a level switch or contact that is named for the point

@@ -19,7 +19,7 @@ such kind and point never share a second, for platforms know them by their time.
 * alarm: a change of state of what is watched (station/alarming.py): rule, state, before, parameter, value …
 
 Kinds that stay here: dustfall (station/dustfall.py), the statistics of lines, and field work, whose words platforms
-get as site_info: maintenance, visit, part (station/fieldwork.py), comparison, commissioning.
+get as site_info: maintenance, visit, part (station/fieldwork.py), comparison, commissioning, loop.
 """
 
 from __future__ import annotations

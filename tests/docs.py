@@ -14,6 +14,7 @@ from drivers.analyser import AnalyserSettings, CommandSettings, PlaceSettings
 from drivers.bam1020 import BamSettings
 from drivers.base import DeviceSettings
 from drivers.captured import FAULTS, NOTES
+from drivers.current import ChannelSettings, CurrentSettings
 from drivers.dlt645 import MeterSettings
 from drivers.doctor import ADVICE
 from drivers.modbus import ModbusSettings
@@ -493,6 +494,8 @@ def blocks(file: str) -> dict[str, str]:
             "bam-keys": own_keys("bam1020", BamSettings),
             "meter-keys": own_keys("dlt645", MeterSettings),
             "sender-keys": own_keys("hj212", SenderSettings),
+            "current-keys": own_keys("current", CurrentSettings),
+            "channel-keys": inline_keys(ChannelSettings),
             "decode-faults": decode_faults(),
             "decode-notes": decode_notes(),
             "advice": advice(),

@@ -34,6 +34,7 @@ from station.cells import Script
 from station.checks import OUTCOMES as QC_OUTCOMES
 from station.cli_calibrate_record import FIGURES
 from station.cli_calibrated import COMPARED
+from station.cli_loop import SHOWN
 from station.cli_profile import ASKED, ASKED_FIRST, COLUMNS
 from station.cli_sampler import BOTTLES, CUSTODY
 from station.commissioning import STEPS
@@ -172,6 +173,8 @@ MADE = {
     "compare_how.": ["typed", "answered", "unconfirmed"],
     "compare_sheet.": [key.removeprefix("compare_sheet.") for key in texts("en") if key.startswith("compare_sheet.")],
     "commission_step.": list(STEPS),
+    "loop.": ["began", "fed", "passed", "failed", "cancelled", "under_way"],
+    "loop_column.": list(SHOWN),
     "commission_what.": list(STEPS),
     "commission_verdict.": ["passed", "failed", "skipped"],
     "commission_sheet.": [key.removeprefix("commission_sheet.") for key in texts("en") if "commission_sheet." in key],
@@ -434,6 +437,7 @@ def test_every_text_is_used() -> None:
 FROM_A_TABLE = {
     *("screen.py: t(key)", "live.py: t(key)", "texts.py: t(key)"),
     *("cli_maintenance.py: t(key, name=body['name'], user=body['user'])", "cli_visit.py: t(key, name=body['name'])"),
+    "cli_loop.py: t(key, **more)",
     "report_page.py: t(key, humid=f'{HUMID_PERCENT:g}')",
     "cli_calibrated.py: t(f'{section}.{value}')",
     "deeds.py: t(key)",
@@ -526,7 +530,7 @@ NAMES = {
     # What an administrator types, and the units and names of the host.
     *("systemctl", "journalctl", "dmesg", "sudo", "iotop", "ao", "du", "xh", "sort", "timer", "service", "systemd"),
     *("journald", "Storage", "volatile", "SIM", "DS", "Pi", "MB"),
-    *("bit", "cm", "dB", "kWh", "kg", "km", "mg", "mm", "ms", "pH"),
+    *("bit", "cm", "dB", "kWh", "kg", "km", "mA", "mg", "mm", "ms", "pH"),
 }
 
 
