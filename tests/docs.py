@@ -25,6 +25,7 @@ from station import i18n, recipe
 from station.config import (
     ALARM,
     BOUNDARY,
+    CAMERA,
     CITY,
     DRY_FLOW,
     NOTIFY,
@@ -85,6 +86,7 @@ WATCHED = {
     "boundary": BOUNDARY,
     "notify": NOTIFY,
     "screen": SCREEN,
+    "camera": CAMERA,
 }  # tables that station/README.md documents
 WIRED = {"input": INPUTS, "output": OUTPUTS, "rule": RULES}  # the kinds each table may be of
 REQUIRED = {"en": "required", "zh": "必填"}

@@ -81,9 +81,12 @@ WORDLESS = {"doctor.line", "events.line", "status.unknown", "status.error", "emu
 # Keys that are put together while the program runs, and what they are put together from.
 MADE = {
     "beside_table.": ("modem", "screen", "sampler", "camera", "supply", "position", "receiver", "tunnel"),
-    "beside_more.": ("screen_shows", "tunnel_until", "tunnel_state"),
+    "beside_more.": ("screen_shows", "camera_last", "camera_waiting", "camera_missed", "tunnel_until", "tunnel_state"),
     "tunnel_state.": ("up", "trying", "down"),
     "led.": ("maintenance", "calibrating", "fault", "stopped", "over", "none", "test"),
+    "page_stills.": ("gone", "changed"),
+    "snapshot.": ("number", "taken", "camera", "for", "size", "hash"),
+    "seal.still_": ("gone", "changed"),
     "people_line.": ["raised", "pre", "again", "acknowledged", "over", "test"],
     "people.": ["name", "kind", "owed", "last", "error", "at", "person", "alarm", "what", "state"],
     "people_what.": ["raised", "pre", "again", "acknowledged", "over"],
