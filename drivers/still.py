@@ -17,6 +17,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from drivers.base import BadReply, DeviceError, NoReply
@@ -26,7 +27,8 @@ from station.model import dataclass
 WORDS = 300  # characters of what ffmpeg says
 SAID = 8192  # bytes of it that are kept, the last ones
 TICK = 0.2  # seconds between two looks whether the station stops
-MEMORY = 1 << 30  # bytes of address space: a picture of 4K takes about a third of it
+MEMORY = 128 << 20  # bytes of data, of the 192 MiB that the unit has; of address space eight times as many
+FIRST_TO_GO = "1000"  # for the kernel that runs out of memory: ffmpeg, and not the station
 MOST_PIXELS = 50_000_000
 ALLOWED = "pipe,rtsp,rtp,udp,tcp"  # and no files, whatever a camera's description of its stream says
 HIDDEN = "***"
@@ -152,12 +154,15 @@ def _run(command: list[str], given: bytes, limits: Limits, alive: Callable[[], b
 
 def _bound(number: int, limits: Limits) -> None:
     """Keep the process small and behind everything else on the host."""
-    with suppress(ProcessLookupError, PermissionError):
+    seconds = int(limits.seconds) + 1
+    with suppress(OSError):  # it may have ended already
         os.setpriority(os.PRIO_PROCESS, number, 10)
-        resource.prlimit(number, resource.RLIMIT_AS, (MEMORY, MEMORY))
-        seconds = int(limits.seconds) + 1
-        resource.prlimit(number, resource.RLIMIT_CPU, (seconds, seconds))
-        resource.prlimit(number, resource.RLIMIT_CORE, (0, 0))
+    with suppress(OSError):
+        Path(f"/proc/{number}/oom_score_adj").write_text(FIRST_TO_GO, encoding="ascii")
+    limited = ((resource.RLIMIT_AS, 8 * MEMORY), (resource.RLIMIT_DATA, MEMORY), (resource.RLIMIT_CPU, seconds))
+    for what, most in (*limited, (resource.RLIMIT_CORE, 0)):
+        with suppress(OSError, ValueError):  # a unit may hold it lower already
+            resource.prlimit(number, what, (most, most))
 
 
 def _read(process: subprocess.Popen[bytes], limits: Limits, alive: Callable[[], bool]) -> tuple[bytes, str, str]:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 3.0
 LATE = timedelta(minutes=15)  # of an alarm: what is seen later is something else
 HOUR = timedelta(hours=1)
+LOOK_BACK = timedelta(days=1)  # for what became of an alarm before a restart
 TIDY_SECONDS = 6 * 3600.0
 LEAST_FREE = 64 << 20  # bytes of the disk that stills never take, where [disk] has no floor
 PATIENCE = 5.0  # seconds a person waits for another's still, beside what taking it takes
@@ -161,7 +162,7 @@ class Camera(Beside):
         """Once: what the record says of alarms that have their still or missed it."""
         if self._done is not None:
             return
-        since = self.engine.clock.now() - timedelta(days=1)
+        since = self.engine.clock.now() - LOOK_BACK - HOUR
         done = set[tuple[str, str]]()
         for one in snapshots.everything(self.engine.store, since, self.settings.name):
             if one.body.get("do") in ("taken", "missed") and one.body.get("episode"):
@@ -177,10 +178,13 @@ class Camera(Beside):
         assert self._done is not None
         for row in alarms.states() if alarms is not None else ():
             key = (str(row["name"]), str(row["episode"]))
-            if row["episode"] and key not in self._done and key not in self._pending and self._wants(row["name"]):
-                asked = datetime.fromisoformat(row["episode"])
-                late = now - asked > LATE
-                self._pending[key] = {"point": row["point"], "asked": asked, "late": late}
+            if not row["episode"] or key in self._done or key in self._pending or not self._wants(row["name"]):
+                continue
+            asked = datetime.fromisoformat(row["episode"])
+            if now - asked > LOOK_BACK:  # what came of it was not read at the start
+                self._done.add(key)
+                continue
+            self._pending[key] = {"point": row["point"], "asked": asked, "late": now - asked > LATE}
 
     def _wants(self, alarm: str) -> bool:
         return not self.settings.alarms or alarm in self.settings.alarms

@@ -113,6 +113,7 @@ def test_an_alarm_has_one_still_on_record_with_its_hash(yard: Yard, eye: Emulate
 def test_a_restart_takes_no_second_still_of_the_same_alarm(yard: Yard) -> None:
     yard.ring()
     yard.camera._one_turn()
+    yard.engine.commit()
     yard.restart()
     yard.camera._one_turn()
     assert len(yard.records("taken")) == 1
@@ -148,6 +149,38 @@ def test_an_alarm_whose_camera_is_dead_is_missed_with_the_reason_and_told_once(y
     yard.camera._one_turn()
     assert yard.camera.complaint == ""
     assert yard.records("taken") == []  # what it would show is not the alarm
+
+
+def test_an_alarm_of_the_day_before_is_left_alone_after_a_restart(yard: Yard) -> None:
+    yard.ring()
+    yard.camera._one_turn()
+    yard.engine.commit()
+    yard.clock.advance(26 * 3600)
+    yard.restart()
+    yard.camera._one_turn()
+    assert (len(yard.records("taken")), yard.records("missed")) == (1, [])
+
+
+def test_an_alarm_that_began_while_the_station_was_off_is_missed(yard: Yard) -> None:
+    yard.ring()
+    yard.engine.commit()
+    yard.clock.advance(LATE.total_seconds() + 1)
+    yard.restart()
+    yard.camera._one_turn()
+    assert yard.records("missed")[0]["reason"] == "the station did not run when it began"
+
+
+def test_a_still_of_a_real_stream_is_kept(tmp_path: Path) -> None:
+    with cameras.streaming() as url:
+        yard = Yard(tmp_path, 9)
+        camera = yard.camera
+        (tmp_path / "gate.password").write_text(cameras.ACCOUNT[1])
+        camera.settings = CameraSettings(
+            name="gate", url=url, user=cameras.ACCOUNT[0], password_file="gate.password", width=320
+        )
+        body = camera.take("Wang", "")
+        yard.engine.shut_down()
+    assert (body["width"], body["height"]) == (320, 180)
 
 
 def test_a_person_has_a_still_taken(yard: Yard) -> None:
