@@ -262,7 +262,7 @@ class Camera(Beside):
         engine.keep(Record(KIND, taken, body, point, settings.name), urgent=True)
         engine.note("snapshot_taken", urgent=True, camera=settings.name, alarm=body["alarm"], user=body["by"],
                     sha256=digest)  # fmt: skip
-        self._last = body["taken"]
+        self._last = f"{taken.astimezone(engine.loaded.zone):%Y-%m-%d %H:%M:%S}"
         self._next_look = engine.clock.monotonic() + settings.look_minutes * 60
         return body
 

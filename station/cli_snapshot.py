@@ -75,7 +75,7 @@ def _table(found: Sequence[Kept], loaded: Loaded) -> None:
         made.add_column(t(f"snapshot.{key}"))
     for one in found:
         body = one.body
-        size = f"{body['width']} × {body['height']}, {one.size >> 10} KiB"
+        size = f"{body['width']} × {body['height']}, {one.size / 1000:.0f} kB"
         made.add_row(str(one.id), wall(one.at, loaded.zone), body["camera"], body["alarm"] or body["by"], size,
                      body["sha256"][:16])  # fmt: skip
     console().print(made)

@@ -107,7 +107,8 @@ def test_an_alarm_has_one_still_on_record_with_its_hash(yard: Yard, eye: Emulate
     assert (yard.stills / kept.file).read_bytes() == cameras.JPEG
     assert (yard.stills / kept.file).stat().st_mode & 0o777 == 0o640
     assert yard.events("snapshot_taken")[0]["sha256"] == body["sha256"]
-    assert yard.camera.shown()["words"] == {"camera_last": body["taken"]}
+    said = f"{kept.at.astimezone(yard.loaded.zone):%Y-%m-%d %H:%M:%S}"
+    assert yard.camera.shown()["words"] == {"camera_last": said}  # the station's time, as on every screen
 
 
 def test_a_restart_takes_no_second_still_of_the_same_alarm(yard: Yard) -> None:
