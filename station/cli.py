@@ -57,6 +57,7 @@ from station.cli_report import report
 from station.cli_sampler import sampler
 from station.cli_screen import emulate_screen, screen
 from station.cli_seal import seal, verify
+from station.cli_snapshot import snapshot
 from station.cli_tunnel import tunnel
 from station.cli_uplink import gaps, provision, resend, uplink
 from station.cli_visit import parts, visit
@@ -571,6 +572,7 @@ for command in (
     doctor,
     health,
     disk,
+    snapshot,
     page,
     tunnel,
     screen,

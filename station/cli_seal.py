@@ -60,11 +60,15 @@ def verify(head: str | None, key_file: Path | None, database: Path | None, confi
         kept_from = max(since, left)
         found = walk(query, head=wanted, key=key, kept_from_ms=kept_from, origin=origin)
         bad_months = [] if database else _bad_months(loaded, query)
+        bad_stills = [] if database else _bad_stills(loaded, query)
     if as_json:
-        print_json(_plain(found) | {"ok": found.sound and not bad_months, "bad_months": bad_months})
+        whole = found.sound and not bad_months and not bad_stills
+        print_json(_plain(found) | {"ok": whole, "bad_months": bad_months, "bad_stills": bad_stills})
     else:
-        print("\n".join([*_lines(found, loaded), *(t("seal.bad_month", path=one) for one in bad_months)]))
-    return 0 if found.sound and not bad_months else EX_FAULTS
+        bad = [t("seal.bad_month", path=one) for one in bad_months]
+        bad += [t(f"seal.still_{one['state']}", number=one["number"], path=one["path"]) for one in bad_stills]
+        print("\n".join([*_lines(found, loaded), *bad]))
+    return 0 if found.sound and not bad_months and not bad_stills else EX_FAULTS
 
 
 def _begins(query: Query) -> tuple[Origin, int | None, int]:
@@ -85,6 +89,19 @@ def _bad_months(loaded: Loaded, query: Query) -> list[str]:
     folder = loaded.data_folder / FOLDER
     paths = [(folder / month.file, month) for month in recorded(query)]
     return [str(path) for path, month in paths if not is_whole(path, month, read=True)]
+
+
+def _bad_stills(loaded: Loaded, query: Query) -> list[dict[str, Any]]:
+    """Stills of cameras whose file is gone or not as it is on record."""
+    if not query("SELECT 1 FROM record WHERE kind = 'snapshot' LIMIT 1", ()):
+        return []
+    from station.snapshots import FOLDER, faulty, in_rows
+
+    folder, stills = loaded.data_folder / FOLDER, in_rows(query)
+    return [
+        {"number": one.id, "path": str(folder / str(one.body["file"])), "state": why}
+        for one, why in faulty(folder, stills)
+    ]
 
 
 def _known_schema(query: Query, path: Path) -> None:

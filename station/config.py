@@ -50,6 +50,7 @@ SUPPLY = "station.supply:SupplySettings"
 POSITION = "station.position:PositionSettings"
 PAGE = "station.page.settings:PageSettings"
 SCREEN = "station.led_settings:ScreenSettings"
+CAMERA = "station.camera:CameraSettings"
 # Table of station.toml -> the module of what stands beside the station (station/beside.py).  It has
 # make(engine) -> list of Beside, and faults(config, folder) -> Faults; its settings are named above.
 BESIDE: dict[str, str] = {
@@ -58,6 +59,7 @@ BESIDE: dict[str, str] = {
     "supply": "station.supply",
     "position": "station.position",
     "sampler": "station.sampler",
+    "camera": "station.camera",
 }
 LEGAL_DAYS = 1827  # raw records at least 5 years (State Council Order 820, Art. 21-26 as digested)
 
@@ -289,6 +291,7 @@ class Config:
     sampler: tuple[Any, ...] = field(default=(), metadata={"pick": _only(SAMPLER)})
     page: Any = field(default=None, metadata={"pick": _only(PAGE)})
     screen: tuple[Any, ...] = field(default=(), metadata={"pick": _only(SCREEN)})
+    camera: tuple[Any, ...] = field(default=(), metadata={"pick": _only(CAMERA)})
 
     @property
     def wired(self) -> bool:
@@ -817,6 +820,10 @@ def _uplink_faults(
 def _secret_faults(config: Config, folder: Path) -> Iterator[Fault]:
     """Credentials that are not there, or that no frame could carry."""
     yield from _secrets_of_people(config, folder)
+    if config.camera:
+        from station import camera
+
+        yield from camera.secret_faults(config, folder)
     for u, uplink in enumerate(config.uplink):
         name, place = getattr(uplink, "password_file", ""), f"uplink[{u}].password_file"
         if not name or not hasattr(uplink, "standard"):  # others look at their files themselves
@@ -857,6 +864,10 @@ def _warnings(config: Config, folder: Path, units_of: Mapping[str, Mapping[str, 
         from station import wiring
 
         yield from wiring.warnings(config)
+    if config.camera:
+        from station import camera
+
+        yield from camera.warnings(config, folder)
     for b, bus in enumerate(config.bus):
         if bus.port.startswith("hj212+"):
             from station import receiving

@@ -261,11 +261,18 @@ class Engine:
             note=self.note,
             remembered=self.store.remembered,
             where=self.loaded.file,
+            still=self._still,
         )
         made = []
         for settings in self.config.uplink:
             made.append((settings, resolve(UPLINKS[settings.protocol])(settings, context, self.loaded.systems)))
         return made
+
+    def _still(self, file: str, sha256: str) -> bytes:
+        """A picture of a camera as it is on record, for an uplink."""
+        from station.snapshots import FOLDER, by_name
+
+        return by_name(self.loaded.data_folder / FOLDER, file, sha256)
 
     def _forget_overruled(self, uplinks: Iterable[UplinkSettings]) -> None:
         """Let go of what platforms had set where station.toml was changed since."""

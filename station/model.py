@@ -168,6 +168,8 @@ class Kind(enum.IntEnum):
     FURNACE = 15
     # The head of the sealed blocks, from records of that name (station/heading.py):
     SEAL_HEAD = 16
+    # A still of a camera, from records of that name (station/snapshots.py):
+    SNAPSHOT = 17
 
 
 class Averaging(enum.StrEnum):

@@ -16,6 +16,7 @@ such kind and point never share a second, for platforms know them by their time.
 * site_info: item, a word of ITEMS; value, a word or a number; parameters the instrument measures; platform where it
   concerns one alone (station/site.py).
 * seal_head: platform, block, head, sealed, month (station/heading.py).
+* snapshot: a still of a camera, whose picture platforms get over HTTPS alone (station/snapshots.py).
 * alarm: a change of state of what is watched (station/alarming.py): rule, state, before, parameter, value …
 
 Kinds that stay here: dustfall (station/dustfall.py), the statistics of lines, and field work, whose words platforms

@@ -148,6 +148,7 @@ def gather(store: Store, loaded: Loaded, span: Span, point: str | None = None) -
         "orders": beside.orders(store, span, names, loaded.zone, counter.rollovers(loaded.config)),
         "boundaries": beside.boundaries(store, loaded, span, names),
         "alarms": beside.alarms(store, span, names, loaded.zone),
+        "snapshots": beside.snapshots(store, span, names, loaded.zone),
         "platforms": beside.platforms(store, span, names, loaded.zone),
         "dustfall": beside.dustfall(store, loaded, span, names),
         "silences": beside.silences(store, span, loaded.zone),

@@ -133,6 +133,23 @@ def alarms(store: Store, span: Span, points: set[str], zone: tzinfo) -> list[dic
     ]
 
 
+def snapshots(store: Store, span: Span, points: set[str], zone: tzinfo) -> list[dict[str, Any]]:
+    """Stills taken in the period with their hash, those that have left included, and alarms that have none."""
+    if not (store.kept("snapshot") or store.kept("snapshot_note")):
+        return []
+    from station.snapshots import everything, read
+
+    keys = ("camera", "alarm", "by", "file", "sha256", "bytes")
+    records = everything(store, span.start)
+    _, left = read(records)
+    return [
+        {"at": _iso(one.at, zone), "point": one.point, "number": one.id, "left": one.id in left,
+         "reason": one.body.get("reason", ""), **{key: one.body.get(key, "") for key in keys}}
+        for one in sorted(records, key=lambda one: one.at)
+        if one.body["do"] != "left" and one.at < span.end and (one.point in points or not one.point)
+    ]  # fmt: skip
+
+
 def platforms(store: Store, span: Span, points: set[str], zone: tzinfo) -> list[dict[str, Any]]:
     """What each platform was due and answered, by point and kind; a month rolled up before as it was then."""
     found = []

@@ -520,6 +520,10 @@ def _people(found: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[str]
         yield _h(2, "alarms")
         columns = ("at", "alarm", "point", "state", "value", "limit", "why", "seen_by")
         yield _table(columns, [_alarm(one, names) for one in found["alarms"]])
+    if found["snapshots"]:
+        yield _h(2, "snapshots")
+        stills = [_snapshot(one, names) for one in found["snapshots"]]
+        yield _table(("at", "number", "camera", "point", "alarm", "still", "sha256"), stills)
 
 
 def _drift(one: Mapping[str, Any], names: Mapping[str, str]) -> Sequence[str]:
@@ -637,6 +641,17 @@ def _check(one: Mapping[str, Any], names: Mapping[str, str]) -> Sequence[str]:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _snapshot(one: Mapping[str, Any], names: Mapping[str, str]) -> Sequence[str]:
+    if one["reason"]:
+        said = t("snapshot.missed", reason=one["reason"])
+    else:
+        said = t("snapshot.has_left", file=one["file"]) if one["left"] else one["file"]
+    return (
+        _minute(one["at"]), f"{one['number']}", one["camera"], names.get(one["point"], one["point"]),
+        one["alarm"] or one["by"], said, one["sha256"],
+    )  # fmt: skip
 
 
 def _alarm(one: Mapping[str, Any], names: Mapping[str, str]) -> Sequence[str]:

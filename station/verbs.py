@@ -91,6 +91,7 @@ class Verbs:
             "meter": self.meter,
             "laboratory": self.laboratory,
             "people_test": self.people_test,
+            "snapshot": self.snapshot,
             "band": self.band,
             "status": lambda request: status.live(self.engine),
             "read": self.read,
@@ -425,6 +426,12 @@ class Verbs:
         from station.led import shown
 
         return shown(self.engine, request)
+
+    def snapshot(self, request: Mapping[str, Any]) -> Any:
+        """Take a still with `camera` (may be left out where there is one) because `by` wants it."""
+        from station.camera import entry
+
+        return entry(self.engine, request)
 
     def band(self, request: Mapping[str, Any]) -> Any:
         """Learn, confirm or withdraw a power band, committed when this returns."""

@@ -26,6 +26,7 @@ from station import i18n, recipe
 from station.config import (
     ALARM,
     BOUNDARY,
+    CAMERA,
     CITY,
     DRY_FLOW,
     NOTIFY,
@@ -94,6 +95,7 @@ WATCHED = {
     "supply": SUPPLY,
     "position": POSITION,
     "sampler": SAMPLER,
+    "camera": CAMERA,
 }  # tables that station/README.md documents
 WIRED = {"input": INPUTS, "output": OUTPUTS, "rule": RULES}  # the kinds each table may be of
 REQUIRED = {"en": "required", "zh": "必填"}

@@ -12,6 +12,8 @@ PACKAGES = {
     "chromium": "chromium fonts-noto-cjk",
     "ffmpeg": "ffmpeg",
     "stunnel": "stunnel4",
+    "gst-launch-1.0": "gstreamer1.0-tools gir1.2-gst-rtsp-server-1.0 python3-gst-1.0 gstreamer1.0-plugins-base"
+    " gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly",
     "chronyd": "chrony",
     "chronyc": "chrony",
     "wg": "wireguard-tools",

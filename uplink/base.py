@@ -111,7 +111,7 @@ PERIODIC = ("realtime", "minute", "hour", "day")
 # may refuse it or fall silent, and no generation makes one a duty as far as we have read.
 EVENTS = (
     "raw", "equipment", "equipment_hours", "noise", "check", "kept_sample", "identity", "site_info", "alarm",
-    "seal_head",
+    "seal_head", "snapshot",
 )  # fmt: skip
 FURNACE = "furnace"  # the five-minute mean of 2025 (B), a duty of waste incinerators alone
 
@@ -160,6 +160,10 @@ def _unnoted(code: str, /, **fields: object) -> None:
     """Record nothing: an uplink without a station."""
 
 
+def _no_still(file: str, sha256: str) -> bytes:
+    return b""
+
+
 def _as_written(name: str) -> Path:
     return Path(name)
 
@@ -186,6 +190,7 @@ class Context:
     note: Callable[..., None] = _unnoted  # records an event by its code
     remembered: Callable[[str], Mapping[str, str]] = _nothing_remembered  # what the platform named has set
     where: Callable[[str], Path] = _as_written  # where a file named in the settings lies
+    still: Callable[[str, str], bytes] = _no_still  # a camera's picture by its file and SHA-256, or nothing
     folder: Path | None = None  # where an uplink may keep what a platform gave it: a key, an MN
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from station.model import Average, Kind, Message, Parameter, Report, did_you_mean
 from uplink.base import Context
 from uplink.hj212.messages import conversion, digits, units_like
-from uplink.http.template import Platform, fill
+from uplink.http.template import Platform, fill, still_mark
 
 LENGTHS: Mapping[Kind, timedelta] = {
     Kind.MINUTE: timedelta(minutes=1),
@@ -30,10 +30,10 @@ class Wording:
 
     def __init__(
         self, platform: Platform, context: Context, *, devices: Mapping[str, str], kinds: Iterable[str],
-        codes: Mapping[str, str], units: Mapping[str, str],
+        codes: Mapping[str, str], units: Mapping[str, str], pictures: bool = False,
     ) -> None:  # fmt: skip
         self.platform, self.context, self.devices = platform, context, devices
-        self._codes, self._units = codes, units
+        self._codes, self._units, self._pictures = codes, units, pictures
         self._kinds = {Kind.POWER_ON, *(Kind[name.upper()] for name in kinds)}
 
     def compose(self, report: Report) -> str | None:
@@ -42,6 +42,8 @@ class Wording:
             return None
         if report.kind in LENGTHS or report.kind is Kind.REALTIME:
             return self._measured(report)
+        if report.kind is Kind.SNAPSHOT:
+            return self._still(report)
         return self._happened(report) if self.platform.record.event else None
 
     def _measured(self, report: Report) -> str | None:
@@ -60,6 +62,16 @@ class Wording:
             return None
         event = json.dumps(body, ensure_ascii=False, separators=(",", ":"), default=str)
         return fill(self.platform.record.event, {**self._named(report), "event": event})
+
+    def _still(self, report: Report) -> str | None:
+        """A still without its picture, which is put in when it is sent: the outbox is no place for it."""
+        text, record = self.platform.record.snapshot, report.record
+        if not text or not self._pictures or record is None:
+            return None
+        body = {key: value for key, value in record.body.items() if key not in ("do", "file")}
+        event = json.dumps(body, ensure_ascii=False, separators=(",", ":"), default=str)
+        picture = still_mark(str(record.body["file"]), str(record.body["sha256"]))
+        return fill(text, {**self._named(report), "event": event, "picture": picture})
 
     def _named(self, report: Report) -> dict[str, str]:
         platform, zone = self.platform, self.context.zone

@@ -35,6 +35,7 @@ MODULES = (
     "station.page.trends",
     "station.page.downloads",
     "station.page.metrics",
+    "station.page.stills",
 )
 FOLDER = "page"  # in the data folder: the one place that the page writes to
 LARGEST_BODY = 64 << 10

@@ -13,6 +13,7 @@ from station.page import happenings, live
 from station.page.deeds import do, done_text, field, sorted_by
 from station.page.guard import Guard, access
 from station.page.source import Source
+from station.page.stills import stills_beside
 from station.screen_words import age
 
 ALARM_ORDER = {"alarm": 0, "stale": 1, "pre_alarm": 2, "undetermined": 3, "normal": 4}
@@ -41,8 +42,9 @@ def blueprint(source: Source, guard: Guard) -> Blueprint:
     def alarms(said: str = "") -> Any:
         rows, running = alarm_rows(source)
         shown = sorted_by(rows, "state", ALARM_ORDER)
-        return render_template("alarms.html", rows=shown, levels=ALARM_LEVEL, limit=live.limit_text, running=running,
-                               said=said, done=done_text())  # fmt: skip
+        stills = stills_beside(source, guard.person(), rows)
+        return render_template("alarms.html", stills=stills, rows=shown, levels=ALARM_LEVEL, limit=live.limit_text,
+                               running=running, said=said, done=done_text())  # fmt: skip
 
     @made.post("/alarms")
     def acknowledge() -> Any:

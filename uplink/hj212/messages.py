@@ -184,7 +184,7 @@ def tells(standard: str, kind: Kind) -> bool:
     >>> tells("2005", Kind.POWER_ON), tells("2017", Kind.POWER_ON), tells("2017", Kind.RAW), tells("2025", Kind.RAW)
     (False, True, False, True)
     """
-    return any(row.cn == UPLOADS[kind] and row.direction == "up" and row.spoken(standard) for row in COMMANDS)
+    return any(row.cn == UPLOADS.get(kind) and row.direction == "up" and row.spoken(standard) for row in COMMANDS)
 
 
 def tells_time(standard: str) -> bool:

@@ -13,6 +13,7 @@ import socket
 import ssl
 import time
 import zlib
+from base64 import b64decode
 from collections import Counter
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -212,7 +213,7 @@ class Receiver:
         except (ValueError, OSError, EOFError, zlib.error, RecursionError) as error:
             return self._json(400, self._said(f"no JSON with records: {error}"))
         for record in records:
-            if reason := self.refuses(record):
+            if reason := _spoiled(record) or self.refuses(record):
                 return self._json(400, self._said(reason))
         self._take(path, headers, self._opened(headers, body), records)
         return self._json(200, self._good(len(records)))
@@ -256,6 +257,18 @@ class Receiver:
 
     def _json(self, status: int, said: Mapping[str, Any]) -> tuple[int, dict[str, str], bytes]:
         return status, {"Content-Type": "application/json"}, json.dumps(said).encode()
+
+
+def _spoiled(record: Mapping[str, Any]) -> str:
+    """Why the picture of *record* cannot be taken: it is no base64, or not that of its hash."""
+    picture, event = record.get("picture"), record.get("event")
+    if not picture or not isinstance(event, dict):
+        return ""
+    try:
+        data = b64decode(picture, validate=True)
+    except (ValueError, TypeError):
+        return "the picture is no base64"
+    return "" if hashlib.sha256(data).hexdigest() == event.get("sha256") else "the picture is not that of its sha256"
 
 
 def _put(path: str, value: Any, into: dict[str, Any]) -> dict[str, Any]:

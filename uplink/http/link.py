@@ -165,7 +165,7 @@ class HttpUplink:
         self._up: bool | None = None
         self._wording = Wording(
             self.platform, context, devices={one.point: one.device or one.point for one in settings.point},
-            kinds=settings.kinds, codes=settings.codes, units=settings.units,
+            kinds=settings.kinds, codes=settings.codes, units=settings.units, pictures=True,
         )  # fmt: skip
 
     # -- wording

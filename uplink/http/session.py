@@ -25,12 +25,12 @@ from threading import Event
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
-from station.model import ConfigError, Lane, Message, dataclass
+from station.model import ConfigError, Kind, Lane, Message, dataclass
 from uplink.base import LinkDown, NotAcknowledged, Outbox, Refused
 from uplink.hj212.tap import shown
 from uplink.http.signing import enciphered, idempotency_key, signature
 from uplink.http.tap import masked
-from uplink.http.template import EPOCH, fill, inside
+from uplink.http.template import EPOCH, fill, inside, with_picture
 from uplink.http.transport import ANSWER_LIMIT, Answer, Stopped, Transport, proxy_with
 from uplink.trust import Trust
 from uplink.wording import identity_of
@@ -173,12 +173,14 @@ class Session:
         paths: dict[str, list[list[Message]]] = {}
         sizes: dict[str, int] = {}
         for message in group:
-            path = self._path(message)
-            if path not in paths or sizes[path] + len(message.text) > CONTENT_LIMIT:
+            path, size = self._path(message), len(message.text)
+            if message.kind is Kind.SNAPSHOT:
+                size = CONTENT_LIMIT  # a picture goes alone
+            if path not in paths or sizes[path] + size > CONTENT_LIMIT:
                 paths.setdefault(path, []).append([])
                 sizes[path] = 0
             paths[path][-1].append(message)
-            sizes[path] += len(message.text)
+            sizes[path] += size
         return [part for parts in paths.values() for part in parts]
 
     def _path(self, message: Message) -> str:
@@ -400,7 +402,7 @@ class Session:
         values = {
             **self._values,
             **self._moment(),
-            "records": ",".join(message.text for message in group),
+            "records": ",".join(self._whole(message) for message in group),
             "count": str(len(group)),
             "key": key,
             "resupply": "true" if all(message.resupply for message in group) else "false",
@@ -419,6 +421,12 @@ class Session:
         headers |= {"Content-Type": platform.content, "Idempotency-Key": key}
         quoted = {name: quote(value, safe="") for name, value in values.items()}
         return Made(fill(self._path(group[0]), quoted), headers, values["body"])
+
+    def _whole(self, message: Message) -> str:
+        """The text of *message*, a still with its picture."""
+        if message.kind is not Kind.SNAPSHOT:
+            return message.text
+        return with_picture(message.text, self._context.still, self._platform.record.picture_kb)
 
     def _for_body(self, values: Mapping[str, str]) -> dict[str, str]:
         """*values* escaped; records are texts of the template's own, a cipher and a flag need none in JSON."""

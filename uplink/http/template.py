@@ -8,8 +8,10 @@ station.toml is read.
 from __future__ import annotations
 
 import json
+import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from string import Template as Text
@@ -18,6 +20,7 @@ from urllib.parse import quote_plus
 
 from station.model import ConfigError, Kind, Mark, dataclass, did_you_mean, field, fields
 
+STILL = re.compile(r"@still:([0-9TZ]{16}-[0-9a-f]{16}\.jpg):([0-9a-f]{64})@")
 SHIPPED = Path(__file__).with_name("templates")
 ESCAPES = ("json", "form")
 DIGESTS = ("md5", "hmac-sha256")
@@ -45,7 +48,8 @@ RECORD_NAMES: Mapping[str, str] = {
     "start": "start of the period, or the moment of real-time data",
     "end": "end of the period; the start in real-time data",
     "version": "1, and more when late data changed a period that was reported",
-    "event": "JSON of what happened; in the event text alone",
+    "event": "JSON of what happened; in the event and snapshot texts alone",
+    "picture": "a still as base64, empty where it is larger than picture_kb or gone; in the snapshot text alone",
 }
 REQUEST_NAMES: Mapping[str, str] = {
     "records": "the records of this request, separated by commas",
@@ -65,10 +69,15 @@ REQUEST_NAMES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordTexts:
-    """[record]: the text of one record; *lists* are made of its values, one text each, joined by commas."""
+    """[record]: the text of one record; *lists* are made of its values, one text each, joined by commas.
+
+    *snapshot* is that of a camera's still, whose picture has up to *picture_kb* KiB; without it none is sent.
+    """
 
     text: str
     event: str = ""
+    snapshot: str = ""
+    picture_kb: int = 1024
     lists: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -224,9 +233,10 @@ class Platform:
 
     def _all_texts(self) -> Iterator[tuple[str, str, Iterable[str] | None]]:
         lists = self.record.lists
-        plain = set(RECORD_NAMES) - {"event"}
+        plain = set(RECORD_NAMES) - {"event", "picture"}
         yield "record.text", self.record.text, plain | set(lists)
-        yield "record.event", self.record.event, set(RECORD_NAMES)
+        yield "record.event", self.record.event, plain | {"event"}
+        yield "record.snapshot", self.record.snapshot, set(RECORD_NAMES)
         yield from ((f"record.lists.{name}", text, VALUE_NAMES) for name, text in lists.items())
         yield from ((place, text, None) for place, text, _ in self._request_texts())
 
@@ -265,7 +275,9 @@ class Platform:
         named = {**dict.fromkeys(RECORD_NAMES, "1"), **lists}
         record = Text(self.record.text).substitute(named)
         request = {**dict.fromkeys([*REQUEST_NAMES, *self.asked()], "1"), "records": record, "resupply": "false"}
-        texts = [("record.text", record), ("record.event", Text(self.record.event).substitute(named))]
+        texts = [("record.text", record)]
+        for key in ("event", "snapshot"):
+            texts.append((f"record.{key}", Text(getattr(self.record, key)).substitute(named)))
         texts += [("request.text", Text(self.request.text).substitute(request))]
         texts += [("request.plain", Text(self.request.plain).substitute(request))]
         for place, text in texts:
@@ -282,6 +294,26 @@ def fill(text: str, values: Mapping[str, str]) -> str:
     '{"t":"1"}'
     """
     return Text(text).substitute(values)
+
+
+def still_mark(file: str, sha256: str) -> str:
+    """What stands in the text of a still in place of its picture, until it is sent."""
+    return f"@still:{file}:{sha256}@"
+
+
+def with_picture(text: str, still: Callable[[str, str], bytes], most_kb: int) -> str:
+    """*text* with the picture that it names as base64; with none where that is gone or larger.
+
+    >>> text = still_mark("20260301T000000Z-0123456789abcdef.jpg", "0" * 64)
+    >>> with_picture(text, lambda file, sha256: b"jpeg", 1), with_picture(text, lambda file, sha256: b"", 1)
+    ('anBlZw==', '')
+    """
+
+    def encoded(found: re.Match[str]) -> str:
+        data = still(found[1], found[2])
+        return b64encode(data).decode() if len(data) <= most_kb << 10 else ""
+
+    return STILL.sub(encoded, text, count=1)
 
 
 def inside(answer: Any, path: str) -> Any:
