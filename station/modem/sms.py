@@ -64,7 +64,7 @@ def submit(number: str, text: str, reference: int = 0) -> list[tuple[int, str]]:
     *reference* (0–255) marks the parts that belong together.  The SMSC is the SIM card's own.
 
     >>> submit("+8613800138000", "测试")
-    [(19, '0001000D91683108108300F00008046D4B8BD5')]
+    [(18, '0001000D91683108108300F00008046D4B8BD5')]
     """
     if NUMBER.fullmatch(number) is None:
         raise NoNumber(f'"{number}" is no telephone number')
