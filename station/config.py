@@ -46,11 +46,13 @@ NOTIFY = "station.people:NotifySettings"
 TUNNEL = "station.tunnel:TunnelSettings"
 PAGE = "station.page.settings:PageSettings"
 SCREEN = "station.led_settings:ScreenSettings"
+MODEM = "station.modem.settings:ModemSettings"
 # Table of station.toml -> the module of what stands beside the station (station/beside.py).  It has
 # make(engine) -> list of Beside, and faults(config, folder) -> Faults; its settings are named above.
 BESIDE: dict[str, str] = {
     "tunnel": "station.tunnel",
     "screen": "station.led",
+    "modem": "station.modem.care",
 }
 LEGAL_DAYS = 1827  # raw records at least 5 years (State Council Order 820, Art. 21-26 as digested)
 
@@ -278,6 +280,7 @@ class Config:
     tunnel: Any = field(default=None, metadata={"pick": _only(TUNNEL)})
     page: Any = field(default=None, metadata={"pick": _only(PAGE)})
     screen: tuple[Any, ...] = field(default=(), metadata={"pick": _only(SCREEN)})
+    modem: Any = field(default=None, metadata={"pick": _only(MODEM)})
 
     @property
     def wired(self) -> bool:

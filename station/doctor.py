@@ -49,8 +49,8 @@ FINDINGS: Mapping[str, Mapping[str, str]] = {
         "life": GOOD, "life_short": WARNING, "life_over": BAD,
     },
     "clock": {
-        "clock_ntp": GOOD, "clock_platform": GOOD, "clock_alone": WARNING, "clock_stepped": WARNING,
-        "clock_behind": BAD,
+        "clock_ntp": GOOD, "clock_platform": GOOD, "clock_network": GOOD, "clock_alone": WARNING,
+        "clock_stepped": WARNING, "clock_behind": BAD,
     },
     "bus": {"line_sound": GOOD, "line_weak": WARNING, "line_broken": BAD, "line_unknown": UNKNOWN},
     "uplink": {
@@ -142,7 +142,7 @@ def of_capacity(capacity: Capacity | None) -> Iterator[Finding]:
 
 def of_clock(store: Store, trust: str, now: datetime) -> Iterator[Finding]:
     """What it is known by, how often it was stepped, and whether it is behind what is stored."""
-    yield found({"ntp": "clock_ntp", "platform": "clock_platform"}.get(trust, "clock_alone"))
+    yield found(f"clock_{trust}" if trust in ("ntp", "platform", "network") else "clock_alone")
     rows = store.query(
         "SELECT count(*) FROM event WHERE code = 'clock_step' AND at_ms BETWEEN ? AND ?",
         (to_ms(now - STEPS_DAYS), to_ms(now)),

@@ -31,6 +31,7 @@ RTC_DAYS = timedelta(days=90)  # an RTC that was not set for longer may be minut
 RTC_AGREES = timedelta(seconds=5)  # the wall clock with the RTC that it was set by
 RTC_PAUSE = 60.0  # seconds between two looks at the RTC: it is asked over I2C
 READINGS, RECORDS = "dated_readings", "dated_records"  # settings of no platform: what waited is handed on up to here
+SETTERS = ("platform", "network")  # who may set it: a platform's command, the operator's time from a modem
 DOUBT = "clock_doubt"  # another: whom the time server contradicts, or nothing
 
 
@@ -76,7 +77,8 @@ class Timekeeper:
         self._offset = self.before = self.offset()  # now, and before the last step
         self._dated_by: float | None = None  # the offset of what was dated last
         self._by = "none"  # who vouched for it
-        self._was_set, self._set_by_platform, self._by_rtc = Event(), False, False
+        self._was_set, self._set_by, self._by_rtc = Event(), "", False  # who has set it: platform, network
+        self._setting = "platform"
         self._since = clock.monotonic()  # when it began to wait
         self._rtc_again = 0.0
         self._known: datetime | None = None  # the last time known to be right, when it began to wait
@@ -90,7 +92,7 @@ class Timekeeper:
     def begin(self, boot: int) -> None:
         """Find out whether anything can be dated at a start in *boot*: an offset vouched for in it still holds."""
         by, offset = self._store.last_clock(boot)
-        self._set_by_platform = by == "platform"
+        self._set_by = by if by in SETTERS else ""
         if self._store.remembered("").get(DOUBT):
             self.doubt.recall()
         if self.trust() == "ntp":
@@ -123,11 +125,11 @@ class Timekeeper:
         return right is not None and self._clock.now() < right
 
     def trust(self) -> str:
-        """What the clock is known by: "ntp", "host", "platform" where one has set it since the boot, "rtc", "none"."""
+        """What the clock is known by: "ntp", "host", who of SETTERS has set it since the boot, "rtc", "none"."""
         host = self._host_trust()
         if host != "none" and not (host == "ntp" and self.against):
             return host
-        return "platform" if self._set_by_platform else "rtc" if self._by_rtc else "none"
+        return self._set_by or ("rtc" if self._by_rtc else "none")
 
     def dates_by(self) -> str:
         """What the clock table says of what is stored now: who vouches for the time, or did, or "none"."""
@@ -142,10 +144,11 @@ class Timekeeper:
             return self._clock.now()
         return self._known + timedelta(seconds=self._clock.monotonic() - self._since)
 
-    def was_set(self) -> None:
-        """From any thread: a platform has set the clock, which is as good as it gets without a time server."""
+    def was_set(self, by: str = "platform") -> None:
+        """From any thread: *by*, one of SETTERS, has set the clock: as good as it gets without a time server."""
+        self._setting = by
+        self._set_by = by
         self._was_set.set()
-        self._set_by_platform = True
 
     @property
     def waiting_seconds(self) -> float:
@@ -157,7 +160,7 @@ class Timekeeper:
         was_set = self._was_set.is_set()
         if was_set:
             self._was_set.clear()
-            self._set_by_platform = True
+            self._set_by = self._setting
         trust = self.trust()  # asked before the clock is: a time server steps first and vouches then
         offset = self.offset()
         step = offset - self._offset
@@ -181,8 +184,8 @@ class Timekeeper:
         """Note a step; what the clock is known by behind it: what held before says nothing about it."""
         self.before, self._offset = self._offset, offset
         self._by_rtc = False
-        self._set_by_platform = self._set_by_platform and was_set
-        if trust in ("rtc", "platform") and not was_set:
+        self._set_by = self._set_by if was_set else ""
+        if trust in ("rtc", *SETTERS) and not was_set:
             trust = "none"
         log.warning("clock: the wall clock was stepped by %+.1f s", step)
         self._note("clock_step", urgent=True, seconds=round(step, 3), trust=trust)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 from station.model import StationError
@@ -84,10 +85,8 @@ class Modem:
         """Let go of the port."""
         port, self._port, self._rest = self._port, None, b""
         if port is not None:
-            try:
+            with suppress(OSError):  # it went with the modem
                 port.close()
-            except OSError:
-                pass  # it went with the modem
 
     def ask(self, command: str, prefix: str = "", *, seconds: float = 0.0, after: bytes = b"") -> list[str]:
         """The lines of the answer to *command* that begin with *prefix*, without it; all of them without one.
@@ -106,14 +105,12 @@ class Modem:
                 break
             except (NoAnswer, BadAnswer, Refused):
                 if attempt == SYNC_TRIES:
-                    self.close()
                     raise
-                self._io(lambda port: port.write(b"\x1b\r"))  # it may stand in the middle of a message
+                self._port = self._port or self._opener(self.path, self._baudrate)
+                self._write(b"\x1b\r")  # it may stand in the middle of a message
         for command in ("ATE0", "AT+CMEE=1"):
-            try:
+            with suppress(Refused):  # echoes are known by themselves; without numbers errors say less
                 self._exchange(command, "", self.answer_seconds, b"")
-            except Refused:
-                pass  # echoes are known by themselves; without numbers errors say less
 
     def _exchange(self, command: str, prefix: str, seconds: float, after: bytes) -> list[str]:
         try:
@@ -124,19 +121,19 @@ class Modem:
 
     def _exchanged(self, command: str, prefix: str, seconds: float, after: bytes) -> list[str]:
         self._drain()
-        self._io(lambda port: port.write(command.encode("ascii") + b"\r"))
+        self._write(command.encode("ascii") + b"\r")
         deadline, budget, lines = time.monotonic() + seconds, MOST_BYTES, list[str]()
         echo = {command, after.decode("ascii", "replace").rstrip("\x1a")}
         while True:
             if after and self._rest.lstrip(b"\r\n").startswith(b">"):
                 self._rest = b""
-                waiting, after = after, b""
-                self._io(lambda port: port.write(waiting))
+                body, after = after, b""
+                self._write(body)
             while (line := self._line()) is not None:
                 if line in echo or not line:
                     continue
                 if (ended := self._ended(line, command)) is not None:
-                    if ended:
+                    if isinstance(ended, ModemError):
                         raise ended
                     return lines
                 if prefix and line.startswith(prefix):
@@ -159,10 +156,10 @@ class Modem:
         text = line.decode("ascii", "replace").strip()
         return text if text.isprintable() else re.sub(r"[^ -~]", "\ufffd", text)
 
-    def _ended(self, line: str, command: str) -> ModemError | bool | None:
-        """None while the answer goes on, False for a good end, else the error it ends with."""
+    def _ended(self, line: str, command: str) -> ModemError | str | None:
+        """None while the answer goes on, "" for a good end, else the error it ends with."""
         if line == "OK":
-            return False
+            return ""
         found = re.fullmatch(r"\+(CM[ES]) ERROR: ?(.{0,60})", line)
         if found is None and line != "ERROR":
             return None
@@ -179,6 +176,9 @@ class Modem:
             left -= len(self._io(lambda port: port.read(512)))
             if left < 0:
                 raise BadAnswer(f"{self.path}: the modem sends without end; is this its AT port?")
+
+    def _write(self, data: bytes) -> None:
+        self._io(lambda port: port.write(data))
 
     def _io(self, act: Callable[[Any], Any]) -> Any:
         if not self._running():

@@ -211,7 +211,8 @@ class Care(Beside):
             if self.engine.linkage is None:
                 raise WrongArgument("there are no outputs here that could cut the modem's supply")
             said = f"the modem's supply is cut: {reason}"
-            self.engine.linkage.order("on", self.settings.power_output, self.settings.power_off_seconds, said, user or "modem")
+            output, seconds = self.settings.power_output, self.settings.power_off_seconds
+            self.engine.linkage.order("on", output, seconds, said, user or "modem")
             return
         self._with_modem(self._way.redial if step == "redial" else self._way.reset)
 

@@ -21,6 +21,7 @@ FAULTS = (
     "hang", "rubbish", "flood", "no_sim", "sim_pin", "not_registered", "denied", "roaming", "no_context",
     "sms_refused", "slow", "urc_storm", "wrong_clock", "no_clock", "weak", "no_extended", "echo",
 )  # fmt: skip
+VALUES = ("AT+CGSN", "AT+CSQ", "AT+CESQ", "AT+CCID", "AT+QCCID", "AT+ICCID", "AT+QCSQ")
 SLOW_SECONDS = 0.4
 STORM = b'\r\n+CEREG: 2\r\n\r\nRING\r\n\r\n+QIND: "csq",12,99\r\n'
 EPOCHS = '"80/01/06,00:00:12+00"'
@@ -187,7 +188,7 @@ class EmulatedModem:
             self.unplug()
             self.plug_in()
             return ""
-        elif "?" in command or command in ("AT+CGSN", "AT+CSQ", "AT+CESQ", "AT+CCID", "AT+QCCID", "AT+ICCID", "AT+QCSQ"):
+        elif "?" in command or command in VALUES:
             said = self._value(command)
             return f"\r\n{said}\r\n" if "ERROR" in said else f"\r\n{said}\r\n\r\nOK\r\n"
         return "\r\nOK\r\n"

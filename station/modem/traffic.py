@@ -167,7 +167,8 @@ def _sizes(store: Store, platform: str, start: datetime) -> dict[str, tuple[int,
     number, tried = found[0]
     low = number << SEQUENCE_BITS
     first = _first_since(store, low, tried, to_ms(start))
-    query = "SELECT kind, count(*), sum(length(CAST(text AS BLOB))) FROM message WHERE id >= ? AND id <= ? GROUP BY kind"
+    what = "kind, count(*), sum(length(CAST(text AS BLOB)))"
+    query = f"SELECT {what} FROM message WHERE id >= ? AND id <= ? GROUP BY kind"
     sizes = {Kind(kind).name.lower(): (count, total, round(total / count))
              for kind, count, total in store.query(query, (first, tried))}  # fmt: skip
     for kind, count, total in store.query(query, (max(low, tried - 2000), tried)):
@@ -181,7 +182,8 @@ def _first_since(store: Store, low: int, high: int, start_ms: int) -> int:
     high += 1
     while low < high:
         middle = (low + high) // 2
-        found = store.query("SELECT id, start_ms FROM message WHERE id >= ? AND id < ? ORDER BY id LIMIT 1", (middle, high))
+        query = "SELECT id, start_ms FROM message WHERE id >= ? AND id < ? ORDER BY id LIMIT 1"
+        found = store.query(query, (middle, high))
         if found and found[0][1] < start_ms:
             low = found[0][0] + 1
         else:

@@ -201,7 +201,8 @@ def network_time(text: str, zone: str = "local") -> datetime:
     if abs(quarters) > 56:
         raise ValueError(f"the modem's zone of {quarters} quarters of an hour is none")
     try:
-        said = datetime(year, *(int(found[at]) for at in range(2, 7)), tzinfo=UTC)  # type: ignore[arg-type]
+        month, day, hour, minute, second = (int(found[at]) for at in range(2, 7))
+        said = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
     except ValueError as error:
         raise ValueError("the modem's time is none") from error
     return said if zone == "utc" else said - timedelta(minutes=15 * quarters)

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Protocol
 
 from station.model import WrongArgument
@@ -30,8 +31,9 @@ MOST_OUTPUT = 256_000  # characters of mmcli
 class Way(Protocol):
     """How a modem is reached."""
 
-    steps: tuple[str, ...]
-    """Of redial and reset, those it can take."""
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """Of redial and reset, those it can take."""
 
     def look(self) -> Seen: ...
 
@@ -47,7 +49,7 @@ class Way(Protocol):
 class AtWay:
     """A modem by its AT port."""
 
-    steps = ("redial", "reset")
+    steps: tuple[str, ...] = ("redial", "reset")
 
     def __init__(self, settings: ModemSettings, running: Callable[[], bool]) -> None:
         self._settings, self._reference = settings, int(time.time()) % 256
@@ -61,10 +63,8 @@ class AtWay:
 
     def redial(self) -> None:
         """Give the data connection up and take it again, with the APN that is configured."""
-        try:
+        with suppress(Refused):  # there was none
             self.modem.ask("AT+CGACT=0,1", seconds=DIAL_SECONDS)
-        except Refused:
-            pass  # there was none
         if self._settings.apn:
             self.modem.ask(f'AT+CGDCONT=1,"IP","{self._settings.apn}"')
         self.modem.ask("AT+CGACT=1,1", seconds=DIAL_SECONDS)
@@ -72,9 +72,8 @@ class AtWay:
     def reset(self) -> None:
         """Start the modem anew; it leaves its port and comes back."""
         try:
-            self.modem.ask("AT+CFUN=1,1", seconds=RESET_SECONDS)
-        except PortGone:
-            pass  # some are gone before they have said OK
+            with suppress(PortGone):  # some are gone before they have said OK
+                self.modem.ask("AT+CFUN=1,1", seconds=RESET_SECONDS)
         finally:
             self.modem.close()
 
@@ -105,7 +104,7 @@ class ManagerWay:
     hangs is killed, a call inside the process is not.
     """
 
-    steps = ("redial", "reset")
+    steps: tuple[str, ...] = ("redial", "reset")
     program = "mmcli"
 
     def __init__(self, settings: ModemSettings, running: Callable[[], bool]) -> None:
@@ -204,7 +203,7 @@ class ManagerWay:
 class RouterWay:
     """A router that is seen by what lies behind it alone."""
 
-    steps = ()
+    steps: tuple[str, ...] = ()
 
     def __init__(self, settings: ModemSettings, running: Callable[[], bool]) -> None:
         """Nothing but the address is used, which the care itself tries."""
