@@ -240,7 +240,8 @@ class Telling(Thread):
         if not records:
             return 0
         known = engine.store.records(people.KIND, since, soon)
-        told, self._reached = people.told(known), people.reached(known)
+        told = people.told(known)
+        self._keep_in_mind(people.reached(known), told)
         self._settle(told, now)
         # One that was taken out of station.toml has no end on record, and nobody could acknowledge it.
         all_of_them, went = [one for one in people.episodes(records) if one.alarm in watched], 0
@@ -286,6 +287,17 @@ class Telling(Thread):
             begun = [people.begun_before(self._engine.store, name, since) for name in sorted(watched)]
             self._back_to = min((one for one in begun if one is not None), default=since)
         return min(since, self._back_to)
+
+    def _keep_in_mind(
+        self, reached: dict[tuple[str, str], set[str]], told: Mapping[str, Mapping[str, tuple[str, datetime]]]
+    ) -> None:
+        """Which numbers have what is not through with all of them, though the disk may not have it yet."""
+        found = {key: reached.get(key, set()) | self._reached.get(key, set()) for key in (*reached, *self._reached)}
+        ended = (people.SENT, people.GIVEN_UP, people.UNCERTAIN)
+        self._reached = {
+            key: numbers for key, numbers in found.items()
+            if told.get(key[0], {}).get(key[1], ("",))[0] not in ended
+        }  # fmt: skip
 
     def _settle(self, told: dict[str, dict[str, tuple[str, datetime]]], now: datetime) -> None:
         """What was under way when the station stopped may have arrived: once, at the first look."""

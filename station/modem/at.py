@@ -48,6 +48,9 @@ class Refused(ModemError):
 class Port(Protocol):
     """What is used of a serial port."""
 
+    @property
+    def in_waiting(self) -> int: ...
+
     def read(self, size: int) -> bytes: ...
 
     def write(self, data: bytes) -> int | None: ...
@@ -125,12 +128,11 @@ class Modem:
         deadline, budget, lines = time.monotonic() + seconds, MOST_BYTES, list[str]()
         echo = {command, after.decode("ascii", "replace").rstrip("\x1a")}
         while True:
-            if after and self._rest.lstrip(b"\r\n").startswith(b">"):
-                self._rest = b""
-                body, after = after, b""
-                self._write(body)
             while (line := self._line()) is not None:
-                if line in echo or not line:
+                if line == ">":
+                    self._write(after)
+                    after = b""
+                if line in (*echo, "", ">"):
                     continue
                 if (ended := self._ended(line, command)) is not None:
                     if isinstance(ended, ModemError):
@@ -140,7 +142,11 @@ class Modem:
                     lines.append(line[len(prefix) :].lstrip(": "))
                 elif not prefix and not line.startswith(("+", "^", "$", "%", "*")) and line.upper() not in URCS:
                     lines.append(line)
-            got = self._io(lambda port: port.read(512))
+            if after and self._rest.startswith(b">"):  # it waits behind this, without an end of line
+                self._rest = b""
+                self._write(after)
+                after = b""
+            got = self._io(lambda port: port.read(max(1, min(512, port.in_waiting))))
             budget -= len(got)
             self._rest += got
             if budget < 0 or len(self._rest) > LONGEST_LINE:
@@ -171,9 +177,8 @@ class Modem:
     def _drain(self) -> None:
         """Throw away what came unasked, as much as a busy modem may have said."""
         self._rest, left = b"", MOST_BYTES
-        waiting = getattr(self._port, "in_waiting", None)
-        while waiting is not None and self._io(lambda port: getattr(port, "in_waiting", 0)):
-            left -= len(self._io(lambda port: port.read(512)))
+        while self._io(lambda port: port.in_waiting):
+            left -= len(self._io(lambda port: port.read(min(512, port.in_waiting))))
             if left < 0:
                 raise BadAnswer(f"{self.path}: the modem sends without end; is this its AT port?")
 

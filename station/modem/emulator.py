@@ -22,7 +22,7 @@ FAULTS = (
     "sms_refused", "slow", "urc_storm", "wrong_clock", "no_clock", "weak", "no_extended", "echo",
 )  # fmt: skip
 VALUES = ("AT+CGSN", "AT+CSQ", "AT+CESQ", "AT+CCID", "AT+QCCID", "AT+ICCID", "AT+QCSQ")
-SLOW_SECONDS = 0.4
+SLOW_SECONDS = 0.1
 STORM = b'\r\n+CEREG: 2\r\n\r\nRING\r\n\r\n+QIND: "csq",12,99\r\n'
 EPOCHS = '"80/01/06,00:00:12+00"'
 
