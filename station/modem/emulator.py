@@ -44,6 +44,7 @@ class EmulatedModem:
         self.texts: list[tuple[str, str]] = []
         self._parts: dict[tuple[str, int], dict[int, str]] = {}
         self._ends: tuple[int, int] | None = None
+        self._old: tuple[int, ...] = ()
         self._echo, self._length = True, 0
         self._lock, self._over = threading.RLock(), False
         self._name = ""
@@ -75,6 +76,7 @@ class EmulatedModem:
         if self._thread is not None:
             self._thread.join(5)
         self.unplug()
+        self._close_old()
         for end in self._wake:
             os.close(end)
 
@@ -87,8 +89,9 @@ class EmulatedModem:
                 os.set_blocking(master, False)
                 self._ends, self._name, self._echo, self._length = (master, slave), os.ttyname(slave), True, 0
                 if self.link is not None:
-                    self.link.unlink(missing_ok=True)
-                    self.link.symlink_to(self._name)
+                    new = self.link.with_name(f"{self.link.name}.new")
+                    new.symlink_to(self._name)
+                    new.replace(self.link)
         os.write(self._wake[1], b"x")
 
     def unplug(self) -> None:
@@ -99,6 +102,21 @@ class EmulatedModem:
                 os.close(end)
             if self.link is not None:
                 self.link.unlink(missing_ok=True)
+
+    def _come_back(self) -> None:
+        """Say OK, and be a port of another name; the old one lasts until the answer has been read."""
+        with self._lock:
+            before, self._ends = self._ends, None
+            self._close_old()
+            self._old = before or ()
+            self.plug_in()
+            if before is not None:
+                os.write(before[0], b"\r\nOK\r\n")
+
+    def _close_old(self) -> None:
+        for end in self._old:
+            os.close(end)
+        self._old = ()
 
     def power_cycled(self) -> None:
         """What a relay does to it."""
@@ -184,9 +202,7 @@ class EmulatedModem:
         elif command == "AT+CFUN=1,1":
             self.resets += 1
             self._cured("reset")
-            self._say("\r\nOK\r\n")
-            self.unplug()
-            self.plug_in()
+            self._come_back()
             return ""
         elif "?" in command or command in VALUES:
             said = self._value(command)
