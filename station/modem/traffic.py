@@ -138,7 +138,7 @@ def on_the_wire(text: int, protocol: str) -> int:
     return out + answer + HEADERS * (2 * segments + 2)
 
 
-def rows(store: Store | None, uplinks: Sequence[Any], now: datetime, start: datetime) -> Iterator[Row]:
+def rows(store: Store | None, uplinks: Sequence[Any], start: datetime) -> Iterator[Row]:
     """By platform and kind of its periodic records, with what was sent since *start* of the month."""
     for one in uplinks:
         sizes = _sizes(store, one.name, start) if store is not None else {}
