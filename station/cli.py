@@ -43,6 +43,7 @@ from station.cli_live import live
 from station.cli_maintenance import maintenance
 from station.cli_marks import marks
 from station.cli_meter import meter
+from station.cli_modem import emulate_modem, modem
 from station.cli_order import load as permits
 from station.cli_order import order
 from station.cli_output import emulate_pin, output
@@ -576,3 +577,4 @@ for command in (
 emulate.add_command(emulate_pin)
 emulate.add_command(emulate_receiver)
 emulate.add_command(emulate_screen)
+emulate.add_command(emulate_modem)

@@ -37,6 +37,8 @@ from station.cli_profile import ASKED, ASKED_FIRST, COLUMNS
 from station.commissioning import STEPS
 from station.comparison import TROUBLES
 from station.config import resolve
+from station.cli_modem import COSTS as MODEM_COSTS
+from station.cli_modem import SHOWN as MODEM_SHOWN
 from station.doctor import FINDINGS
 from station.doctor import LEVELS as FINDING_LEVELS
 from station.drift import WHYS as DRIFT_WHYS
@@ -46,6 +48,7 @@ from station.i18n import LANGUAGES, t, texts
 from station.live import COUNTS, OWED, SECTIONS, Place, plain
 from station.live_session import _ACTIONS
 from station.model import Mark, Reason, fields
+from station.modem.watch import REGISTRATION
 from station.orders import WHYS as ORDER_WHYS
 from station.own_reasons import PHRASES as OWN_REASONS
 from station.page.happenings import GROUPS
@@ -84,6 +87,15 @@ MADE = {
     "beside_more.": ("screen_shows", "tunnel_until", "tunnel_state"),
     "tunnel_state.": ("up", "trying", "down"),
     "led.": ("maintenance", "calibrating", "fault", "stopped", "over", "none", "test"),
+    "beside_more.": ("operator", "apn", "rsrp", "rssi", "sinr", "bytes", "steps"),
+    "modem_row.": MODEM_SHOWN,
+    "modem_cost.": MODEM_COSTS,
+    "modem_kind.": ("realtime", "minute", "hour", "day"),
+    "modem_verdict.": ("good", "fair", "weak", "bad"),
+    "modem_step.": ("redial", "reset", "power"),
+    "modem_why.": (
+        *REGISTRATION.values(), "sim_none", "sim_pin", "sim_puk", "no_context", "unreachable", "no_answer",
+    ),
     "people_line.": ["raised", "pre", "again", "acknowledged", "over", "test"],
     "people.": ["name", "kind", "owed", "last", "error", "at", "person", "alarm", "what", "state"],
     "people_what.": ["raised", "pre", "again", "acknowledged", "over"],
@@ -122,7 +134,7 @@ MADE = {
     "calibration_entry.": [*_ENTRIES, "write", "tell", "told", "act_point", "act_write"],
     "calibrations.": ["name", "device", "parameter", "procedure", "state", "begun", "user", "verdict", "coefficients"],
     "certificate.": [key.removeprefix("certificate.") for key in texts("en") if key.startswith("certificate.")],
-    "certificate_clock.": ["ntp", "host", "platform", "rtc", "none"],
+    "certificate_clock.": ["ntp", "host", "platform", "network", "rtc", "none"],
     "qc.": [
         "name",
         "begun",

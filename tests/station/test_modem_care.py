@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from station.config import load
-from station.model import ConfigError, StationError, WrongArgument
+from station.model import ConfigError, Kind, StationError, WrongArgument
 from station.modem import ladder, traffic
 from station.modem.at import ModemError
 from station.modem.care import Care
@@ -448,7 +448,7 @@ def test_what_a_platform_costs_is_reckoned_from_its_own_frames(made: Callable[..
     assert not any(one.count for one in traffic.rows(store, [uplink], T))  # composed, and not handed out yet
     with store.transaction() as connection:
         connection.execute("UPDATE platform SET tried = (SELECT max(id) FROM message)")
-    texts = [text.encode() for (text,) in store.query("SELECT text FROM message WHERE text LIKE '%CN=2011%'")]
+    texts = [text.encode() for (text,) in store.query("SELECT text FROM message WHERE kind = ?", (int(Kind.REALTIME),))]
     realtime = next(one for one in traffic.rows(store, [uplink], T) if one.kind == "realtime")
     mean = round(sum(map(len, texts)) / len(texts))
     assert (realtime.count, realtime.measured, realtime.records) == (len(texts), True, 86400)
