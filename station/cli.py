@@ -547,6 +547,7 @@ for command in (
     qc,
     lab,
     people,
+    modem,
     meter,
     replay,
     profile,

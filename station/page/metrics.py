@@ -40,7 +40,7 @@ ERRORS = ("timeouts", "bad_replies", "crc_errors", "wrong_unit", "exceptions", "
 STATES = ("normal", "pre_alarm", "alarm", "undetermined", "stale")
 READING = ("point", "parameter", "device")
 UNIT = ("bus", "device", "unit_id")
-MODEM = ("modem",)
+MODEM, IDENTITY = ("modem",), ("operator", "apn", "iccid", "imei")
 MARKS = ", ".join(f"{int(mark)} {mark.name}" for mark in Mark)
 
 # Every metric by its name without the prefix: kind, what it is, labels.  A counter's samples end in _total.
@@ -80,14 +80,14 @@ METRICS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "modem_steps_today": ("gauge", "Steps that helped the modem within 24 hours.", MODEM),
     "modem_month_bytes": ("gauge", "Bytes of this month by the interface's counters.", ("modem", "direction")),
     "modem_budget_bytes": ("gauge", "Bytes a month that the tariff holds.", MODEM),
-    "modem_identity": ("gauge", "1, with what the modem says of itself.", ("modem", "operator", "apn", "iccid", "imei")),
+    "modem_identity": ("gauge", "1, with what the modem says of itself.", (*MODEM, *IDENTITY)),
     "disk_free_bytes": ("gauge", "Free room on the disk of the data folder.", ()),
     "disk_size_bytes": ("gauge", "Size of the disk of the data folder.", ()),
     "disk_days_left": ("gauge", "Days until the floor or budget of [disk] is reached, at the growth so far.", ()),
     "database_bytes": ("gauge", "Size of the database.", ()),
     "database_reusable_bytes": ("gauge", "Of it, pages that are free again.", ()),
     "readings_stored": ("counter", "Readings that were ever stored.", ()),
-    "clock_trust": ("gauge", "1 for what the time is known by: ntp, platform, network, rtc, host or none.", ("source",)),
+    "clock_trust": ("gauge", "1 for what the time is known by: ntp, platform, network, rtc, host, none.", ("source",)),
     "clock_waiting_readings": ("gauge", "Readings that wait for a time that somebody vouches for.", ()),
     "host_temperature_celsius": ("gauge", "Temperature of the processor.", ()),
     "host_undervoltage": ("gauge", "1 where the supply was too low: now, or since the boot.", ("since",)),
@@ -325,7 +325,7 @@ def _modem(source: Source, status: Mapping[str, Any], now: datetime) -> Iterator
         if one["budget_mb"]:
             yield "modem_budget_bytes", labels, 1e6 * one["budget_mb"]
         if one["imei"]:
-            yield "modem_identity", (*labels, *(one[key] for key in ("operator", "apn", "iccid", "imei"))), 1.0
+            yield "modem_identity", (*labels, *(one[key] for key in IDENTITY)), 1.0
 
 
 def _copies(source: Source, status: Mapping[str, Any], now: datetime) -> Iterator[Sample]:

@@ -33,12 +33,12 @@ from station.cells import Script
 from station.checks import OUTCOMES as QC_OUTCOMES
 from station.cli_calibrate_record import FIGURES
 from station.cli_calibrated import COMPARED
+from station.cli_modem import COSTS as MODEM_COSTS
+from station.cli_modem import SHOWN as MODEM_SHOWN
 from station.cli_profile import ASKED, ASKED_FIRST, COLUMNS
 from station.commissioning import STEPS
 from station.comparison import TROUBLES
 from station.config import resolve
-from station.cli_modem import COSTS as MODEM_COSTS
-from station.cli_modem import SHOWN as MODEM_SHOWN
 from station.doctor import FINDINGS
 from station.doctor import LEVELS as FINDING_LEVELS
 from station.drift import WHYS as DRIFT_WHYS
@@ -79,6 +79,7 @@ CHINESE = re.compile(r"[\u4e00-\u9fff]")
 WORDLESS = {"doctor.line", "events.line", "status.unknown", "status.error", "emulate.record", "emulate.step"} | {
     "calibrate.ways",
     "led.none",
+    *("calibrate.ways", "modem.line"),
     *("init.colon", "report.and", "report.colon", "report.semicolon", "report_column.aqi", "report_column.dustfall"),
 }
 # Keys that are put together while the program runs, and what they are put together from.
@@ -528,6 +529,9 @@ NAMES = {
     # What an administrator types, and the units and names of the host.
     *("systemctl", "journalctl", "dmesg", "sudo", "iotop", "ao", "du", "xh", "sort", "timer", "service", "systemd"),
     *("journald", "Storage", "volatile", "SIM", "DS", "Pi", "MB"),
+    # Of mobile networks, as the card and the modem have them written on them.
+    *("APN", "ICCID", "IMEI", "IP", "PIN", "PUK", "RSRP", "RSSI", "SINR", "dBm", "ModemManager", "by", "id"),
+    *("network", "zone", "down", "step", "redial", "reset", "power"),  # keys, codes and words of options
     *("bit", "cm", "dB", "kWh", "kg", "km", "mg", "mm", "ms", "pH"),
 }
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from station.model import WrongArgument
 from station.modem import sms
 from station.modem.at import BadAnswer, Modem, ModemError, NoAnswer, PortGone, Refused, fields
 from station.modem.emulator import EmulatedModem
 from station.modem.settings import ModemSettings
 from station.modem.watch import Seen, look, network_time
 from station.modem.ways import AtWay, RouterWay, reaches
-from station.model import WrongArgument
 
 # By hand from 3GPP TS 23.040, 9.2.2.2: no SMSC; SUBMIT; reference 0; 11 digits, unknown kind; 31 08 31 08 00 F1; UCS2.
 BY_HAND = "00" "01" "00" "0B" "81" "3108310800F1" "00" "08" "06" "62A58B660021"
@@ -136,7 +136,8 @@ def test_fields_with_commas_and_nothing_between() -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ('"80/01/06,00:00:12+00"', "of 1980"), ('"70/01/01,00:00:00+32"', "of 1970"), ('"04/01/01,00:00:00+00"', "of 2004"),
+        ('"80/01/06,00:00:12+00"', "of 1980"), ('"70/01/01,00:00:00+32"', "of 1970"),
+        ('"04/01/01,00:00:00+00"', "of 2004"),
         ('""', "no time"), ('"26/13/01,00:00:00+32"', "is none"), ('"26/12/01,10:30:00"', "without its zone"),
         ('"26/12/01,10:30:00+99"', "99 quarters"), ("rubbish", "no time"), ('"26/12/01,25:00:00+32"', "is none"),
     ],

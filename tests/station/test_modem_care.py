@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,9 @@ def made(tmp_path: Path, modem: EmulatedModem) -> Iterator[Callable[..., CareRig
 # -- the ladder
 
 
-def test_a_lost_connection_is_dialled_again_after_ten_minutes(made: Callable[..., CareRig], modem: EmulatedModem) -> None:
+def test_a_lost_connection_is_dialled_again_after_ten_minutes(
+    made: Callable[..., CareRig], modem: EmulatedModem
+) -> None:
     rig = made()
     modem.fault, modem.cures = "no_context", "redial"
     rig.minutes(9)
@@ -175,7 +178,7 @@ def test_a_sim_without_money_makes_no_loop(made: Callable[..., CareRig], modem: 
         if len(rig.steps()) == 2:
             rig.restart()
     assert rig.steps() == ["redial", "reset", "power", "redial"]
-    assert [b - a for a, b in zip(at, at[1:], strict=False)] == [10.0, 20.0, 40.0]
+    assert [b - a for a, b in pairwise(at)] == [10.0, 20.0, 40.0]
     assert rig.codes().count("modem_rests") == 1
     rig.minutes(24 * 60, every=10)
     assert 5 <= len(rig.steps()) <= 8
@@ -284,9 +287,11 @@ def test_a_person_resets_it_with_name_and_reason(made: Callable[..., CareRig], m
     rig.engine.commit()
     assert rig.events()[-1] == ("modem_reset", {"modem": "4G", "reason": "换卡", "user": "王工"})
     assert (modem.resets, rig.care.today) == (1, 0)
-    for words, said in ((("reset", "", "x"), "a person"), (("reset", "x", " "), "a reason"), (("power", "x", "y"), "no step")):
+    for step, user, why, said in (
+        ("reset", "", "x", "a person"), ("reset", "x", " ", "a reason"), ("power", "x", "y", "no step"),
+    ):  # fmt: skip
         with pytest.raises(WrongArgument, match=said):
-            rig.care.ordered(*words)
+            rig.care.ordered(step, user, why)
 
 
 # -- its clock
