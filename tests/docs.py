@@ -27,6 +27,7 @@ from station.config import (
     BOUNDARY,
     CITY,
     DRY_FLOW,
+    MODEM,
     NOTIFY,
     PAIR,
     PERMIT,
@@ -85,6 +86,7 @@ WATCHED = {
     "boundary": BOUNDARY,
     "notify": NOTIFY,
     "screen": SCREEN,
+    "modem": MODEM,
 }  # tables that station/README.md documents
 WIRED = {"input": INPUTS, "output": OUTPUTS, "rule": RULES}  # the kinds each table may be of
 REQUIRED = {"en": "required", "zh": "必填"}
@@ -283,7 +285,7 @@ def own_keys(driver: str, settings: type[DeviceSettings]) -> Iterator[str]:
 
 def table_keys(table: str, settings: type[Any]) -> Iterator[str]:
     """The keys of one kind of table."""
-    brackets = "[city]" if table == "city" else f"[[{table}]]"
+    brackets = f"[{table}]" if table in ("city", "modem") else f"[[{table}]]"
     yield f"| key of `{brackets}` | default | meaning |"
     yield "| --- | --- | --- |"
     yield from _key_rows(fields(settings))
