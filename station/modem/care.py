@@ -275,7 +275,8 @@ class Care(Beside):
             self._keep_bytes(self.month)
             mb = round(self.month.total / traffic.MB)
             self.engine.note(
-                "modem_budget", urgent=True, modem=self.called, percent=reached, mb=mb, budget=self.settings.budget_mb
+                "modem_budget", urgent=True, modem=self.called, percent=reached, mb=mb,
+                budget_mb=self.settings.budget_mb,
             )
 
     # -- the operator's clock

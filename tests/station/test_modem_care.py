@@ -423,7 +423,7 @@ def test_a_budget_is_told_at_eighty_and_at_a_hundred_percent_once(made: Callable
         if mb == 85:
             rig.restart()
     told = [said for code, said in rig.events() if code == "modem_budget"]
-    assert [(one["percent"], one["mb"], one["budget"]) for one in told] == [(80, 80, 100), (100, 101, 100)]
+    assert [(one["percent"], one["mb"], one["budget_mb"]) for one in told] == [(80, 80, 100), (100, 101, 100)]
 
 
 def test_where_the_time_is_unknown_no_month_is_counted(made: Callable[..., CareRig], modem: EmulatedModem) -> None:
