@@ -321,8 +321,8 @@ def test_the_modem_is_told(tmp_path: Path) -> None:
     loaded = station(tmp_path)
     seen = {
         "why_down": "", "registration": "roaming", "rsrp": -85, "sinr": None, "rssi": -67, "clock_offset": 1.5,
-        "steps_today": 2, "month": "2026-12", "received": 1000, "sent": 500, "budget_mb": 30, "operator": 'X"', "apn": "a",
-        "iccid": "1", "imei": "2",
+        "steps_today": 2, "month": "2026-12", "received": 1000, "sent": 500, "budget_mb": 30, "operator": 'X"',
+        "apn": "a", "iccid": "1", "imei": "2",
     }  # fmt: skip
     row = {"table": "modem", "name": "4G", "error": "", "silent": 0, "words": {}, "modem": seen}
     other = {"table": "screen", "name": "gate", "error": "", "silent": 0}

@@ -89,6 +89,8 @@ MADE = {
     "tunnel_state.": ("up", "trying", "down"),
     "led.": ("maintenance", "calibrating", "fault", "stopped", "over", "none", "test"),
     "beside_more.": ("operator", "apn", "rsrp", "rssi", "sinr", "bytes", "steps"),
+    "tunnel_state.": ("up", "trying", "down"),
+    "beside_more.": ("tunnel_until", "tunnel_state", "operator", "apn", "rsrp", "rssi", "sinr", "bytes", "steps"),
     "modem_row.": MODEM_SHOWN,
     "modem_cost.": MODEM_COSTS,
     "modem_kind.": ("realtime", "minute", "hour", "day"),
