@@ -96,9 +96,9 @@ class Care(Beside):
             seen, failed = None, error
         self._told(seen)
         self._count_bytes()
+        self._help()
         if seen is not None:
             self._compare_clock(seen)
-        self._help()
         if failed is not None:
             self.pause = min(self.pause, self.settings.look_seconds / 2)  # the next look comes no later than ever
             raise failed
@@ -313,7 +313,7 @@ class Care(Beside):
             "interface": settings.interface, "month": month.month, "received": month.received, "sent": month.sent,
             "budget_mb": settings.budget_mb, "steps_today": self.today, "most_a_day": settings.most_a_day,
         }  # fmt: skip
-        words: dict[str, Any] = {}
+        words: dict[str, Any] = {} if self._why in ("", NO_ANSWER) or self.complaint else {f"down_{self._why}": ""}
         if seen.operator:
             words["operator"] = seen.operator
         if seen.apn:

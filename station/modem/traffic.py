@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from station.clock import EPOCH, from_ms, to_ms
+from station.commands import Terms
 from station.model import Kind, dataclass, replace
 from station.store import SEQUENCE_BITS
 
@@ -142,7 +143,7 @@ def rows(store: Store | None, uplinks: Sequence[Any], start: datetime) -> Iterat
     """By platform and kind of its periodic records, with what was sent since *start* of the month."""
     for one in uplinks:
         sizes = _sizes(store, one.name, start) if store is not None else {}
-        for kind, seconds in _paces(one):
+        for kind, seconds in _paces(one, store):
             points = max(1, len(getattr(one, "point", ())))
             records = round(MONTH_SECONDS / seconds) * points
             count, total, newest = sizes.get(kind, (0, 0, 0))
@@ -152,10 +153,11 @@ def rows(store: Store | None, uplinks: Sequence[Any], start: datetime) -> Iterat
             yield Row(one.name, kind, cost, records, cost * records, count, actual, bool(newest))
 
 
-def _paces(one: Any) -> Iterator[tuple[str, float]]:
-    """Kinds that a platform takes at an interval, and their seconds."""
-    known = {"realtime": one.realtime_seconds, "minute": 60 * getattr(one, "minute_minutes", 10), "hour": 3600,
-             "day": 86400}  # fmt: skip
+def _paces(one: Any, store: Store | None) -> Iterator[tuple[str, float]]:
+    """Kinds that a platform takes at an interval, and their seconds: as configured, and as it has set since."""
+    terms = Terms(realtime_seconds=one.realtime_seconds).changed({} if store is None else store.remembered(one.name))
+    realtime = terms.realtime_seconds if terms.realtime else 0
+    known = {"realtime": realtime, "minute": 60 * terms.minute_minutes, "hour": 3600, "day": 86400}
     yield from ((kind, seconds) for kind, seconds in known.items() if kind in one.kinds and seconds)
 
 

@@ -48,7 +48,6 @@ from station.i18n import LANGUAGES, t, texts
 from station.live import COUNTS, OWED, SECTIONS, Place, plain
 from station.live_session import _ACTIONS
 from station.model import Mark, Reason, fields
-from station.modem.watch import REGISTRATION
 from station.orders import WHYS as ORDER_WHYS
 from station.own_reasons import PHRASES as OWN_REASONS
 from station.page.happenings import GROUPS
@@ -82,6 +81,10 @@ WORDLESS = {"doctor.line", "events.line", "status.unknown", "status.error", "emu
     *("calibrate.ways", "modem.line"),
     *("init.colon", "report.and", "report.colon", "report.semicolon", "report_column.aqi", "report_column.dustfall"),
 }
+MODEM_DOWN = (
+    *("not_registered", "searching", "denied", "unknown"),
+    *("sim_none", "sim_pin", "sim_puk", "no_context", "unreachable"),
+)
 # Keys that are put together while the program runs, and what they are put together from.
 MADE = {
     "beside_table.": ("modem", "screen", "sampler", "camera", "supply", "position", "receiver", "tunnel"),
@@ -90,15 +93,14 @@ MADE = {
     "led.": ("maintenance", "calibrating", "fault", "stopped", "over", "none", "test"),
     "beside_more.": ("operator", "apn", "rsrp", "rssi", "sinr", "bytes", "steps"),
     "tunnel_state.": ("up", "trying", "down"),
-    "beside_more.": ("tunnel_until", "tunnel_state", "operator", "apn", "rsrp", "rssi", "sinr", "bytes", "steps"),
+    "beside_more.": ("tunnel_until", "tunnel_state", "operator", "apn", "rsrp", "rssi", "sinr", "bytes", "steps")
+    + tuple(f"down_{why}" for why in MODEM_DOWN),
     "modem_row.": MODEM_SHOWN,
     "modem_cost.": MODEM_COSTS,
     "modem_kind.": ("realtime", "minute", "hour", "day"),
     "modem_verdict.": ("good", "fair", "weak", "bad"),
     "modem_step.": ("redial", "reset", "power"),
-    "modem_why.": (
-        *REGISTRATION.values(), "sim_none", "sim_pin", "sim_puk", "no_context", "unreachable", "no_answer",
-    ),
+    "modem_why.": ("home", "roaming", "no_answer", *MODEM_DOWN),
     "people_line.": ["raised", "pre", "again", "acknowledged", "over", "test"],
     "people.": ["name", "kind", "owed", "last", "error", "at", "person", "alarm", "what", "state"],
     "people_what.": ["raised", "pre", "again", "acknowledged", "over"],

@@ -21,6 +21,7 @@ from station.modem.traffic import Counters, Month
 from station.people import KIND as TOLD
 from tests.station.conftest import CONFIG, Rig
 from tests.station.test_alarming import DUST, AlarmRig
+from tests.station.test_linkage import WIRED, PinRig
 from tests.station.test_people import notify
 
 T = datetime(2026, 3, 1, 4, 0, tzinfo=UTC)
@@ -292,6 +293,35 @@ def test_a_person_resets_it_with_name_and_reason(made: Callable[..., CareRig], m
     ):  # fmt: skip
         with pytest.raises(WrongArgument, match=said):
             rig.care.ordered(step, user, why)
+
+
+class WiredRig(PinRig):
+    """A rig with real outputs on mock pins, of which one cuts the modem's supply."""
+
+    def __init__(self, folder: Path, modem: EmulatedModem) -> None:
+        wire = '[[output]]\nname = "modem_supply"\nkind = "relay"\npin = 19\n'
+        super().__init__(folder, WIRED + wire + table(port=modem.path, power_output="modem_supply"))
+        self.engine.committed = lambda patience=5.0: self.engine.commit() or True  # type: ignore[method-assign, assignment, func-returns-value]
+
+
+def test_the_supply_is_cut_by_the_relay_and_comes_back(tmp_path: Path, modem: EmulatedModem) -> None:
+    """On is off: the modem hangs on the relay's normally closed contact, so a station that is off leaves it alone."""
+    rig = WiredRig(tmp_path, modem)
+    rig.run(2)
+    care = rig.engine.beside[0]
+    assert isinstance(care, Care)
+    assert care.steps == ladder.STEPS
+    pin = rig.factory.pin(19)
+    low = pin.state
+    care.ordered("power", "Wang", "hangs")
+    rig.run(3)
+    assert pin.state != low
+    rig.run(10)
+    assert pin.state == low
+    (said,) = rig.said("modem_power")
+    assert said == {"modem": "4G", "reason": "hangs", "user": "Wang"}
+    care.close()
+    rig.engine.shut_down()
 
 
 # -- its clock
