@@ -93,8 +93,10 @@ MADE = {
     "led.": ("maintenance", "calibrating", "fault", "stopped", "over", "none", "test"),
     "beside_more.": ("operator", "apn", "rsrp", "rssi", "sinr", "bytes", "steps"),
     "tunnel_state.": ("up", "trying", "down"),
-    "beside_more.": ("tunnel_until", "tunnel_state", "operator", "apn", "rsrp", "rssi", "sinr", "bytes", "steps")
-    + tuple(f"down_{why}" for why in MODEM_DOWN),
+    "beside_more.": (
+        *("tunnel_until", "tunnel_state"),
+        *("operator", "apn", "rsrp", "rssi", "sinr", "bytes", "steps", *(f"down_{why}" for why in MODEM_DOWN)),
+    ),
     "modem_row.": MODEM_SHOWN,
     "modem_cost.": MODEM_COSTS,
     "modem_kind.": ("realtime", "minute", "hour", "day"),

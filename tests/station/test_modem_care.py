@@ -156,7 +156,7 @@ def test_what_a_step_does_not_cure_the_next_one_does(
 def test_a_hanging_modem_is_power_cycled_for_nothing_else_reaches_it(
     made: Callable[..., CareRig], modem: EmulatedModem
 ) -> None:
-    rig = made(power=True)
+    rig = made(power=True, answer_seconds=0.1)
     modem.fault, modem.cures = "hang", "power"
     rig.minutes(50, every=5)
     assert rig.steps() == ["redial", "reset", "power"]
