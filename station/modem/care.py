@@ -34,6 +34,7 @@ PATIENCE = 60.0  # seconds that who wants the modem waits for who has it
 AGREES = 3.0  # seconds that the operator's clock may run apart from ours between two looks
 AHEAD = timedelta(days=400)  # behind the last time known, the operator's time is not believed without a person
 NO_ANSWER = "no_answer"
+TOLD_PAUSE = 600.0  # seconds between two events that say that the link is down
 
 
 def make(engine: Engine) -> list[Beside]:
@@ -69,7 +70,8 @@ class Care(Beside):
         self._counters, self._boot = counters, boot or boot_id()
         self._one = Lock()  # a modem does one thing at a time
         self.seen: Seen | None = None
-        self._why = ""
+        self._why = self._told_why = ""
+        self._told_again = float("-inf")
         steps = tuple(self._way.steps) + (("power",) if settings.power_output else ())
         self.steps = tuple(one for one in ladder.STEPS if one in steps)
         self._last_up = self._up_since = engine.clock.monotonic()
@@ -112,15 +114,15 @@ class Care(Beside):
         return seen
 
     def _told(self, seen: Seen | None) -> None:
-        """Keep what was seen; a change of why the link is down is an event."""
+        """Keep what was seen; why the link is down is an event, every ten minutes at most where it comes and goes."""
         self.seen = seen
-        why = NO_ANSWER if seen is None else seen.why_down
-        if why == self._why:
-            return
+        why, monotonic = NO_ANSWER if seen is None else seen.why_down, self.engine.clock.monotonic()
         self._why = why
-        if why:
+        if why and why != self._told_why and monotonic >= self._told_again:
+            self._told_why, self._told_again = why, monotonic + TOLD_PAUSE
             self.engine.note("modem_down", modem=self.called, reason=why)
-        else:
+        elif self._told_why and not why:
+            self._told_why = ""
             self.engine.note("modem_up", modem=self.called)
 
     # -- helping it

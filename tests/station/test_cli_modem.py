@@ -11,7 +11,7 @@ import pytest
 from station import screen
 from station.doctor import of_modem
 from station.modem.emulator import FAULTS, EmulatedModem
-from tests.station.commands import daemon, served, station, until
+from tests.station.commands import Here, daemon, served, until
 from tests.station.conftest import CONFIG
 from tests.station.test_alarming import DUST
 from tests.station.test_modem_care import table
@@ -24,6 +24,11 @@ def modem(tmp_path: Path) -> Iterator[EmulatedModem]:
         yield made
 
 
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Here:
+    return Here(monkeypatch, capfd)
+
+
 def configure(folder: Path, *tables: str) -> Path:
     (folder / "password").write_text("123456")
     (folder / "password").chmod(0o600)
@@ -31,61 +36,61 @@ def configure(folder: Path, *tables: str) -> Path:
     return folder / "station.toml"
 
 
-def test_status_reset_and_a_text_through_the_running_station(tmp_path: Path, modem: EmulatedModem) -> None:
+def test_status_reset_and_a_text_through_the_running_station(tmp_path: Path, modem: EmulatedModem, here: Here) -> None:
     duty = notify(kind="sms", url_file="", numbers=["13800000001"])
     config = configure(tmp_path, DUST, duty, table(port=modem.path, apn="cmiot", look_seconds=5))
     for words in (("status",), ("reset", "--user", "Wang", "--reason", "x")):
-        none = station("modem", *words, "--config", config)
+        none = here("modem", *words, "--config", config)
         assert (none.code, "no station runs" in none.err) == (69, True)
     with daemon(config):
-        seen = until(lambda: json.loads(station("modem", "status", "--json", "--config", config).out).get("imei"))
+        seen = until(lambda: json.loads(here("modem", "status", "--json", "--config", config).out).get("imei"))
         assert seen == modem.imei
-        shown = station("modem", "status", "--config", config).out
+        shown = here("modem", "status", "--config", config).out
         assert "RSRP: -85 dBm" in shown
         assert "APN: cmnet (configured: cmiot)" in shown
         assert "signal: good" in shown
-        assert "运营商:CHINA MOBILE" in station("--lang", "zh", "modem", "status", "--config", config).out
-        whole = station("status", "--config", config).out
+        assert "运营商:CHINA MOBILE" in here("--lang", "zh", "modem", "status", "--config", config).out
+        whole = here("status", "--config", config).out
         assert "RSRP -85 dBm" in whole
-        doctor = station("doctor", "--config", config).out
+        doctor = here("doctor", "--config", config).out
         assert "the APN is cmnet, and cmiot is configured" in doctor
-        sent = station("people", "test", "duty", "--config", config)
+        sent = here("people", "test", "duty", "--config", config)
         assert sent.code == 0, sent.err
         assert [number for number, _ in modem.texts] == ["13800000001"]
-        done = station("modem", "reset", "--step", "redial", "--user", "Wang", "--reason", "APN", "--config", config)
+        done = here("modem", "reset", "--step", "redial", "--user", "Wang", "--reason", "APN", "--config", config)
         assert done.out == "done, and on record: dialled again\n"
         assert modem.apn == "cmiot"
-        refused = station("modem", "reset", "--step", "power", "--user", "Wang", "--reason", "x", "--config", config)
+        refused = here("modem", "reset", "--step", "power", "--user", "Wang", "--reason", "x", "--config", config)
         assert "no step of this modem; known: redial, reset" in refused.err
-    events = station("events", "--code", "modem_redial", "--config", config).out
+    events = here("events", "--code", "modem_redial", "--config", config).out
     assert "modem dialled again" in events
     assert "Wang" in events
 
 
-def test_a_budget_is_shown_before_anything_was_sent(tmp_path: Path) -> None:
+def test_a_budget_is_shown_before_anything_was_sent(tmp_path: Path, here: Here) -> None:
     config = configure(tmp_path)
-    found = json.loads(station("modem", "budget", "--json", "--config", config).out)
+    found = json.loads(here("modem", "budget", "--json", "--config", config).out)
     assert (found["rows"][0]["kind"], found["rows"][0]["measured"]) == ("realtime", False)
-    shown = station("modem", "budget", "--config", config).out
+    shown = here("modem", "budget", "--config", config).out
     assert "district" in shown
     assert "(assumed)" in shown
-    none = station("modem", "status", "--config", config)
+    none = here("modem", "status", "--config", config)
     assert "there is no [modem] in it" in none.err
 
 
-def test_an_emulated_modem_is_served_with_its_faults(tmp_path: Path) -> None:
+def test_an_emulated_modem_is_served_with_its_faults(tmp_path: Path, here: Here) -> None:
     link = tmp_path / "at"
     with served("emulate", "modem", "--link", link, "--fault", "no_sim") as modem:
         assert str(link) in modem.says("a modem answers on")
         modem.says("serving")
         config = configure(tmp_path, table(port=str(link), look_seconds=5))
         with daemon(config):
-            until(lambda: "no SIM card" in station("modem", "status", "--config", config).out)
+            until(lambda: "no SIM card" in here("modem", "status", "--config", config).out)
             modem.type("none")
-            until(lambda: "link: the link is up" in station("modem", "status", "--config", config).out, 20)
+            until(lambda: "link: the link is up" in here("modem", "status", "--config", config).out, 20)
         modem.type("nonsense")
         modem.says("nonsense")
-    refused = station("emulate", "modem", "--fault", "hangs")
+    refused = here("emulate", "modem", "--fault", "hangs")
     assert "did you mean hang" in refused.err
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from station.config import load
-from station.model import ConfigError, Kind, StationError, WrongArgument
+from station.model import ConfigError, Kind, StationError, WrongArgument, replace
 from station.modem import ladder, traffic
 from station.modem.at import ModemError
 from station.modem.care import Care
@@ -53,7 +54,7 @@ class CareRig(Rig):
         self.counters: Counters | None = None
         self.boot = "boot-1"
         self.power = keys.pop("power", False)
-        super().__init__(folder, config + table(port=modem.path, **keys), T)
+        super().__init__(folder, config + table(**{"port": modem.path} | keys), T)
         self.set_up()
 
     def set_up(self) -> None:
@@ -279,6 +280,35 @@ def test_it_vanishes_and_comes_back_without_a_step(made: Callable[..., CareRig],
     rig.minutes(2)
     assert rig.care.complaint == ""
     assert rig.codes() == ["modem_down", "modem_up"]
+
+
+def test_a_link_that_comes_and_goes_does_not_fill_the_events(
+    made: Callable[..., CareRig], modem: EmulatedModem
+) -> None:
+    rig = made(most_a_day=0)
+    for _ in range(30):
+        modem.fault = "not_registered"
+        rig.minutes(1)
+        modem.fault = ""
+        rig.minutes(1)
+    assert 6 <= rig.codes().count("modem_down") <= 7
+    assert rig.codes().count("modem_up") == rig.codes().count("modem_down")
+
+
+def test_a_router_is_helped_by_the_relay_alone(tmp_path: Path, modem: EmulatedModem) -> None:
+    rig = CareRig(tmp_path, modem, kind="router", port="", check="127.0.0.1:1")
+    rig.power, rig.care.steps = True, ("power",)
+    rig.engine.linkage = rig.relay  # type: ignore[assignment]
+    rig.minutes(12)
+    assert rig.steps() == ["power"]
+    assert rig.events()[0] == ("modem_down", {"modem": "4G", "reason": "unreachable"})
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        rig.care.settings = replace(rig.care.settings, check=f"127.0.0.1:{server.getsockname()[1]}")
+        rig.minutes(60, every=5)
+    assert rig.steps() == ["power"]
+    assert rig.codes()[-1] == "modem_up"
+    rig.engine.linkage = None
+    rig.engine.shut_down()
 
 
 def test_a_person_resets_it_with_name_and_reason(made: Callable[..., CareRig], modem: EmulatedModem) -> None:
