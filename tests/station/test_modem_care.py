@@ -562,6 +562,14 @@ class SmsRig(AlarmRig):
     def __init__(self, folder: Path, modem: EmulatedModem, **keys: Any) -> None:
         who = {"kind": "sms", "url_file": "", "numbers": ["13800000001", "13800000002"]} | keys
         super().__init__(folder, DUST + notify(**who) + table(port=modem.path))
+        self.set_up()
+
+    def restart(self) -> None:
+        self.engine.beside[0].close()  # as the kernel does of a killed process
+        super().restart()
+        self.set_up()
+
+    def set_up(self) -> None:
         self.engine.committed = lambda patience=5.0: self.engine.commit() or True  # type: ignore[method-assign, assignment, func-returns-value]
 
     def look(self) -> int:
@@ -620,6 +628,41 @@ def test_what_the_first_number_has_is_not_sent_again_when_the_second_fails(
     assert sms_rig.look() == 1
     assert [number for number, _ in modem.texts] == ["13800000001", "13800000002"]
     assert sms_rig.states()[-1] == "sent"
+
+
+@pytest.mark.parametrize("within", [False, True])
+def test_a_kill_between_two_numbers_and_one_within_the_second(
+    sms_rig: SmsRig, modem: EmulatedModem, monkeypatch: pytest.MonkeyPatch, within: bool
+) -> None:
+    """Between them the second gets it after the start and the first not again; within, nobody knows, and it is said."""
+    sms_rig.instrument.show(pm10=120.0)
+    sms_rig.minutes(6)
+    telling = sms_rig.engine.telling
+    assert telling is not None
+    send, begun = telling._means_text, telling._begun
+
+    def dies_sending(number: str, text: str) -> None:
+        if within and number.endswith("2"):
+            raise KeyboardInterrupt
+        send(number, text)
+
+    def dies_before(*words: Any) -> bool:
+        if not within and modem.texts:
+            raise KeyboardInterrupt
+        return begun(*words)
+
+    monkeypatch.setattr(telling, "_means_text", dies_sending)
+    monkeypatch.setattr(telling, "_begun", dies_before)
+    with pytest.raises(KeyboardInterrupt):
+        telling.turn()
+    sms_rig.engine.commit()
+    sms_rig.restart()
+    for _ in range(3):
+        sms_rig.minutes(1)
+        sms_rig.look()
+    numbers = ["13800000001"] if within else ["13800000001", "13800000002"]
+    assert [number for number, _ in modem.texts] == numbers
+    assert sms_rig.states()[-1] == ("uncertain" if within else "sent")
 
 
 def test_a_try_says_which_number_failed_and_reaches_the_others(sms_rig: SmsRig, modem: EmulatedModem) -> None:
