@@ -72,7 +72,7 @@ def _said(key: str, seen: Mapping[str, Any]) -> str | None:
         return t("modem.bytes", month=seen["month"], mb=f"{total:.1f}", budget=budget)
     value = seen[key]
     if key == "why_down":
-        return t(f"modem_why.{value}") if value else t("modem.up")
+        return t(f"modem_why.{value}") if value else t("modem.up") if seen["looked"] else t("modem.not_looked")
     if value in (None, "") or (key == "rssi" and seen["rsrp"] is not None):
         return None
     if key == "registration":

@@ -196,6 +196,9 @@ def of_modem(rows: Sequence[Mapping[str, Any]], *, running: bool) -> Iterator[Fi
         if row["error"]:
             yield found("modem_fails", modem=name, error=row["error"])
             continue
+        if not one["looked"]:
+            yield found("modem_unknown")
+            continue
         if one["why_down"]:
             yield found("modem_no_link", modem=name, why=one["why_down"])
         else:

@@ -71,7 +71,7 @@ class Care(Beside):
         self._one = Lock()  # a modem does one thing at a time
         self.seen: Seen | None = None
         self._why = self._told_why = ""
-        self._told_again = float("-inf")
+        self._told_again, self._looked = float("-inf"), False
         steps = tuple(self._way.steps) + (("power",) if settings.power_output else ())
         self.steps = tuple(one for one in ladder.STEPS if one in steps)
         self._last_up = self._up_since = engine.clock.monotonic()
@@ -115,7 +115,7 @@ class Care(Beside):
 
     def _told(self, seen: Seen | None) -> None:
         """Keep what was seen; why the link is down is an event, every ten minutes at most where it comes and goes."""
-        self.seen = seen
+        self.seen, self._looked = seen, True
         why, monotonic = NO_ANSWER if seen is None else seen.why_down, self.engine.clock.monotonic()
         self._why = why
         if why and why != self._told_why and monotonic >= self._told_again:
@@ -308,7 +308,7 @@ class Care(Beside):
         """Figures for screens, the page and the doctor, and words of them."""
         seen, month, settings = self.seen or Seen(), self.month, self.settings
         figures: dict[str, Any] = {
-            "kind": settings.kind, "why_down": self._why, "imei": seen.imei, "iccid": seen.iccid, "apn": seen.apn,
+            "kind": settings.kind, "looked": self._looked, "why_down": self._why, "imei": seen.imei, "iccid": seen.iccid, "apn": seen.apn,
             "wanted_apn": settings.apn, "operator": seen.operator, "registration": seen.registration,
             "context": seen.context, "reaches": seen.reaches, "rssi": seen.rssi, "rsrp": seen.rsrp, "rsrq": seen.rsrq,
             "sinr": seen.sinr, "verdict": seen.verdict, "clock_offset": self.offset, "clock_refused": seen.refused_time,

@@ -96,7 +96,8 @@ def test_an_emulated_modem_is_served_with_its_faults(tmp_path: Path, here: Here)
 
 def row(**more: object) -> dict[str, object]:
     seen = {
-        "why_down": "", "operator": "X", "apn": "a", "iccid": "1", "imei": "2", "verdict": "good", "rsrp": -85,
+        "looked": True, "why_down": "", "operator": "X", "apn": "a", "iccid": "1", "imei": "2", "verdict": "good",
+        "rsrp": -85,
         "sinr": 16.0, "wanted_apn": "", "clock_offset": 1.0, "budget_mb": 0, "received": 0, "sent": 0,
         "steps_today": 0, "most_a_day": 6,
     }  # fmt: skip
@@ -106,7 +107,7 @@ def row(**more: object) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("more", "codes"),
     [
-        ({}, ["modem_well"]), ({"why_down": "denied"}, ["modem_no_link"]),
+        ({}, ["modem_well"]), ({"looked": False}, ["modem_unknown"]), ({"why_down": "denied"}, ["modem_no_link"]),
         ({"verdict": "bad", "rsrp": None}, ["modem_well", "modem_weak"]),
         ({"wanted_apn": "b"}, ["modem_well", "modem_apn"]), ({"clock_offset": 28800.0}, ["modem_well", "modem_clock"]),
         ({"budget_mb": 10, "received": 8_100_000}, ["modem_well", "modem_budget_near"]),
