@@ -308,7 +308,8 @@ class Care(Beside):
         """Figures for screens, the page and the doctor, and words of them."""
         seen, month, settings = self.seen or Seen(), self.month, self.settings
         figures: dict[str, Any] = {
-            "kind": settings.kind, "looked": self._looked, "why_down": self._why, "imei": seen.imei, "iccid": seen.iccid, "apn": seen.apn,
+            "kind": settings.kind, "looked": self._looked, "why_down": self._why,
+            "imei": seen.imei, "iccid": seen.iccid, "apn": seen.apn,
             "wanted_apn": settings.apn, "operator": seen.operator, "registration": seen.registration,
             "context": seen.context, "reaches": seen.reaches, "rssi": seen.rssi, "rsrp": seen.rsrp, "rsrq": seen.rsrq,
             "sinr": seen.sinr, "verdict": seen.verdict, "clock_offset": self.offset, "clock_refused": seen.refused_time,
