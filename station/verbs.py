@@ -425,6 +425,7 @@ class Verbs:
         from station.led import shown
 
         return shown(self.engine, request)
+
     def modem(self, request: Mapping[str, Any]) -> Any:
         """A person's step for the modem: step, person, reason."""
         care = next((one for one in self.engine.beside if one.table == "modem"), None)

@@ -76,7 +76,6 @@ PAGE = (SOURCE / "report_page.py").read_text(encoding="utf-8")
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 # Texts that are the same in both languages: nothing but placeholders and signs.
 WORDLESS = {"doctor.line", "events.line", "status.unknown", "status.error", "emulate.record", "emulate.step"} | {
-    "calibrate.ways",
     "led.none",
     *("calibrate.ways", "modem.line"),
     *("init.colon", "report.and", "report.colon", "report.semicolon", "report_column.aqi", "report_column.dustfall"),
@@ -88,13 +87,10 @@ MODEM_DOWN = (
 # Keys that are put together while the program runs, and what they are put together from.
 MADE = {
     "beside_table.": ("modem", "screen", "sampler", "camera", "supply", "position", "receiver", "tunnel"),
-    "beside_more.": ("screen_shows", "tunnel_until", "tunnel_state"),
     "tunnel_state.": ("up", "trying", "down"),
     "led.": ("maintenance", "calibrating", "fault", "stopped", "over", "none", "test"),
-    "beside_more.": ("operator", "apn", "rsrp", "rssi", "sinr", "bytes", "steps"),
-    "tunnel_state.": ("up", "trying", "down"),
     "beside_more.": (
-        *("tunnel_until", "tunnel_state"),
+        *("screen_shows", "tunnel_until", "tunnel_state"),
         *("operator", "apn", "rsrp", "rssi", "sinr", "bytes", "steps", *(f"down_{why}" for why in MODEM_DOWN)),
     ),
     "modem_row.": MODEM_SHOWN,
