@@ -200,7 +200,7 @@ def _coefficients(run: Run) -> Sequence[tuple[str, str]]:
 
 
 def _trust(run: Run) -> str:
-    return run.trust if run.trust in ("ntp", "platform", "gnss", "host", "rtc") else "none"
+    return run.trust if run.trust in ("ntp", "platform", "gnss", "network", "host", "rtc") else "none"
 
 
 def _pair(coefficients: Sequence[float]) -> str:

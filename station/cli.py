@@ -44,6 +44,7 @@ from station.cli_loop import loop
 from station.cli_maintenance import maintenance
 from station.cli_marks import marks
 from station.cli_meter import meter
+from station.cli_modem import emulate_modem, modem
 from station.cli_order import load as permits
 from station.cli_order import order
 from station.cli_output import emulate_pin, output
@@ -549,6 +550,7 @@ for command in (
     qc,
     lab,
     people,
+    modem,
     meter,
     replay,
     profile,
@@ -582,3 +584,4 @@ for command in (
 emulate.add_command(emulate_pin)
 emulate.add_command(emulate_receiver)
 emulate.add_command(emulate_screen)
+emulate.add_command(emulate_modem)

@@ -73,6 +73,9 @@ def _findings(loaded: Loaded, store: Store, host: Host, now: datetime) -> Iterat
     for platform in status["platforms"]:
         known = platform["name"] in configured
         yield from look.of_platform(platform, running=live is not None, configured=known)
+    if loaded.config.modem is not None:
+        rows = [one for one in status.get("beside", ()) if one["table"] == "modem"]
+        yield from look.of_modem(rows, running=live is not None)
     yield from look.of_seals(store, now, running=live is not None)
     yield from look.of_backup(status["backup"], loaded.data_folder, now)
     yield from look.of_months(store, loaded.data_folder, now, loaded.zone)
@@ -108,6 +111,8 @@ def sentence(one: Finding, language: str, loaded: Loaded) -> str:
     if isinstance(figures.get("advice"), list):
         said = [texts(language)[f"advice.{key}"] for key in figures["advice"]]
         figures["advice"] = texts(language)["report.semicolon"].join(said)
+    if one.topic == "modem" and "why" in figures:
+        figures["why"] = texts(language)[f"modem_why.{figures['why']}"]
     return in_zone(texts(language)[f"checkup.{one.code}"].format(**figures), loaded.zone)
 
 

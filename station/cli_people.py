@@ -72,7 +72,7 @@ def show(config: Path, as_json: bool) -> None:
 def test(name: str, config: Path) -> None:
     """A word that is no alarm, to one person."""
     loaded = read_config(config)
-    if ask_station(loaded, "people_test", timeout=90, name=name) is None:
+    if ask_station(loaded, "people_test", timeout=600, name=name) is None:
         raise NoStation("no station runs that could send it; start it first: station run --config")
     print(t("people.tried", name=name))
 

@@ -369,15 +369,18 @@ class CommandDesk:
     def _set_clock(self, command: Command, answer: Answer) -> Result:
         if "parameter" in command.arguments:
             return _cannot("no instrument's clock can be set")
+        if why_not := self.set_clock(datetime.fromisoformat(command.arguments["time"])):
+            return _cannot(why_not)
+        self._engine.clock_was_set()
+        return Result(Outcome.DONE)
+
+    def set_clock(self, to: datetime) -> str | None:
+        """Have the host's clock set to *to*, or say in one sentence why not."""
         if self._clock_setter is None:
             from station.clockhelper import HelperClock  # few platforms set a clock
 
             self._clock_setter = HelperClock(Path(self._engine.config.station.clock_socket))
-        to = datetime.fromisoformat(command.arguments["time"])
-        if why_not := self._clock_setter.set(to, trusted=self._clock_is_trusted()):
-            return _cannot(why_not)
-        self._engine.clock_was_set()
-        return Result(Outcome.DONE)
+        return self._clock_setter.set(to, trusted=self._clock_is_trusted())
 
     def _read_realtime_interval(self, command: Command, answer: Answer) -> Result:
         return Result(Outcome.DONE, {"seconds": str(self._engine.terms[command.platform].realtime_seconds)})

@@ -51,6 +51,7 @@ POSITION = "station.position:PositionSettings"
 PAGE = "station.page.settings:PageSettings"
 SCREEN = "station.led_settings:ScreenSettings"
 CAMERA = "station.camera:CameraSettings"
+MODEM = "station.modem.settings:ModemSettings"
 # Table of station.toml -> the module of what stands beside the station (station/beside.py).  It has
 # make(engine) -> list of Beside, and faults(config, folder) -> Faults; its settings are named above.
 BESIDE: dict[str, str] = {
@@ -60,6 +61,7 @@ BESIDE: dict[str, str] = {
     "position": "station.position",
     "sampler": "station.sampler",
     "camera": "station.camera",
+    "modem": "station.modem.care",
 }
 LEGAL_DAYS = 1827  # raw records at least 5 years (State Council Order 820, Art. 21-26 as digested)
 
@@ -292,6 +294,7 @@ class Config:
     page: Any = field(default=None, metadata={"pick": _only(PAGE)})
     screen: tuple[Any, ...] = field(default=(), metadata={"pick": _only(SCREEN)})
     camera: tuple[Any, ...] = field(default=(), metadata={"pick": _only(CAMERA)})
+    modem: Any = field(default=None, metadata={"pick": _only(MODEM)})
 
     @property
     def wired(self) -> bool:

@@ -30,6 +30,7 @@ WORN, WORN_OUT = 80, 110  # percent of its life, as an eMMC says
 STEPS_DAYS = timedelta(days=7)
 LONG_OFFLINE = 3600.0  # seconds that a message waits before a link that is down is bad
 HEAD_OLD = timedelta(minutes=30)
+CLOCK_APART = 30.0  # seconds that the operator's clock may be from ours
 BLOCKS = 12  # the newest ones whose rows are read again: an hour
 MONTH_LATE = timedelta(days=7)  # behind the day a month may be closed on
 COPY_OLD, COPY_VERY_OLD = timedelta(days=2), timedelta(days=7)
@@ -49,7 +50,7 @@ FINDINGS: Mapping[str, Mapping[str, str]] = {
         "life": GOOD, "life_short": WARNING, "life_over": BAD,
     },
     "clock": {
-        "clock_ntp": GOOD, "clock_platform": GOOD, "clock_gnss": GOOD,
+        "clock_ntp": GOOD, "clock_platform": GOOD, "clock_gnss": GOOD, "clock_network": GOOD,
         "clock_alone": WARNING, "clock_stepped": WARNING,
         "clock_behind": BAD,
     },
@@ -57,6 +58,11 @@ FINDINGS: Mapping[str, Mapping[str, str]] = {
     "uplink": {
         "link_up": GOOD, "link_waits": WARNING, "link_gone": BAD, "link_unknown": UNKNOWN, "link_parked": WARNING,
         "link_dropped": WARNING, "link_foreign": WARNING,
+    },
+    "modem": {
+        "modem_well": GOOD, "modem_no_link": BAD, "modem_fails": BAD, "modem_weak": WARNING, "modem_apn": WARNING,
+        "modem_clock": WARNING, "modem_budget_near": WARNING, "modem_budget_over": BAD, "modem_steps": WARNING,
+        "modem_unknown": UNKNOWN,
     },
     "seals": {
         "sealed": GOOD, "seal_old": WARNING, "seal_none": UNKNOWN, "seal_rows": BAD, "seal_keyed": GOOD,
@@ -143,7 +149,7 @@ def of_capacity(capacity: Capacity | None) -> Iterator[Finding]:
 
 def of_clock(store: Store, trust: str, now: datetime) -> Iterator[Finding]:
     """What it is known by, how often it was stepped, and whether it is behind what is stored."""
-    yield found({"ntp": "clock_ntp", "platform": "clock_platform", "gnss": "clock_gnss"}.get(trust, "clock_alone"))
+    yield found(f"clock_{trust}" if trust in ("ntp", "platform", "gnss", "network") else "clock_alone")
     rows = store.query(
         "SELECT count(*) FROM event WHERE code = 'clock_step' AND at_ms BETWEEN ? AND ?",
         (to_ms(now - STEPS_DAYS), to_ms(now)),
@@ -182,6 +188,39 @@ def of_platform(platform: Mapping[str, Any], *, running: bool, configured: bool)
         yield found("link_parked", platform=name, parked=platform["parked"])
     if platform["dropped"]:
         yield found("link_dropped", platform=name, dropped=platform["dropped"])
+
+
+def of_modem(rows: Sequence[Mapping[str, Any]], *, running: bool) -> Iterator[Finding]:
+    """Its link, its signal, its APN, its clock, its bytes, and how often it was helped; *rows* are those of status."""
+    for row in rows:
+        name, one = row["name"], row["modem"]
+        if row["error"]:
+            yield found("modem_fails", modem=name, error=row["error"])
+            continue
+        if not one["looked"]:
+            yield found("modem_unknown")
+            continue
+        if one["why_down"]:
+            yield found("modem_no_link", modem=name, why=one["why_down"])
+        else:
+            yield found("modem_well", modem=name, operator=one["operator"] or "-", apn=one["apn"] or "-",
+                        iccid=one["iccid"] or "-", imei=one["imei"] or "-")  # fmt: skip
+        if one["verdict"] in ("weak", "bad"):
+            rsrp, sinr = ("-" if one[key] is None else f"{one[key]:g}" for key in ("rsrp", "sinr"))
+            yield found("modem_weak", modem=name, rsrp=rsrp, sinr=sinr)
+        if one["wanted_apn"] and one["apn"] and one["apn"] != one["wanted_apn"]:
+            yield found("modem_apn", modem=name, apn=one["apn"], wanted=one["wanted_apn"])
+        if one["clock_offset"] is not None and abs(one["clock_offset"]) > CLOCK_APART:
+            yield found("modem_clock", modem=name, seconds=f"{one['clock_offset']:+.0f}")
+        if one["budget_mb"]:
+            share = (one["received"] + one["sent"]) / (1e4 * one["budget_mb"])
+            if share >= 80:
+                code = "modem_budget_over" if share >= 100 else "modem_budget_near"
+                yield found(code, modem=name, percent=f"{share:.0f}", budget=one["budget_mb"])
+        if one["steps_today"]:
+            yield found("modem_steps", modem=name, count=one["steps_today"], most=one["most_a_day"])
+    if not rows and not running:
+        yield found("modem_unknown")
 
 
 def of_seals(store: Store, now: datetime, *, running: bool) -> Iterator[Finding]:

@@ -456,7 +456,7 @@ class Engine:
             return None
         from station.config import secret_path
         from station.people import secrets_of
-        from station.telling import PATIENCE, Means, Telling
+        from station.telling import PATIENCE, Means, NotTold, Telling
         from uplink.http.transport import Stopped, Transport
         from uplink.trust import Trust
 
@@ -472,7 +472,15 @@ class Engine:
         secrets = {
             one.name: secrets_of(one, lambda name: secret_path(name, self.loaded.folder)) for one in self.config.notify
         }
-        return Telling(self, self.config.notify, secrets, Means(connect, Stopped), heart.beat)
+
+        def text(number: str, words: str) -> None:
+            heart.beat()
+            modem = next((one for one in self.beside if hasattr(one, "text")), None)
+            if modem is None:
+                raise NotTold("there is no modem to send a text message by ([modem] in station.toml)")
+            modem.text(number, words)
+
+        return Telling(self, self.config.notify, secrets, Means(connect, Stopped, text), heart.beat)
 
     def _beside(self) -> tuple[Beside, ...]:
         """Modem, screen, sampler and the like, where station.toml has them."""
@@ -666,11 +674,11 @@ class Engine:
             return self.marks_issued
 
     def trust(self) -> str:
-        """What the clock is known by: "ntp", "host", "platform", "gnss", "rtc" or "none"."""
+        """What the clock is known by: "ntp", "host", "platform", "gnss", "network", "rtc" or "none"."""
         return self.time.trust()
 
     def clock_was_set(self, by: str = "platform") -> None:
-        """From another thread: a platform or GNSS has set the clock."""
+        """From another thread: a platform, GNSS or the operator's time ("network") has set the clock."""
         self.time.was_set(by)
         self._wake.set()
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 # Where the words of an argument are looked up, by its name: the first text that is there.
 NAMED: Mapping[str, tuple[str, ...]] = {
-    "reason": ("reason.", "collector_held."),
+    "reason": ("reason.", "collector_held.", "modem_why."),
+    "step": ("modem_step.",),
     "why": ("why.",),
     "cause": ("alarm_why.", "why."),
     "state": ("alarm_state.",),

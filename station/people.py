@@ -7,12 +7,14 @@ arrived: it is not sent a second time, and said to be uncertain; a reminder foll
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, time, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any
 
 from station.alarm import State
+from station.clock import from_ms, to_ms
 from station.loader import Fault
 from station.model import Record, dataclass, did_you_mean, field, setting
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from station.config import Config
+    from station.store import Store
 
 KIND = "told"  # of records: what became of a message to a person
 ALARM, ACKNOWLEDGED = "alarm", "alarm_ack"  # as station/alarming.py keeps them
@@ -121,6 +124,16 @@ def _begun(record: Record) -> datetime:
         return record.at
 
 
+def begun_before(store: Store, alarm: str, at: datetime) -> datetime | None:
+    """When the episode of *alarm* that stood at *at* began; None where it did not ring then."""
+    which = "kind = ? AND at_ms < ? AND device = ? ORDER BY at_ms DESC, id DESC LIMIT 1"
+    query = f"SELECT at_ms, body FROM record WHERE {which}"
+    for at_ms, body in store.query(query, (ALARM, to_ms(at), alarm)):
+        record = Record(ALARM, from_ms(at_ms), json.loads(body), "", alarm)
+        return _begun(record) if record.body.get("episode") else None
+    return None
+
+
 def told(records: Iterable[Record]) -> dict[str, dict[str, tuple[str, datetime]]]:
     """By person: what became of each message last, and when."""
     found: dict[str, dict[str, tuple[str, datetime]]] = {}
@@ -130,16 +143,33 @@ def told(records: Iterable[Record]) -> dict[str, dict[str, tuple[str, datetime]]
     return found
 
 
+def reached(records: Iterable[Record]) -> dict[tuple[str, str], set[str]]:
+    """By person and message: the numbers that a text message has gone to already."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for record in records:
+        for key in record.body["keys"] if record.body.get("reached") else ():
+            found.setdefault((record.device, key), set()).update(record.body["reached"])
+    return found
+
+
 def due(
     person: NotifySettings, all_of_them: Sequence[Episode], done: Mapping[str, tuple[str, datetime]], now: datetime,
     zone: tzinfo,
 ) -> Iterator[Due]:  # fmt: skip
     """Everything *person* is owed at *now* and not told of yet, in the order of its time."""
+    yield from (one for one in open_for(person, all_of_them, done, now, zone) if one.at <= now)
+
+
+def open_for(
+    person: NotifySettings, all_of_them: Sequence[Episode], done: Mapping[str, tuple[str, datetime]], now: datetime,
+    zone: tzinfo,
+) -> list[Due]:  # fmt: skip
+    """What `due` has, and behind it what will be due later as things stand, in the order of its time."""
     found: list[Due] = []
     for one in all_of_them:
-        if _concerns(person, one) and now - one.since < LOOK_BACK:
+        if _concerns(person, one) and now - (one.over or now) < LOOK_BACK:
             found += _due_of(person, one, done, now, zone)
-    yield from sorted((one for one in found if one.at <= now and _open(done, one.key)), key=lambda one: one.at)
+    return sorted((one for one in found if _open(done, one.key)), key=lambda one: one.at)
 
 
 def _concerns(person: NotifySettings, one: Episode) -> bool:
@@ -160,18 +190,21 @@ def _due_of(
     if not urgent and (later := end_of_quiet(person.quiet, at, zone)) is not None:
         at, waited = later, True
     known = done.get(first_key)
-    if known is None and waited and not one.stands(at):
-        return  # it was over, or in good hands, before anybody had to be told
+    if known is None and ((waited and not one.stands(at)) or now - one.since >= LOOK_BACK):
+        return  # it was over, or in good hands, before anybody had to be told; or nobody was told while it was news
     yield Due(first_key, PRE if one.is_pre else RAISED, at, one)
-    if known is None or known[0] not in (SENT, UNCERTAIN):
-        return
+    if known is None or known[0] not in (SENT, UNCERTAIN, GIVEN_UP):
+        return  # of one that was given up, people hear when the way is free again: that it stands, or is over
     begun = known[1]
     for number in range(1, person.repeat_times + 1):
         again = begun + number * timedelta(minutes=person.repeat_minutes)
-        if not person.repeat_minutes or one.is_pre or again > now or not one.stands(again):
+        if not person.repeat_minutes or one.is_pre or again - one.since >= LOOK_BACK or not one.stands(again):
             break
         if not urgent and end_of_quiet(person.quiet, again, zone) is not None:
             continue
+        if again > now:
+            yield Due(f"{one.key} {AGAIN} {number}", AGAIN, again, one, number)
+            break
         nxt = again + timedelta(minutes=person.repeat_minutes)
         if now < nxt:  # of several that were slept through the last one alone
             yield Due(f"{one.key} {AGAIN} {number}", AGAIN, again, one, number)

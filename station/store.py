@@ -585,6 +585,13 @@ class Store:
         )
         return [Record(kind, from_ms(at), json.loads(body), where, who, one) for one, at, where, who, body in rows]
 
+    def has_newer(self, record: int, kinds: Iterable[str]) -> bool:
+        """Whether a record with an id above *record* is of one of *kinds*."""
+        wanted = list(kinds)
+        places = ", ".join("?" * len(wanted))
+        query = f"SELECT 1 FROM record WHERE id > ? AND +kind IN ({places}) LIMIT 1"  # by id: the newest are few
+        return bool(self.query(query, (record, *wanted)))
+
     def newest_record(self, kind: str) -> int:
         """The largest id among records of *kind*, 0 where there is none."""
         return int(self._one("SELECT max(id) FROM record WHERE kind = ?", (kind,)) or 0)

@@ -13,7 +13,7 @@ import hmac
 import json
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Protocol
@@ -191,6 +191,11 @@ class Telling(Thread):
         self._ways = {one.name: _Way() for one in people_}
         self._points = {point.code: point.name for point in engine.config.point}
         self._settled = False
+        self._seen = -1  # the newest record that was looked at
+        self._next_at: datetime | None = None  # when something becomes due as things stand
+        self._offset = 0.0  # of the clock when that was reckoned
+        self._back_to: datetime | None = None  # how far back alarms that are not told as over began
+        self._reached: dict[tuple[str, str], set[str]] = {}
 
     def run(self) -> None:
         """Tell until stopped; anything unforeseen is kept for the main thread, which ends the process."""
@@ -226,17 +231,28 @@ class Telling(Thread):
         """Tell what is due of each person whose way is free; how many messages went out."""
         engine = self._engine
         now = engine.clock.now()
-        since, soon = now - people.LOOK_BACK, now + timedelta(days=1)
+        if not self._is_due(now):
+            return 0
+        watched = {row["name"] for row in engine.alarms.states()} if engine.alarms is not None else set()
+        since, soon = self._since(now, watched), now + timedelta(days=1)
         records = [r for kind in (people.ALARM, people.ACKNOWLEDGED) for r in engine.store.records(kind, since, soon)]
+        self._next_at = None
         if not records:
             return 0
-        told = people.told(engine.store.records(people.KIND, since, soon))
+        known = engine.store.records(people.KIND, since, soon)
+        told = people.told(known)
+        self._keep_in_mind(people.reached(known), told)
         self._settle(told, now)
-        watched = {row["name"] for row in engine.alarms.states()} if engine.alarms is not None else set()
         # One that was taken out of station.toml has no end on record, and nobody could acknowledge it.
         all_of_them, went = [one for one in people.episodes(records) if one.alarm in watched], 0
+        self._back_to = min(
+            (one.since for one in all_of_them if now - (one.over or now) < people.LOOK_BACK), default=now
+        )
         for one in self._people:
-            owed = list(people.due(one, all_of_them, told.get(one.name, {}), now, engine.loaded.zone))
+            coming = people.open_for(one, all_of_them, told.get(one.name, {}), now, engine.loaded.zone)
+            owed = [due for due in coming if due.at <= now]
+            later = [due.at for due in coming if due.at > now] + ([] if self._next_at is None else [self._next_at])
+            self._next_at = min(later, default=None)
             way = self._ways[one.name]
             stale = [due for due in owed if now - due.at > people.FORGOTTEN]
             owed = [due for due in owed if due not in stale]
@@ -249,6 +265,39 @@ class Telling(Thread):
             if owed and engine.clock.monotonic() >= way.next_at and self.running:
                 went += self._tell(one, owed[:MOST_LINES], now)
         return went
+
+    def _is_due(self, now: datetime) -> bool:
+        """Whether there is anything new on record, or something is due by now; else seven days need not be read."""
+        clock = self._engine.clock
+        newest, offset = self._engine.store.newest("record"), now.timestamp() - clock.monotonic()
+        stepped, self._offset = abs(offset - self._offset) > 1.0, offset
+        again = any(way.owed and clock.monotonic() >= way.next_at for way in self._ways.values())
+        if newest != self._seen:
+            kinds = (people.ALARM, people.ACKNOWLEDGED, people.KIND)
+            new = self._seen < 0 or self._engine.store.has_newer(self._seen, kinds)
+            self._seen = newest
+            if new:
+                return True
+        return stepped or again or (self._next_at is not None and now >= self._next_at)
+
+    def _since(self, now: datetime, watched: Iterable[str]) -> datetime:
+        """From when on records matter: seven days, and back to where an alarm that still stands began."""
+        since = now - people.LOOK_BACK
+        if self._back_to is None:
+            begun = [people.begun_before(self._engine.store, name, since) for name in sorted(watched)]
+            self._back_to = min((one for one in begun if one is not None), default=since)
+        return min(since, self._back_to)
+
+    def _keep_in_mind(
+        self, reached: dict[tuple[str, str], set[str]], told: Mapping[str, Mapping[str, tuple[str, datetime]]]
+    ) -> None:
+        """Which numbers have what is not through with all of them, though the disk may not have it yet."""
+        found = {key: reached.get(key, set()) | self._reached.get(key, set()) for key in (*reached, *self._reached)}
+        ended = (people.SENT, people.GIVEN_UP, people.UNCERTAIN)
+        self._reached = {
+            key: numbers for key, numbers in found.items()
+            if told.get(key[0], {}).get(key[1], ("",))[0] not in ended
+        }  # fmt: skip
 
     def _settle(self, told: dict[str, dict[str, tuple[str, datetime]]], now: datetime) -> None:
         """What was under way when the station stopped may have arrived: once, at the first look."""
@@ -265,15 +314,14 @@ class Telling(Thread):
 
     def _tell(self, one: NotifySettings, owed: Sequence[Due], now: datetime) -> int:
         way, clock = self._ways[one.name], self._engine.clock
-        sending = self._keep(one, people.SENDING, owed, now)
-        if not self._engine.committed():
-            way.next_at = clock.monotonic() + FIRST_PAUSE  # nothing goes out that could not be remembered
-            if not self._engine.withdraw([sending]):  # a slow commit has it, or is at it: nothing went out all the same
-                self._keep(one, people.TRIED, owed, now, "the disk did not take it in time")
+        if not self._begun(one, owed, now):
             return 0
         try:
-            self._send(one, owed)
-        except self._means.stopped:
+            if one.kind == "sms":
+                self._text_each(one, owed, now)
+            else:
+                self._send(one, owed)
+        except (self._means.stopped, InterruptedError):
             return 0  # it may have arrived: the next start will say so
         except StationError as error:
             way.pause = min(max(FIRST_PAUSE, 2 * way.pause), LONGEST_PAUSE)
@@ -291,6 +339,43 @@ class Telling(Thread):
         way.next_at, way.owed = clock.monotonic() + SPACING_SECONDS, max(0, way.owed - len(owed))
         return len(owed)
 
+    def _begun(self, one: NotifySettings, owed: Sequence[Due], now: datetime) -> bool:
+        """Have it on the disk that *owed* is under way: nothing goes out that could not be remembered."""
+        sending = self._keep(one, people.SENDING, owed, now)
+        if self._engine.committed():
+            return True
+        self._ways[one.name].next_at = self._engine.clock.monotonic() + FIRST_PAUSE
+        if not self._engine.withdraw([sending]):  # a slow commit has it, or is at it: nothing went out all the same
+            self._keep(one, people.TRIED, owed, now, "the disk did not take it in time")
+        return False
+
+    def _text_each(self, one: NotifySettings, owed: Sequence[Due], now: datetime) -> None:
+        """A text message to each number, of what it has not had yet; what one number got it is not sent again."""
+        failed: list[str] = []
+        under_way = True  # as `_begun` has put on record
+        for number in one.numbers:
+            left = [due for due in owed if number not in self._reached.get((one.name, due.key), ())]
+            if not left:
+                continue
+            if not (under_way or self._begun(one, left, now)):
+                raise NotTold("the disk did not take it in time")
+            try:
+                self._means_text(number, self._text(one, left))
+            except StationError as error:
+                failed.append(f"{number}: {error}")
+            else:
+                for due in left:
+                    self._reached.setdefault((one.name, due.key), set()).add(number)
+                self._keep(one, people.TRIED, left, self._engine.clock.now(), reached=[number])
+                under_way = False
+        if failed:
+            raise NotTold("; ".join(failed))
+
+    def _text(self, one: NotifySettings, owed: Sequence[Due]) -> str:
+        zone = self._engine.loaded.zone
+        lines = [line_of(due, one.language, self._place(due), zone) for due in owed]
+        return text_of(self._engine.config.station.name, lines)
+
     def _send(self, one: NotifySettings, owed: Sequence[Due]) -> None:
         zone = self._engine.loaded.zone
         lines = [line_of(due, one.language, self._place(due), zone) for due in owed]
@@ -300,7 +385,7 @@ class Telling(Thread):
     def _say(self, one: NotifySettings, text: str, items: Sequence[Mapping[str, Any]]) -> None:
         """Send *text*; raise NotTold, or what *means* raises when the station stops meanwhile."""
         if one.kind == "sms":
-            self._text(one, text)
+            self._test_text(one, text)
             return
         url, secret = self._secrets[one.name]
         query, body, headers = request(one, text, items, secret, self._engine.clock.now())
@@ -314,11 +399,21 @@ class Telling(Thread):
             transport.close()
         judge(one.kind, answer.status, answer.text)
 
-    def _text(self, one: NotifySettings, text: str) -> None:
+    def _test_text(self, one: NotifySettings, text: str) -> None:
+        """To every number, whatever becomes of the others."""
+        failed = []
+        for number in one.numbers:
+            try:
+                self._means_text(number, text)
+            except StationError as error:
+                failed.append(f"{number}: {error}")
+        if failed:
+            raise NotTold("; ".join(failed))
+
+    def _means_text(self, number: str, text: str) -> None:
         if self._means.text is None:
             raise NotTold("there is no modem to send a text message by ([modem] in station.toml)")
-        for number in one.numbers:
-            self._means.text(number, text)
+        self._means.text(number, text)
 
     def _place(self, due: Due) -> str:
         code = str(due.episode.first.get("point") or "")
@@ -332,11 +427,18 @@ class Telling(Thread):
             "at": due.at.isoformat(), "text": line, **named,
         }  # fmt: skip
 
-    def _keep(self, one: NotifySettings, state: str, owed: Sequence[Due], now: datetime, error: str = "") -> Record:
-        return self._record(one, state, [due.key for due in owed], now, error)
+    def _keep(
+        self, one: NotifySettings, state: str, owed: Sequence[Due], now: datetime, error: str = "",
+        reached: Sequence[str] = (),
+    ) -> Record:  # fmt: skip
+        return self._record(one, state, [due.key for due in owed], now, error, reached)
 
-    def _record(self, one: NotifySettings, state: str, keys: Sequence[str], now: datetime, error: str = "") -> Record:
-        body = {"state": state, "keys": list(keys), **({"error": error} if error else {})}
+    def _record(
+        self, one: NotifySettings, state: str, keys: Sequence[str], now: datetime, error: str = "",
+        reached: Sequence[str] = (),
+    ) -> Record:  # fmt: skip
+        more = {**({"error": error} if error else {}), **({"reached": list(reached)} if reached else {})}
+        body = {"state": state, "keys": list(keys), **more}
         made = Record(people.KIND, now, body, "", one.name)
         self._engine.keep(made, urgent=True)
         return made

@@ -30,8 +30,8 @@ RTC = Path("/sys/class/rtc/rtc0/since_epoch")
 RTC_DAYS = timedelta(days=90)  # an RTC that was not set for longer may be minutes off (DS3231: 2 ppm, grade D)
 RTC_AGREES = timedelta(seconds=5)  # the wall clock with the RTC that it was set by
 RTC_PAUSE = 60.0  # seconds between two looks at the RTC: it is asked over I2C
-SETTERS = ("platform", "gnss")
 READINGS, RECORDS = "dated_readings", "dated_records"  # settings of no platform: what waited is handed on up to here
+SETTERS = ("platform", "gnss", "network")  # who may set it; "network" is the operator's time from a modem
 DOUBT = "clock_doubt"  # another: whom the time server contradicts, or nothing
 
 
@@ -78,7 +78,7 @@ class Timekeeper:
         self._dated_by: float | None = None  # the offset of what was dated last
         self._by = "none"  # who vouched for it
         self._was_set, self._by_rtc = Event(), False
-        self._setter = self._set_by = ""  # a platform or GNSS: who has set the clock last, and who vouches for it
+        self._setter = self._set_by = ""  # who of SETTERS has set the clock last, and who vouches for it
         self._since = clock.monotonic()  # when it began to wait
         self._rtc_again = 0.0
         self._known: datetime | None = None  # the last time known to be right, when it began to wait
@@ -125,7 +125,7 @@ class Timekeeper:
         return right is not None and self._clock.now() < right
 
     def trust(self) -> str:
-        """What the clock is known by: "ntp", "host", "platform" or "gnss" that set it in this boot, "rtc", "none"."""
+        """What the clock is known by: "ntp", "host", who of SETTERS set it in this boot, "rtc", "none"."""
         host = self._host_trust()
         if host != "none" and not (host == "ntp" and self.against):
             return host

@@ -92,6 +92,7 @@ class Verbs:
             "laboratory": self.laboratory,
             "people_test": self.people_test,
             "snapshot": self.snapshot,
+            "modem": self.modem,
             "band": self.band,
             "status": lambda request: status.live(self.engine),
             "read": self.read,
@@ -432,6 +433,15 @@ class Verbs:
         from station.camera import entry
 
         return entry(self.engine, request)
+
+    def modem(self, request: Mapping[str, Any]) -> Any:
+        """A person's step for the modem: step, person, reason."""
+        care = next((one for one in self.engine.beside if one.table == "modem"), None)
+        if care is None:
+            raise WrongArgument("there is no [modem] in station.toml")
+        step, person, reason = (str(request.get(key) or "") for key in ("step", "person", "reason"))
+        care.ordered(step, person, reason)  # type: ignore[attr-defined]
+        return {"step": step}
 
     def band(self, request: Mapping[str, Any]) -> Any:
         """Learn, confirm or withdraw a power band, committed when this returns."""

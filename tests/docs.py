@@ -29,6 +29,7 @@ from station.config import (
     CAMERA,
     CITY,
     DRY_FLOW,
+    MODEM,
     NOTIFY,
     PAIR,
     PERMIT,
@@ -96,6 +97,7 @@ WATCHED = {
     "position": POSITION,
     "sampler": SAMPLER,
     "camera": CAMERA,
+    "modem": MODEM,
 }  # tables that station/README.md documents
 WIRED = {"input": INPUTS, "output": OUTPUTS, "rule": RULES}  # the kinds each table may be of
 REQUIRED = {"en": "required", "zh": "必填"}
@@ -296,6 +298,7 @@ def own_keys(driver: str, settings: type[DeviceSettings]) -> Iterator[str]:
 def table_keys(table: str, settings: type[Any]) -> Iterator[str]:
     """The keys of one kind of table."""
     brackets = f"[{table}]" if table in ("city", "supply", "position") else f"[[{table}]]"
+    brackets = f"[{table}]" if table in ("city", "modem") else f"[[{table}]]"
     yield f"| key of `{brackets}` | default | meaning |"
     yield "| --- | --- | --- |"
     yield from _key_rows(fields(settings))

@@ -40,6 +40,7 @@ ERRORS = ("timeouts", "bad_replies", "crc_errors", "wrong_unit", "exceptions", "
 STATES = ("normal", "pre_alarm", "alarm", "undetermined", "stale")
 READING = ("point", "parameter", "device")
 UNIT = ("bus", "device", "unit_id")
+MODEM, IDENTITY = ("modem",), ("operator", "apn", "iccid", "imei")
 MARKS = ", ".join(f"{int(mark)} {mark.name}" for mark in Mark)
 
 # Every metric by its name without the prefix: kind, what it is, labels.  A counter's samples end in _total.
@@ -70,13 +71,23 @@ METRICS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "platform_clock_offset_seconds": ("gauge", "The platform's clock minus the station's.", ("platform",)),
     "alarm_state": ("gauge", "1 for the state an alarm is in.", ("alarm", "point", "parameter", "state")),
     "qc_check_overdue": ("gauge", "1 while a QC check is overdue.", ("check", "device", "parameter")),
+    "modem_link_down": ("gauge", "1 while the modem, or what is tried behind it, says that the link is down.", MODEM),
+    "modem_registered": ("gauge", "1 while the modem is in a network: at home or roaming.", MODEM),
+    "modem_rsrp_dbm": ("gauge", "Reference signal received power.", MODEM),
+    "modem_sinr_db": ("gauge", "Signal to interference and noise ratio.", MODEM),
+    "modem_rssi_dbm": ("gauge", "Received signal strength.", MODEM),
+    "modem_clock_offset_seconds": ("gauge", "The operator's clock minus the station's.", MODEM),
+    "modem_steps_today": ("gauge", "Steps that helped the modem within 24 hours.", MODEM),
+    "modem_month_bytes": ("gauge", "Bytes of this month by the interface's counters.", ("modem", "direction")),
+    "modem_budget_bytes": ("gauge", "Bytes a month that the tariff holds.", MODEM),
+    "modem_identity": ("gauge", "1, with what the modem says of itself.", (*MODEM, *IDENTITY)),
     "disk_free_bytes": ("gauge", "Free room on the disk of the data folder.", ()),
     "disk_size_bytes": ("gauge", "Size of the disk of the data folder.", ()),
     "disk_days_left": ("gauge", "Days until the floor or budget of [disk] is reached, at the growth so far.", ()),
     "database_bytes": ("gauge", "Size of the database.", ()),
     "database_reusable_bytes": ("gauge", "Of it, pages that are free again.", ()),
     "readings_stored": ("counter", "Readings that were ever stored.", ()),
-    "clock_trust": ("gauge", "1 for what the time is known by: ntp, platform, gnss, rtc, host or none.", ("source",)),
+    "clock_trust": ("gauge", "1 for what vouches for the time: ntp, platform, gnss, network, rtc, host, none.", ("source",)),
     "clock_waiting_readings": ("gauge", "Readings that wait for a time that somebody vouches for.", ()),
     "host_temperature_celsius": ("gauge", "Temperature of the processor.", ()),
     "host_undervoltage": ("gauge", "1 where the supply was too low: now, or since the boot.", ("since",)),
@@ -229,7 +240,7 @@ def samples(source: Source, host: Host) -> Iterator[Sample]:
         yield "start_time_seconds", (), datetime.fromisoformat(status["started"]).timestamp()
         yield "store_error", (), float(bool(status["store"].get("error")))
         yield "silent_threads", (), float(len(status.get("silent_threads", ())))
-    for part in (_readings, _devices, _platforms, _watched, _clock, _beside, _copies):
+    for part in (_readings, _devices, _platforms, _watched, _clock, _beside, _copies, _modem):
         yield from part(source, status, now)
     yield from _disk(source, host, status)
     yield from _board(host)
@@ -298,7 +309,7 @@ def _watched(source: Source, status: Mapping[str, Any], now: datetime) -> Iterat
 def _clock(source: Source, status: Mapping[str, Any], now: datetime) -> Iterator[Sample]:
     clock = status.get("clock")
     if clock:
-        for trust in ("ntp", "platform", "gnss", "rtc", "host", "none"):
+        for trust in ("ntp", "platform", "gnss", "network", "rtc", "host", "none"):
             yield "clock_trust", (trust,), float(clock["trust"] == trust)
         yield "clock_waiting_readings", (), float(clock["waiting"])
 
@@ -313,6 +324,26 @@ def _beside(source: Source, status: Mapping[str, Any], now: datetime) -> Iterato
         elif one["table"] == "position":
             yield "position_fix", (), float(bool(one["fix"]))
             yield "position_moved", (), float(bool(one["moved"]))
+
+
+def _modem(source: Source, status: Mapping[str, Any], now: datetime) -> Iterator[Sample]:
+    for row in status.get("beside", ()):
+        if (one := row.get("modem")) is None:
+            continue
+        labels = (row["name"],)
+        yield "modem_link_down", labels, float(bool(one["why_down"]))
+        if one["registration"]:
+            yield "modem_registered", labels, float(one["registration"] in ("home", "roaming"))
+        for key, name in (("rsrp", "rsrp_dbm"), ("sinr", "sinr_db"), ("rssi", "rssi_dbm"),
+                          ("clock_offset", "clock_offset_seconds"), ("steps_today", "steps_today")):  # fmt: skip
+            yield from _known(f"modem_{name}", one[key], *labels)
+        if one["month"]:
+            for direction in ("received", "sent"):
+                yield "modem_month_bytes", (*labels, direction), float(one[direction])
+        if one["budget_mb"]:
+            yield "modem_budget_bytes", labels, 1e6 * one["budget_mb"]
+        if one["imei"]:
+            yield "modem_identity", (*labels, *(one[key] for key in IDENTITY)), 1.0
 
 
 def _copies(source: Source, status: Mapping[str, Any], now: datetime) -> Iterator[Sample]:

@@ -334,3 +334,22 @@ def test_supply_and_position_are_figures_and_what_is_not_known_is_none() -> None
         ("position_fix", ()): 0.0,
         ("position_moved", ()): 1.0,
     }
+
+
+def test_the_modem_is_told(tmp_path: Path) -> None:
+    loaded = station(tmp_path)
+    seen = {
+        "why_down": "", "registration": "roaming", "rsrp": -85, "sinr": None, "rssi": -67, "clock_offset": 1.5,
+        "steps_today": 2, "month": "2026-12", "received": 1000, "sent": 500, "budget_mb": 30, "operator": 'X"',
+        "apn": "a", "iccid": "1", "imei": "2",
+    }  # fmt: skip
+    row = {"table": "modem", "name": "4G", "error": "", "silent": 0, "words": {}, "modem": seen}
+    other = {"table": "screen", "name": "gate", "error": "", "silent": 0}
+
+    found = scraped(create_app(loaded, FixedSource(loaded, live(beside=[row, other]))).test_client())
+
+    assert (one(found, "modem_link_down", modem="4G"), one(found, "modem_registered", modem="4G")) == (0, 1)
+    assert (one(found, "modem_rsrp_dbm", modem="4G"), "niutang_modem_sinr_db" in found) == (-85, False)
+    assert one(found, "modem_month_bytes", modem="4G", direction="sent") == 500
+    assert one(found, "modem_budget_bytes", modem="4G") == 30_000_000
+    assert one(found, "modem_identity", modem="4G", operator='X"', imei="2") == 1

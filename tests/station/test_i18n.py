@@ -35,6 +35,8 @@ from station.checks import OUTCOMES as QC_OUTCOMES
 from station.cli_calibrate_record import FIGURES
 from station.cli_calibrated import COMPARED
 from station.cli_loop import SHOWN
+from station.cli_modem import COSTS as MODEM_COSTS
+from station.cli_modem import SHOWN as MODEM_SHOWN
 from station.cli_profile import ASKED, ASKED_FIRST, COLUMNS
 from station.cli_sampler import BOTTLES, CUSTODY
 from station.commissioning import STEPS
@@ -77,10 +79,14 @@ PAGE = (SOURCE / "report_page.py").read_text(encoding="utf-8")
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 # Texts that are the same in both languages: nothing but placeholders and signs.
 WORDLESS = {"doctor.line", "events.line", "status.unknown", "status.error", "emulate.record", "emulate.step"} | {
-    "calibrate.ways",
     "led.none",
+    *("calibrate.ways", "modem.line"),
     *("init.colon", "report.and", "report.colon", "report.semicolon", "report_column.aqi", "report_column.dustfall"),
 }
+MODEM_DOWN = (
+    *("not_registered", "searching", "denied", "unknown"),
+    *("sim_none", "sim_pin", "sim_puk", "no_context", "unreachable"),
+)
 # Keys that are put together while the program runs, and what they are put together from.
 MADE = {
     "beside_table.": ("modem", "screen", "sampler", "camera", "supply", "position", "receiver", "tunnel"),
@@ -90,6 +96,7 @@ MADE = {
         "position_fix", "position_no_fix", "position_at", "position_moved",
         "bottles_used", "bottle_filling", "box_temperature", "door_open", "sampler_full", "sampler_fault",
         "camera_last", "camera_waiting", "camera_missed",
+        "operator", "apn", "rsrp", "rssi", "sinr", "bytes", "steps", *(f"down_{why}" for why in MODEM_DOWN),
     ),
     "tunnel_state.": ("up", "trying", "down"),
     "led.": ("maintenance", "calibrating", "fault", "stopped", "over", "none", "test"),
@@ -99,6 +106,12 @@ MADE = {
     "page_stills.": ("gone", "changed"),
     "snapshot.": ("number", "taken", "camera", "for", "size", "hash"),
     "seal.still_": ("gone", "changed"),
+    "modem_row.": MODEM_SHOWN,
+    "modem_cost.": MODEM_COSTS,
+    "modem_kind.": ("realtime", "minute", "hour", "day"),
+    "modem_verdict.": ("good", "fair", "weak", "bad"),
+    "modem_step.": ("redial", "reset", "power"),
+    "modem_why.": ("home", "roaming", "no_answer", *MODEM_DOWN),
     "people_line.": ["raised", "pre", "again", "acknowledged", "over", "test"],
     "people.": ["name", "kind", "owed", "last", "error", "at", "person", "alarm", "what", "state"],
     "people_what.": ["raised", "pre", "again", "acknowledged", "over"],
@@ -137,7 +150,7 @@ MADE = {
     "calibration_entry.": [*_ENTRIES, "write", "tell", "told", "act_point", "act_write"],
     "calibrations.": ["name", "device", "parameter", "procedure", "state", "begun", "user", "verdict", "coefficients"],
     "certificate.": [key.removeprefix("certificate.") for key in texts("en") if key.startswith("certificate.")],
-    "certificate_clock.": ["ntp", "host", "platform", "gnss", "rtc", "none"],
+    "certificate_clock.": ["ntp", "host", "platform", "gnss", "network", "rtc", "none"],
     "qc.": [
         "name",
         "begun",
@@ -534,6 +547,9 @@ NAMES = {
     # What an administrator types, and the units and names of the host.
     *("systemctl", "journalctl", "dmesg", "sudo", "iotop", "ao", "du", "xh", "sort", "timer", "service", "systemd"),
     *("journald", "Storage", "volatile", "SIM", "DS", "Pi", "MB"),
+    # Of mobile networks, as the card and the modem have them written on them.
+    *("APN", "ICCID", "IMEI", "IP", "PIN", "PUK", "RSRP", "RSSI", "SINR", "dBm", "ModemManager", "by", "id"),
+    *("network", "zone", "down", "step", "redial", "reset", "power"),  # keys, codes and words of options
     *("bit", "cm", "dB", "kWh", "kg", "km", "mA", "mg", "mm", "ms", "pH"),
 }
 

@@ -372,7 +372,7 @@ def test_only_the_alarms_and_pre_alarms_that_concern_somebody() -> None:
 def test_an_end_is_told_only_to_whom_the_beginning_was() -> None:
     key = "dust e1 raised"
     assert what(person(), ENDED, T + 20 * MINUTE, {key: ("sent", T)}) == ["over"]
-    assert what(person(), ENDED, T + 20 * MINUTE, {key: ("given_up", T)}) == []
+    assert what(person(), ENDED, T + 20 * MINUTE, {key: ("given_up", T)}) == ["over"]  # or nobody would ever hear of it
 
 
 def test_reminders_slept_through_are_one() -> None:
@@ -520,3 +520,43 @@ def test_an_alarm_that_was_taken_out_of_the_configuration_is_reminded_of_no_more
     rig.wait(65, looks=2)
     assert len(robot.got) == 1
     rig.engine.shut_down()
+
+
+def test_an_alarm_older_than_seven_days_is_told_as_over(tmp_path: Path, robot: Robot) -> None:
+    rig = make(tmp_path, robot, notify(repeat_minutes=0))
+    ring(rig)
+    rig.look()
+    rig.clock.advance(9 * 86400)
+    rig.restart()
+    rig.instrument.show(pm10=20.0)
+    rig.minutes(12)
+    rig.look()
+    assert [text.split("\n")[1][:2] for text in robot.texts] == ["报警", "恢复"]
+    assert robot.texts[1].split(",")[1].startswith("03-01 12:05 至 03-10")
+    assert rig.look() == 0
+    rig.engine.shut_down()
+
+
+def test_of_an_alarm_that_was_given_up_people_hear_the_end(tmp_path: Path, robot: Robot) -> None:
+    rig = make(tmp_path, robot, notify(repeat_minutes=0))
+    robot.answer = (500, b"down")
+    ring(rig)
+    rig.look()
+    rig.clock.advance(25 * 3600)
+    rig.look()
+    assert rig.states()[-1] == "given_up"
+    robot.answer = (200, b'{"errcode":0}')
+    before = len(robot.got)
+    rig.instrument.show(pm10=20.0)
+    rig.minutes(12)
+    rig.look()
+    assert [text.split("\n")[1][:2] for text in robot.texts[before:]] == ["恢复"]
+    rig.engine.shut_down()
+
+
+def test_who_was_told_of_nothing_while_it_was_news_is_not_told_of_its_end() -> None:
+    old = [change("dust", T - timedelta(days=9), "alarm", "e1"), change("dust", T, "normal", "", "alarm")]
+    assert what(person(), old, T + MINUTE) == []
+    told_first = {"dust e1 raised": ("sent", T - timedelta(days=9))}
+    assert what(person(repeat_minutes=0), old, T + MINUTE, told_first) == ["over"]
+    assert what(person(repeat_minutes=60, repeat_times=99), old[:1], T, told_first) == []  # reminded of no more

@@ -47,11 +47,13 @@ def live() -> dict[str, Any]:
         "seal": {"epoch": 1, "at_ms": 0, "keyed": True},
         "backup": {"time": at, "bytes": 1},
         "alarms": [{"name": "a", "point": "gate", "parameter": "pm25", "state": "alarm"}],
+        "beside": [{"table": "modem", "name": "4G", "error": "", "silent": 0, "words": {}, "modem": {
+            "why_down": "", "registration": "home", "rsrp": -85, "sinr": 16.0, "rssi": -67, "clock_offset": 1.0,
+            "steps_today": 0, "month": "2026-12", "received": 1, "sent": 1, "budget_mb": 30, "operator": "o",
+            "apn": "a", "iccid": "1", "imei": "2"}},
+             {"table": "supply", "name": "nut", "error": "", "on_battery": False, "percent": 90.0, "volts": 4.1},
+             {"table": "position", "name": "gpsd", "error": "", "fix": True, "moved": False}],
         "qc": [{"check": "c", "device": "dust", "parameter": "pm25", "overdue": False}],
-        "beside": [
-            {"table": "supply", "name": "nut", "error": "", "on_battery": False, "percent": 90.0, "volts": 4.1},
-            {"table": "position", "name": "gpsd", "error": "", "fix": True, "moved": False},
-        ],
     }  # fmt: skip
 
 
