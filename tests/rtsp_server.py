@@ -5,13 +5,6 @@
 
 import sys
 
-import gi
-
-gi.require_version("Gst", "1.0")
-gi.require_version("GstRtsp", "1.0")
-gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402 (a version is required first)
-
 ENCODED = {
     "h264": "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=10 ! rtph264pay name=pay0 pt=96",
     "mjpeg": "jpegenc ! rtpjpegpay name=pay0 pt=26",
@@ -20,6 +13,13 @@ ENCODED = {
 
 def main(user: str, password: str, codec: str, width: str, height: str) -> None:
     """Serve until killed."""
+    import gi  # Debian's, not of the environment that runs the tests
+
+    gi.require_version("Gst", "1.0")
+    gi.require_version("GstRtsp", "1.0")
+    gi.require_version("GstRtspServer", "1.0")
+    from gi.repository import GLib, Gst, GstRtsp, GstRtspServer
+
     Gst.init(None)
     server = GstRtspServer.RTSPServer(address="127.0.0.1", service="0")
     auth = GstRtspServer.RTSPAuth()
@@ -44,4 +44,5 @@ def main(user: str, password: str, codec: str, width: str, height: str) -> None:
     GLib.MainLoop().run()
 
 
-main(*sys.argv[1:])
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -87,7 +87,7 @@ METRICS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "database_bytes": ("gauge", "Size of the database.", ()),
     "database_reusable_bytes": ("gauge", "Of it, pages that are free again.", ()),
     "readings_stored": ("counter", "Readings that were ever stored.", ()),
-    "clock_trust": ("gauge", "1 for what vouches for the time: ntp, platform, gnss, network, rtc, host, none.", ("source",)),
+    "clock_trust": ("gauge", "1 for who vouches: ntp, platform, gnss, network, rtc, host, none.", ("source",)),
     "clock_waiting_readings": ("gauge", "Readings that wait for a time that somebody vouches for.", ()),
     "host_temperature_celsius": ("gauge", "Temperature of the processor.", ()),
     "host_undervoltage": ("gauge", "1 where the supply was too low: now, or since the boot.", ("since",)),
