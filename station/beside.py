@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterator
 from importlib import import_module
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from station.config import BESIDE
 from station.loader import Fault
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 600.0  # seconds between two tries of what fails
+FLAPS, FLAP_SECONDS = 3, 3600.0  # told so often within so long, it comes and goes, and that is told once
+STEADY_SECONDS = 600.0  # well for so long, it comes and goes no more
 
 
 class Beside(Thread):
@@ -40,6 +42,8 @@ class Beside(Thread):
         self.complaint, self.pause = "", 0.0
         self._over, self._asked = Event(), Event()
         self._turn_began: float | None = None
+        self._fault_times: list[float] = []  # when a fault was told
+        self._comes_and_goes, self._without_fault_since = False, cast("float | None", None)
 
     def turn(self) -> float:
         """Do what is due; seconds until the next look, unless asked before."""
@@ -69,21 +73,44 @@ class Beside(Thread):
         self._turn_began = self.engine.clock.monotonic()
         try:
             wait = self.turn()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - nothing beside the station may end it
             if not self.running:
                 return 0.0
             self.pause = min(max(FIRST_PAUSE, 2 * self.pause), LONGEST_PAUSE)
             if not self.complaint:
-                log.warning("%s: %s", self.name, error, exc_info=not isinstance(error, StationError | OSError))
-                self.engine.note("beside_failed", what=self.name, reason=str(error))
+                self._tell_failed(error)
             self.complaint = str(error) or type(error).__name__
             return self.pause
         finally:
             self._turn_began = None
-        if self.complaint:
-            self.engine.note("beside_well", what=self.name)
+        self._tell_well()
         self.complaint, self.pause = "", 0.0
         return wait
+
+    def _tell_failed(self, error: Exception) -> None:
+        """The beginning of a fault, and at the third within an hour that it comes and goes."""
+        self._without_fault_since = None
+        if self._comes_and_goes:
+            return
+        now = self.engine.clock.monotonic()
+        self._fault_times = [at for at in self._fault_times if now - at < FLAP_SECONDS] + [now]
+        self._comes_and_goes = len(self._fault_times) >= FLAPS
+        log.warning("%s: %s", self.name, error, exc_info=not isinstance(error, StationError | OSError))
+        reason = f"{error} (it comes and goes)" if self._comes_and_goes else str(error)
+        self.engine.note("beside_failed", what=self.name, reason=reason)
+
+    def _tell_well(self) -> None:
+        """The end of a fault; of what comes and goes only when it has been well for a while."""
+        now = self.engine.clock.monotonic()
+        if not self._comes_and_goes:
+            if self.complaint:
+                self.engine.note("beside_well", what=self.name)
+            return
+        if self._without_fault_since is None:
+            self._without_fault_since = now
+        elif now - self._without_fault_since >= STEADY_SECONDS:
+            self._comes_and_goes, self._fault_times = False, []
+            self.engine.note("beside_well", what=self.name)
 
     def ask(self) -> None:
         """Take the next turn now; from any thread, never blocks."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 KIND = "tunnel"
 LOOK_SECONDS, IDLE_SECONDS = 2.0, 30.0
+TOLD_SECONDS = 3600.0  # a refused order is told so often
 LONGEST_HOURS = 72.0  # what the units allow, whatever station.toml says
 
 
@@ -92,6 +93,8 @@ class Tunnel(Beside):
         self._used: set[str] = set()
         self._state: Mapping[str, Any] = {}
         self._resumed = False
+        self._refused_until: float | None = None
+        self._untold = 0  # orders that were refused and not told yet
 
     # -- what is asked
 
@@ -142,11 +145,21 @@ class Tunnel(Beside):
                 if order.id in self._used:
                     raise OrderRefused(f"order {order.id} was carried out before")
         except OrderRefused as error:
-            self.engine.note("tunnel_refused", urgent=True, reason=str(error)[:200])
+            self._refused(str(error)[:200])
             raise
         if order.do == "on":
             return self.switch_on(order.by, order.hours, order.reason, order.id)
         return self.switch_off(order.by)
+
+    def _refused(self, reason: str) -> None:
+        """Tell of it, the first of an hour at once and the others by their number: a flood makes few events."""
+        now = self.engine.clock.monotonic()
+        if self._refused_until is None or now >= self._refused_until:
+            self._refused_until = now + TOLD_SECONDS
+            self.engine.note("tunnel_refused", urgent=True, reason=reason, count=self._untold + 1)
+            self._untold = 0
+        else:
+            self._untold += 1
 
     # -- the thread
 

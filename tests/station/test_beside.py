@@ -1,12 +1,14 @@
 """What stands beside the station: it fails by itself, is told once, and never holds up the station."""
 
 import threading
+from importlib import import_module
 from types import SimpleNamespace
 
 import pytest
 
 from station import screen
-from station.beside import FIRST_PAUSE, LONGEST_PAUSE, Beside
+from station.beside import FIRST_PAUSE, LONGEST_PAUSE, STEADY_SECONDS, Beside
+from station.config import BESIDE
 from station.model import StationError
 
 
@@ -71,3 +73,28 @@ def test_status_says_how_long_a_turn_is_silent():
         out.print(screen._beside([row]))
     assert "gate" in said.get()
     assert screen.age(90) in said.get()
+
+
+def test_what_comes_and_goes_is_told_three_times_and_then_when_it_stays_well():
+    thing = Thing([StationError("no"), 5.0] * 50 + [5.0] * 3)
+    for _ in range(100):
+        thing._one_turn()
+        thing.seconds += 10
+    codes = [code for code, _ in thing.notes]
+    assert codes == ["beside_failed", "beside_well"] * 2 + ["beside_failed"]
+    assert thing.notes[-1][1]["reason"] == "no (it comes and goes)"
+    thing._one_turn()
+    thing.seconds += STEADY_SECONDS
+    thing._one_turn()
+    assert [code for code, _ in thing.notes][5:] == ["beside_well"]
+
+
+def test_nothing_beside_the_station_hides_what_a_thread_needs():
+    """A method of a thread's own name would be called by it: `_stop` once ended the station."""
+    for module in set(BESIDE.values()):
+        import_module(module)
+    kinds = list(Beside.__subclasses__())
+    assert len(kinds) >= len(set(BESIDE.values()))
+    own = set(vars(threading.Thread)) - {"__init__", "__doc__", "__module__", "__dict__", "__weakref__", "run"}
+    for kind in kinds:
+        assert {name for name in vars(kind) if name in own and not name.startswith("__")} == set(), kind

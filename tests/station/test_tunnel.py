@@ -279,7 +279,11 @@ def test_an_order_with_one_changed_byte_is_refused_and_told(engine: Engine, keys
     engine.trusted = "none"
     with pytest.raises(OrderRefused, match="clock is not trusted"):
         one.obey(text, signature)
-    assert engine.codes() == ["tunnel_refused"] * 3
+    assert engine.codes() == ["tunnel_refused"]
+    engine.pass_time(3601)
+    with pytest.raises(OrderRefused):
+        one.obey(text, "")
+    assert [words["count"] for _, words in engine.notes] == [1, 3]
 
 
 @pytest.mark.parametrize("text", ["", "rubbish", "[]", "[" * 3000, "1", "x" * 5000, '"\ud800"'])
