@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 WAIT = 2.0  # seconds whoever orders an output waits for the line's thread
 RETRY = 10.0  # seconds until an output that did not follow is tried again
 WATCHDOG_SECONDS = 60.0  # between two looks at the module's watchdog
+WORST_REPLY_MS = 250
 READ_COILS, READ_INPUTS, WRITE_COIL = 1, 2, 5
 FUNCTIONS = {"coil": READ_COILS, "discrete": READ_INPUTS}
 TWO_WORDS = 1 << 32
@@ -44,7 +45,7 @@ class Bits(NamedTuple):
 
     function: int
     first: int
-    count: int
+    size: int
 
 
 class Counters(NamedTuple):
@@ -117,7 +118,7 @@ class DioSettings(UnitSettings):
     @property
     def channels(self) -> tuple[int, int]:
         """How many inputs and outputs it has."""
-        return self.map.inputs.count, self.map.outputs.count
+        return self.map.inputs.size, self.map.outputs.size
 
     @property
     def counts(self) -> bool:
@@ -147,15 +148,13 @@ class DioModule:
     general_address: int | None = None
     actions: Mapping[str, Sequence[str]] = {}
 
-    def __init__(
-        self, settings: DioSettings, bus: Bus, folders: Sequence[Path], now: Callable[[], datetime]
-    ) -> None:
+    def __init__(self, settings: DioSettings, bus: Bus, folders: Sequence[Path], now: Callable[[], datetime]) -> None:
         if faults := list(_faults(settings)):
             raise ProfileError("\n".join(faults))
         self.name, self._settings, self._map, self._bus = settings.name, settings, settings.map, bus
         self._profile = Profile(
             name="io-module", title=self._map.title, grade=self._map.grade, baudrate=9600,
-            unit_id=settings.unit_id, registers=(),
+            unit_id=settings.unit_id, registers=(), worst_reply_ms=WORST_REPLY_MS,
         )  # fmt: skip
         self.speed = settings.speed(bus.settings)
         if self.speed != Speed(bus.settings.baudrate, bus.settings.parity, bus.settings.stopbits):
@@ -219,7 +218,7 @@ class DioModule:
 
     def read(self) -> Sequence[Sample]:
         """Look at levels, counters and coils; switch off what is on and should not be.  No samples come of it."""
-        levels = self._bits(self._map.inputs) if self._map.inputs.count else ()
+        levels = self._bits(self._map.inputs) if self._map.inputs.size else ()
         counts = self._counters() if self._counting else ()
         coils = self._bits(self._map.outputs) if self._outputs else ()
         with self._changed:
@@ -243,23 +242,35 @@ class DioModule:
             self._left = True
             for one in self._outputs.values():
                 one.wanted = False
-        for number in self._outputs:
+        for number in self._running():
             self._carry_out(number)
+
+    def _running(self) -> Sequence[int]:
+        """The outputs that are on, or may be."""
+        try:
+            coils = self._bits(self._map.outputs) if self._outputs else ()
+        except DriverError:
+            return [*self._outputs]
+        with self._changed:
+            for number, one in self._outputs.items():
+                one.actual, one.done = coils[number - 1], one.done + 1
+            self._changed.notify_all()
+        return [number for number, one in self._outputs.items() if one.actual]
 
     def close(self) -> None:
         """Nothing: the port belongs to the bus."""
 
     def _bits(self, row: Bits) -> Sequence[bool]:
-        asked = row.first.to_bytes(2, "big") + row.count.to_bytes(2, "big")
+        asked = row.first.to_bytes(2, "big") + row.size.to_bytes(2, "big")
         answer = self._bus.raw(self._settings.unit_id, row.function, asked, self._profile)
-        size = (row.count + 7) // 8
-        if len(answer) != 1 + size or answer[0] != size:
-            raise BadReply(f"{self.name}: {answer.hex(' ').upper()} is not the {row.count} levels asked for")
-        return [bool(answer[1 + n // 8] >> n % 8 & 1) for n in range(row.count)]
+        length = (row.size + 7) // 8
+        if len(answer) != 1 + length or answer[0] != length:
+            raise BadReply(f"{self.name}: {answer.hex(' ').upper()} is not the {row.size} levels asked for")
+        return [bool(answer[1 + n // 8] >> n % 8 & 1) for n in range(row.size)]
 
     def _counters(self) -> Sequence[int]:
         assert self._map.counters is not None
-        count = 2 * self._map.inputs.count
+        count = 2 * self._map.inputs.size
         request = Request("holding", self._map.counters.first, count, ())
         data = self._bus.read(self._settings.unit_id, request, self._profile)
         words = [int.from_bytes(data[n : n + 2], "big") for n in range(0, 2 * count, 2)]
@@ -323,7 +334,9 @@ class DioModule:
             log.info("module %s: its watchdog cannot be looked at: %s", self.name, error)
             return
         enabled, tripped = (int.from_bytes(data[n : n + 2], "big") for n in (0, 2))
-        found = () if enabled else ("its communication watchdog is off: outputs stay as they are when the line fails",)
+        found: tuple[str, ...] = (
+            () if enabled else ("its communication watchdog is off: outputs stay as they are when the line fails",)
+        )
         found += ("its communication watchdog has tripped",) if tripped else ()
         if found != self.conditions:
             self.conditions = found
@@ -503,7 +516,7 @@ def _other_faults(settings: DioSettings) -> Iterator[str]:
 
 
 def _hints(settings: DioSettings) -> Iterator[str]:
-    if settings.map.outputs.count and settings.map.watchdog is None:
+    if settings.map.outputs.size and settings.map.watchdog is None:
         yield (
             "no watchdog of this module is known: when the line or the host fails while an output is on, it stays on;"
             " put nothing on it that must not run on"

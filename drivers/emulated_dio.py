@@ -19,9 +19,9 @@ class EmulatedDio(EmulatedUnit):
         profile = Profile(name="io-module", title="", grade="D", baudrate=9600, unit_id=settings.unit_id, registers=())
         super().__init__(profile, settings.unit_id, monotonic=monotonic)
         self.map = settings.map
-        self.levels = [False] * self.map.inputs.count
-        self.coils = [False] * self.map.outputs.count
-        self.counts = [0] * self.map.inputs.count
+        self.levels = [False] * self.map.inputs.size
+        self.coils = [False] * self.map.outputs.size
+        self.counts = [0] * self.map.inputs.size
         self.stuck: dict[int, bool] = {}  # outputs, from 1, that take no other state
         self.watchdog_seconds = 0.0
         self.tripped = False
@@ -104,4 +104,4 @@ class EmulatedDio(EmulatedUnit):
 
 
 def _within(row: Bits, address: int, count: int) -> bool:
-    return count > 0 and row.first <= address and address + count <= row.first + row.count
+    return count > 0 and row.first <= address and address + count <= row.first + row.size

@@ -107,6 +107,7 @@ class _Output:
     bottle: int = 0  # the last one filled
     pulse: dict[str, Any] | None = None  # a sample that waits for the sampler's acknowledgement
     pulse_ends: float = NEVER
+    lost: bool = False  # its module did not answer or follow within this run
 
     @property
     def sampler(self) -> SampleRule | None:
@@ -398,7 +399,9 @@ class Linkage(Thread):
             self._mended(name)
         if decision.on and not one.pin.ready:
             return Decision(False, Why.LOST)
-        return Decision(False, Why.LOST, Why.LOST) if decision.on and one.past.on and name in self._faults else decision
+        # A run that is lost is over, though its end is on record only when the module has confirmed it.
+        one.lost = one.past.on and (one.lost or name in self._faults)
+        return Decision(False, Why.LOST, Why.LOST) if decision.on and one.lost else decision
 
     def _drive(self, one: _Output, on: bool) -> bool:
         """Switch the pin; false if it cannot be switched, which is said once and stops nothing else."""
@@ -438,7 +441,9 @@ class Linkage(Thread):
             if watch.armed and not before.armed:
                 self._keep("output", one.settings.name, state="armed", rule=rule.name)
             return sample(rule, watch, one.past, self._sampler_says(one, rule), hour, now)
-        active = bool(rule.input) and self._closed(rule.input)
+        if rule.input in self._unknown:
+            return Wish(None, Why.LOST, Why.LOST)
+        active = bool(rule.input) and self._inputs[rule.input].active
         if rule.input and not active and not one.past.on:
             one.told.clear()
         return signal(rule, watch, seen, active, hour, now)

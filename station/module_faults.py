@@ -16,7 +16,9 @@ SHORTEST_BLINK = 1.0  # seconds; each change is an exchange on the line
 
 def faults(config: Config) -> Iterator[Fault]:
     """Modules that are not there, channels they do not have or that are taken, pulses nobody counts."""
-    modules = {device.name: device for bus in config.bus for device in bus.device if device.driver == "dio"}
+    modules: dict[str, Any] = {
+        device.name: device for bus in config.bus for device in bus.device if device.driver == "dio"
+    }
     for table, items in (("input", config.input), ("output", config.output)):
         taken: dict[tuple[str, int], str] = {}
         for index, item in enumerate(items):

@@ -34,9 +34,7 @@ class Wires:
             task.device.name: poller for poller in pollers for task in poller.tasks if task.device.name in self._modules
         }
 
-    def counter(
-        self, settings: Any, unit: str, now: Callable[[], datetime], monotonic: Callable[[], float]
-    ) -> Any:
+    def counter(self, settings: Any, unit: str, now: Callable[[], datetime], monotonic: Callable[[], float]) -> Any:
         """What counts the pulses of an input."""
         if settings.module:
             return self._modules[settings.module].counter(settings, unit, now)
