@@ -279,10 +279,10 @@ class DioModule:
     def _seen(self, number: int, one: _Channel, on: bool) -> None:
         """A poll saw the coil *on* or off."""
         with self._changed:
-            one.actual = on
+            before, one.actual = one.actual, on
             if one.refused in (None, on):
                 one.refused, one.fault = None, ""
-            if one.wanted and not on:
+            if one.wanted and before and not on:  # where it was not on before, its order is still under way
                 one.wanted, one.refused = False, True
                 one.again = self._bus.monotonic() + RETRY
                 one.fault = f"module {self.name}: output {number} was on and is found off"

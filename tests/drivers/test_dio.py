@@ -243,6 +243,20 @@ def test_an_order_is_carried_out_by_another_thread_while_its_giver_waits() -> No
         assert rig.emulated.on(1)
 
 
+def test_a_poll_that_comes_between_an_order_and_its_doing_judges_nothing() -> None:
+    with wired(settings()) as rig:
+
+        def submit(errand: Callable[[], None]) -> None:
+            rig.module.read()  # was under way when the order came
+            errand()
+
+        relay = rig.output(1, submit)
+        rig.module.read()
+        relay.drive(True)
+        relay.look()
+        assert rig.emulated.on(1)
+
+
 def test_the_end_of_the_line_switches_off() -> None:
     with wired(settings()) as rig:
         relay = rig.output()
