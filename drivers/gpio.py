@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 KERNEL_BOUNCE_SECONDS = 0.02  # contacts: the rest of their debounce is reckoned by whoever watches them
 LOWEST_PIN, HIGHEST_PIN = 2, 27  # GPIO 0 and 1 are a HAT's memory
 
-PIN = "GPIO number (not the header's pin number)"
+PIN = "GPIO number (not the header's pin number); without one, module and channel"
 MODULE = "name of the [[bus.device]] with driver \"dio\" it hangs on, instead of a pin"
 CHANNEL = "its number on that module, the first one 1"
 PULL = "the board's own resistor: up, down or none; GPIO 2 and 3 are always pulled up"

@@ -15,6 +15,7 @@ from drivers.base import BusSettings, NoReply, ProfileError
 from drivers.bus import Bus
 from drivers.dio import DioModule, DioSettings, ModuleOutput, Unfollowed
 from drivers.emulated_dio import EmulatedDio
+from drivers.emulated_network import EmulatedGateway
 from drivers.emulator import emulated_bus
 from drivers.gpio import ContactSettings, PulseSettings, RelaySettings
 
@@ -284,6 +285,23 @@ def test_after_a_kill_an_output_stays_as_long_as_the_watchdog_lets_it() -> None:
         rig.module._watchdog_at = float("-inf")
         rig.module.read()
         assert rig.module.conditions == ("its communication watchdog has tripped",)
+
+
+@pytest.mark.parametrize("numbered", [True, False], ids=["tcp", "rtu+tcp"])
+def test_a_module_behind_a_network_does_the_same(numbered: bool) -> None:
+    line = BusSettings(name="line", port="", baudrate=115200)
+    with emulated_bus(line, [settings()], pace=False) as served, EmulatedGateway(served, numbered=numbered) as gateway:
+        emulated = served.units[3]
+        assert isinstance(emulated, EmulatedDio)
+        rig = Wired(settings(), gateway.address, emulated)
+        relay, contact = rig.output(5), rig.contact(7)
+        emulated.bridge(7, True)
+        rig.module.read()
+        assert contact.active
+        relay.drive(True)
+        assert emulated.on(5)
+        assert totals(rig, rig.counter(), 0, 4) == [0, 4]
+        rig.bus.close()
 
 
 def test_a_watchdog_that_is_off_is_said_and_one_that_is_not_there_hinted_at() -> None:
