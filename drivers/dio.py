@@ -261,6 +261,14 @@ class DioModule:
         """Nothing: the port belongs to the bus."""
 
     def _bits(self, row: Bits) -> Sequence[bool]:
+        """The levels of *row*; read twice where an older reply is owed, for those of inputs and coils look alike."""
+        doubtful = bool(self._bus.owed.get(self._settings.unit_id))
+        levels = self._asked(row)
+        if doubtful and self._asked(row) != levels:
+            raise BadReply(f"{self.name}: two looks at the same levels differ, one may be a late reply to another")
+        return levels
+
+    def _asked(self, row: Bits) -> Sequence[bool]:
         asked = row.first.to_bytes(2, "big") + row.size.to_bytes(2, "big")
         answer = self._bus.raw(self._settings.unit_id, row.function, asked, self._profile)
         length = (row.size + 7) // 8
@@ -357,6 +365,8 @@ class DioModule:
             if not self._known() and on:
                 raise Unfollowed(f"module {self.name}: output {number} has not been looked at yet")
             now = self._bus.monotonic()
+            if self._left and not on:
+                self._changed.wait_for(lambda: one.actual is False or one.fault, WAIT)
             if now < max(one.again, self._slow_until) or self._left:
                 if one.actual is on:
                     return

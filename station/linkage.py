@@ -683,7 +683,8 @@ class Linkage(Thread):
         self._decide(one, now)
         if not one.past.on:
             one.past = replace(one.past, on_until=NEVER)
-            raise OutputRefused(f"{one.settings.name}: stays off ({one.decision.why})")
+            why = self._faults.get(one.settings.name) or one.decision.why
+            raise OutputRefused(f"{one.settings.name}: stays off ({why})")
         self._note("output_by_hand", urgent=True, output=one.settings.name, order="on", **who)
 
     def _off_by_hand(self, one: _Output, seconds: float | None, who: dict[str, Any]) -> None:

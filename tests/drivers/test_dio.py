@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from threading import Event, Thread
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from drivers import dio
-from drivers.base import BusSettings, NoReply, ProfileError
+from drivers.base import BusSettings, DeviceError, NoReply, ProfileError
 from drivers.bus import Bus
 from drivers.dio import DioModule, DioSettings, ModuleOutput, Unfollowed
 from drivers.emulated_dio import EmulatedDio
@@ -29,6 +29,12 @@ def settings(module: str = "adam-4150", **more: Any) -> DioSettings:
 
 OTHER = settings("other", inputs=4, inputs_from=100, inputs_table="coil", outputs=2, outputs_from=300)
 EVERY = [settings(), settings("adam-4055"), settings("waveshare-io8"), OTHER]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The emulation answers at once; what is waited for a reply is spent after each coil, too."""
+    monkeypatch.setattr(dio, "WORST_REPLY_MS", 60)
 
 
 class Clock:
@@ -241,6 +247,24 @@ def test_an_order_is_carried_out_by_another_thread_while_its_giver_waits() -> No
         thread.start()
         relay.drive(True)
         thread.join()
+        assert rig.emulated.on(1)
+
+
+def test_a_module_that_answers_too_late_is_off_in_the_end() -> None:
+    """It did what it was told, and its word came when nobody waited for it any more."""
+    with wired(settings()) as rig:
+        relay = rig.output()
+        rig.module.read()
+        rig.emulated.fail("late")
+        with pytest.raises(Unfollowed, match="no reply"):
+            relay.drive(True)
+        rig.emulated.recover()
+        rig.clock.ahead += dio.RETRY
+        for _ in range(3):  # what it still owes comes first, and is no answer
+            with suppress(DeviceError):
+                rig.module.read()
+        assert not rig.emulated.on(1)
+        relay.drive(True)
         assert rig.emulated.on(1)
 
 

@@ -135,6 +135,7 @@ class DirectBus:
         self.settings = BusSettings(name="signals", port="signals")
         self.statistics: defaultdict[int, Statistics] = defaultdict(Statistics)
         self.speeds: dict[int, Any] = {}
+        self.owed: dict[int, Any] = {}
         self.monotonic = clock.monotonic
         self.note: Callable[..., None] = lambda code, **said: None
         self._unit = unit
@@ -365,7 +366,7 @@ def test_an_output_that_does_not_follow_never_counts_as_on(rig: ModuleRig) -> No
     (lost,) = rig.said("pin_lost")
     assert lost == {"name": "cannon", "error": "module io: output 1 was switched on and does not follow"}
     assert rig.records("output", "cannon") == []
-    with pytest.raises(OutputRefused):
+    with pytest.raises(OutputRefused, match=r"stays off \(module io: output 1 was switched on and does not follow\)"):
         rig.linkage.order("on", "cannon", 30, "test", "Li")
     rig.module.stuck.clear()
     rig.run(15)
