@@ -33,7 +33,8 @@ log = logging.getLogger(__name__)
 
 WAIT = 2.0  # seconds whoever orders an output waits for the line's thread
 RETRY = 10.0  # seconds until an output that did not follow is tried again
-WATCHDOG_SECONDS = 60.0  # between two looks at the module's watchdog
+SETTINGS_SECONDS = 60.0  # between two looks at how the module is set
+MODE_BITS, COUNTING = 0x07, 1
 WORST_REPLY_MS = 250
 READ_COILS, READ_INPUTS, WRITE_COIL = 1, 2, 5
 FUNCTIONS = {"coil": READ_COILS, "discrete": READ_INPUTS}
@@ -49,10 +50,14 @@ class Bits(NamedTuple):
 
 
 class Counters(NamedTuple):
-    """32-bit counters, one an input, the low word first: holding register of the first, and pulses a second at most."""
+    """32-bit counters, one an input, the low word first: holding register of the first, and pulses a second at most.
+
+    From holding register *modes* on stands what each input is set to; it counts where the low three bits are 1.
+    """
 
     first: int
     most_hertz: float
+    modes: int
 
 
 class Map(NamedTuple):
@@ -71,7 +76,7 @@ MAPS: Mapping[str, Map] = {
     "adam-4150": Map(
         "Advantech ADAM-4150", "B",
         "the maker's register table as a scan, a gateway's point list and another author's frames",
-        Bits(READ_COILS, 0, 7), Bits(READ_COILS, 16, 8), Counters(0, 3000.0), 214,
+        Bits(READ_COILS, 0, 7), Bits(READ_COILS, 16, 8), Counters(0, 3000.0, 78), 214,
     ),
     "adam-4055": Map(
         "Advantech ADAM-4055", "C", "one public code base, and the maker's tables of its neighbours",
@@ -164,12 +169,12 @@ class DioModule:
         self.stale_seconds = max(settings.stale_seconds, 3 * settings.poll_seconds)
         self._changed = Condition()
         self._outputs: dict[int, _Channel] = {}
-        self._counting = False
+        self._counted: list[int] = []  # inputs
         self._began = bus.monotonic()
         self._seen_at: float | None = None
         self._levels: Sequence[bool] = ()
         self._counts: Sequence[int] = ()
-        self._watchdog_at = float("-inf")
+        self._looked_at = float("-inf")
         self._slow_until = 0.0
         self._left = False
 
@@ -191,7 +196,7 @@ class DioModule:
 
     def counter(self, settings: Any, unit: str, now: Callable[[], datetime]) -> ModuleCounter:
         """The counter of an input."""
-        self._counting = True
+        self._counted.append(settings.channel)
         assert self._map.counters is not None
         return ModuleCounter(self, settings, unit, now, self._map.counters.most_hertz)
 
@@ -219,7 +224,7 @@ class DioModule:
     def read(self) -> Sequence[Sample]:
         """Look at levels, counters and coils; switch off what is on and should not be.  No samples come of it."""
         levels = self._bits(self._map.inputs) if self._map.inputs.size else ()
-        counts = self._counters() if self._counting else ()
+        counts = self._counters() if self._counted else ()
         coils = self._bits(self._map.outputs) if self._outputs else ()
         with self._changed:
             first, self._seen_at = self._seen_at is None, self._bus.monotonic()
@@ -229,7 +234,7 @@ class DioModule:
                 log.warning("output %s: was on when the station began to look", one.name)
                 self._bus.note("output_found_on", output=one.name, module=self.name)
             self._seen(number, one, coils[number - 1])
-        self._look_at_watchdog()
+        self._look_at_settings()
         return ()
 
     def act(self, verb: str, arguments: Mapping[str, str]) -> Mapping[str, str]:
@@ -278,10 +283,7 @@ class DioModule:
 
     def _counters(self) -> Sequence[int]:
         assert self._map.counters is not None
-        count = 2 * self._map.inputs.size
-        request = Request("holding", self._map.counters.first, count, ())
-        data = self._bus.read(self._settings.unit_id, request, self._profile)
-        words = [int.from_bytes(data[n : n + 2], "big") for n in range(0, 2 * count, 2)]
+        words = self._words(self._map.counters.first, 2 * self._map.inputs.size)
         return [low + (high << 16) for low, high in zip(words[::2], words[1::2], strict=True)]
 
     def _seen(self, number: int, one: _Channel, on: bool) -> None:
@@ -330,25 +332,41 @@ class DioModule:
         word = ("off", "on")[wanted]
         raise Unfollowed(f"module {self.name}: output {number} was switched {word} and does not follow")
 
-    def _look_at_watchdog(self) -> None:
-        """Whether the module's own watchdog is on, and whether it has tripped."""
-        now, first = self._bus.monotonic(), self._map.watchdog
-        if first is None or not self._outputs or now < self._watchdog_at + WATCHDOG_SECONDS:
+    def _look_at_settings(self) -> None:
+        """What the module's own settings leave to be wished for: its watchdog, and inputs that do not count."""
+        now = self._bus.monotonic()
+        if now < self._looked_at + SETTINGS_SECONDS:
             return
-        self._watchdog_at = now
+        self._looked_at = now
         try:
-            data = self._bus.read(self._settings.unit_id, Request("holding", first, 2, ()), self._profile)
+            found = (*self._watchdog(), *self._modes())
         except DeviceError as error:
-            log.info("module %s: its watchdog cannot be looked at: %s", self.name, error)
+            log.info("module %s: its settings cannot be looked at: %s", self.name, error)
             return
-        enabled, tripped = (int.from_bytes(data[n : n + 2], "big") for n in (0, 2))
-        found: tuple[str, ...] = (
-            () if enabled else ("its communication watchdog is off: outputs stay as they are when the line fails",)
-        )
-        found += ("its communication watchdog has tripped",) if tripped else ()
         if found != self.conditions:
             self.conditions = found
-            log.warning("module %s: %s", self.name, "; ".join(found) or "its watchdog is on")
+            log.warning("module %s: %s", self.name, "; ".join(found) or "its settings are as they should be")
+
+    def _watchdog(self) -> Iterator[str]:
+        if self._map.watchdog is None or not self._outputs:
+            return
+        enabled, tripped = self._words(self._map.watchdog, 2)
+        if not enabled:
+            yield "its communication watchdog is off: outputs stay as they are when the line fails"
+        if tripped:
+            yield "its communication watchdog has tripped"
+
+    def _modes(self) -> Iterator[str]:
+        if self._map.counters is None or not self._counted:
+            return
+        modes = self._words(self._map.counters.modes, self._map.inputs.size)
+        for number in self._counted:
+            if modes[number - 1] & MODE_BITS != COUNTING:
+                yield f"input {number} is not set to count in the module: no pulse of it is seen"
+
+    def _words(self, first: int, count: int) -> Sequence[int]:
+        data = self._bus.read(self._settings.unit_id, Request("holding", first, count, ()), self._profile)
+        return [int.from_bytes(data[n : n + 2], "big") for n in range(0, 2 * count, 2)]
 
     # -- what whoever switches an output does
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from drivers.dio import READ_COILS, READ_INPUTS, WRITE_COIL, Bits, DioSettings
+from drivers.dio import COUNTING, READ_COILS, READ_INPUTS, WRITE_COIL, Bits, DioSettings
 from drivers.emulated import ILLEGAL_ADDRESS, ILLEGAL_FUNCTION, ILLEGAL_VALUE, EmulatedUnit, number_at
 from drivers.profile import Profile
 
@@ -22,6 +22,7 @@ class EmulatedDio(EmulatedUnit):
         self.levels = [False] * self.map.inputs.size
         self.coils = [False] * self.map.outputs.size
         self.counts = [0] * self.map.inputs.size
+        self.modes = [COUNTING] * self.map.inputs.size
         self.stuck: dict[int, bool] = {}  # outputs, from 1, that take no other state
         self.watchdog_seconds = 0.0
         self.tripped = False
@@ -93,7 +94,7 @@ class EmulatedDio(EmulatedUnit):
         if self.map.counters is not None:
             for n, total in enumerate(self.counts):
                 first = self.map.counters.first + 2 * n
-                words |= {first: total & 0xFFFF, first + 1: total >> 16}
+                words |= {first: total & 0xFFFF, first + 1: total >> 16, self.map.counters.modes + n: self.modes[n]}
         if self.map.watchdog is not None:
             words |= {self.map.watchdog: int(self.watchdog_seconds > 0), self.map.watchdog + 1: int(self.tripped)}
         wanted = range(address, address + count)

@@ -162,8 +162,10 @@ class Poller(Thread):
         except BaseException as error:  # noqa: BLE001 - carried to the main thread, raised there
             self.failed = error
         finally:
-            self._leave()
-            self._close()
+            try:
+                self._leave()
+            finally:
+                self._close()
 
     def _leave(self) -> None:
         """What switches something leaves it off, whatever ends this thread."""

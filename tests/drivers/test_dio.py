@@ -306,7 +306,7 @@ def test_after_a_kill_an_output_stays_as_long_as_the_watchdog_lets_it() -> None:
         assert rig.emulated.on(1)
         rig.clock.ahead += 6
         assert not rig.emulated.on(1)
-        rig.module._watchdog_at = float("-inf")
+        rig.clock.ahead += dio.SETTINGS_SECONDS
         rig.module.read()
         assert rig.module.conditions == ("its communication watchdog has tripped",)
 
@@ -355,6 +355,19 @@ def test_pulses_are_counted_by_the_module_and_over_its_roll_over() -> None:
         rig.emulated.counts[1] = (1 << 32) - 5
         counter.begin(10.0)
         assert totals(rig, counter, 0, 3, 4, 2000) == [100, 103, 107, 2107]
+
+
+def test_an_input_that_is_not_set_to_count_is_said() -> None:
+    """It would stand at zero for ever, and rain that never falls looks like good weather."""
+    with wired(settings()) as rig:
+        rig.counter(2)
+        rig.emulated.modes = [0x81, 0x80, 0x41, 0, 0, 0, 0]
+        rig.module.read()
+        assert rig.module.conditions == ("input 2 is not set to count in the module: no pulse of it is seen",)
+        rig.emulated.modes[1] = 0x41
+        rig.clock.ahead += dio.SETTINGS_SECONDS
+        rig.module.read()
+        assert rig.module.conditions == ()
 
 
 def test_a_module_that_begins_anew_loses_what_nobody_saw_and_nothing_else() -> None:
