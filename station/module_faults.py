@@ -30,7 +30,7 @@ def faults(config: Config) -> Iterator[Fault]:
                 yield Fault(f"{place}.pin", "stands beside module; name one of them")
             if item.module not in modules:
                 hint = did_you_mean(item.module, modules)
-                yield Fault(f"{place}.module", f'there is no device "{item.module}" with driver "dio"{hint}')
+                yield Fault(f"{place}.module", f'there is no module "{item.module}" (a device with driver "dio"){hint}')
                 continue
             if item.channel is None:
                 yield Fault(f"{place}.channel", "is missing")

@@ -435,8 +435,8 @@ def test_the_end_of_the_lines_thread_switches_off_whatever_ended_it(rig: ModuleR
         ('module = "io"\nchannel = 1\naffects = ["site"]\n\n[[input]]', '\n[[input]]', "input[0].pin: is missing"),
         ('name = "door"', 'name = "door"\npin = 5', "input[0].pin: stands beside module; name one of them"),
         ('name = "door"', 'name = "door"\npull = "none"', "input[0].pull: has no meaning beside module"),
-        ('kind = "door"\nmodule = "io"', 'kind = "door"\nmodule = "oi"', 'no device "oi" with driver "dio"'),
-        ('kind = "door"\nmodule = "io"', 'kind = "door"\nmodule = "dust"', 'no device "dust" with driver "dio"'),
+        ('kind = "door"\nmodule = "io"', 'kind = "door"\nmodule = "oi"', 'no module "oi" (a device with'),
+        ('kind = "door"\nmodule = "io"', 'kind = "door"\nmodule = "dust"', 'no module "dust" (a device with'),
         ('kind = "mains"\nmodule = "io"\nchannel = 2', 'kind = "mains"\nmodule = "io"\nchannel = 1', 'already "door"'),
         ('kind = "mains"\nmodule = "io"\nchannel = 2', 'kind = "mains"\nmodule = "io"\nchannel = 8', "no number 8"),
         ('kind = "mains"\nmodule = "io"\nchannel = 2', 'kind = "mains"\nmodule = "io"', "input[1].channel: is missing"),
@@ -453,6 +453,15 @@ def test_check_says_what_cannot_be(tmp_path: Path, before: str, after: str, said
     with pytest.raises(ConfigError) as caught:
         load(tmp_path / "station.toml")
     assert said in str(caught.value)
+
+
+def test_a_fault_of_a_module_is_not_one_of_all_that_hangs_on_it(tmp_path: Path) -> None:
+    (tmp_path / "station.toml").write_text(WIRED.replace('module = "adam-4150"', 'module = "adam-4151"'))
+    (tmp_path / "password").write_text("123456")
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path / "station.toml")
+    (said,) = str(caught.value).splitlines()
+    assert "did you mean adam-4150?" in said
 
 
 def test_check_hints_at_what_polls_cannot_see(tmp_path: Path) -> None:
