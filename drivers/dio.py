@@ -258,7 +258,8 @@ class DioModule:
             return [*self._outputs]
         with self._changed:
             for number, one in self._outputs.items():
-                one.actual, one.done = coils[number - 1], one.done + 1
+                one.actual = coils[number - 1]
+                one.done += not one.actual  # else it is done when it was switched off
             self._changed.notify_all()
         return [number for number, one in self._outputs.items() if one.actual]
 
