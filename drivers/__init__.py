@@ -8,6 +8,7 @@ DRIVERS = {
     "dlt645": "drivers.dlt645:Meter",
     "hj212": "station.receiving:Sender",
     "current": "drivers.current:CurrentModule",
+    "dio": "drivers.dio:DioModule",
 }
 
 # What a [[input]] or [[output]] table may be, by its kind.

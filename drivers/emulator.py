@@ -20,9 +20,11 @@ from drivers.analyser import AnalyserSettings
 from drivers.base import BusSettings, ProfileError
 from drivers.bus import SWITCH_SECONDS
 from drivers.current import CurrentSettings
+from drivers.dio import DioSettings
 from drivers.emulated import BUSY, DEVICE_FAILURE, WRITE_MANY, EmulatedUnit, Values, number_at
 from drivers.emulated_analyser import EmulatedAnalyser
 from drivers.emulated_current import EmulatedCurrents
+from drivers.emulated_dio import EmulatedDio
 from drivers.faults import LINE_FAULTS
 from drivers.line import TABLE, Line, bits_per_character, crc16
 from drivers.port import Speed, seen_speed
@@ -341,7 +343,7 @@ class EmulatedBus:
 
 def emulated_bus(
     settings: BusSettings,
-    devices: Sequence[modbus.ModbusSettings | AnalyserSettings | CurrentSettings],
+    devices: Sequence[modbus.ModbusSettings | AnalyserSettings | CurrentSettings | DioSettings],
     folders: Sequence[Path] = (),
     values: Mapping[str, Values | Callable[[], Values]] | None = None,
     *,
@@ -365,7 +367,7 @@ def emulated_bus(
 
 
 def _emulated(
-    device: modbus.ModbusSettings | AnalyserSettings | CurrentSettings,
+    device: modbus.ModbusSettings | AnalyserSettings | CurrentSettings | DioSettings,
     folders: Sequence[Path],
     values: Values | Callable[[], Values] | None,
     speed: float,
@@ -374,6 +376,8 @@ def _emulated(
         return EmulatedAnalyser(device, values, speed=speed)
     if isinstance(device, CurrentSettings):
         return EmulatedCurrents(device, values)
+    if isinstance(device, DioSettings):
+        return EmulatedDio(device)
     profile = load(device.profile, folders).starting_at(device.start_address)
     return EmulatedUnit(profile, device.unit_id, device.variant, values)
 

@@ -23,7 +23,9 @@ log = logging.getLogger(__name__)
 KERNEL_BOUNCE_SECONDS = 0.02  # contacts: the rest of their debounce is reckoned by whoever watches them
 LOWEST_PIN, HIGHEST_PIN = 2, 27  # GPIO 0 and 1 are a HAT's memory
 
-PIN = "GPIO number (not the header's pin number)"
+PIN = "GPIO number (not the header's pin number); without one, module and channel"
+MODULE = "name of the [[bus.device]] with driver \"dio\" it hangs on, instead of a pin"
+CHANNEL = "its number on that module, the first one 1"
 PULL = "the board's own resistor: up, down or none; GPIO 2 and 3 are always pulled up"
 AFFECTS = "points whose readings carry this as a reason while it lasts; their marks stay as they are"
 EQUIPMENT = "its name among a platform's treatment equipment, such as SB1; each change is kept as a record"
@@ -44,7 +46,9 @@ class InputSettings:
 
     name: str = setting(text="what it is called in events and on screens; unique among inputs, outputs and devices")
     kind: str = setting(text="rain, pulse, door, mains, level, maintenance or contact")
-    pin: int = setting(low=LOWEST_PIN, high=HIGHEST_PIN, text=PIN)
+    pin: int | None = setting(None, low=LOWEST_PIN, high=HIGHEST_PIN, text=PIN)
+    module: str = setting("", text=MODULE)
+    channel: int | None = setting(None, low=1, high=64, text=CHANNEL)
     pull: str = setting("up", choices=("up", "down", "none"), text=PULL)
 
 
@@ -174,7 +178,9 @@ class OutputSettings:
 
     name: str = setting(text="what it is called in events and on screens; unique among inputs, outputs and devices")
     kind: str = setting(text="relay, lamp or buzzer")
-    pin: int = setting(low=LOWEST_PIN, high=HIGHEST_PIN, text=PIN)
+    pin: int | None = setting(None, low=LOWEST_PIN, high=HIGHEST_PIN, text=PIN)
+    module: str = setting("", text=MODULE)
+    channel: int | None = setting(None, low=1, high=64, text=CHANNEL)
     active_high: bool = setting(True, text="false for a board that switches on a low level")
 
 

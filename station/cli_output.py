@@ -9,7 +9,9 @@ from typing import Any, TypeVar
 
 import click
 
+from drivers.bus import Bus
 from station.command_line import ask_station, print_json, read_config, whole_seconds
+from station.config import Loaded
 from station.i18n import t
 from station.model import StationError
 from station.texts import Command, Group, config_option, json_option, lang_option, option
@@ -19,6 +21,12 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 class NoStation(StationError):
     """Error raised when only a running station could do what was asked."""
+
+    exit_code = 69
+
+
+class OutputsMayRun(StationError):
+    """Error raised when an output that hangs on a module could not be switched off."""
 
     exit_code = 69
 
@@ -123,13 +131,47 @@ def safe(config: Path) -> None:
         print(t("output.none"))
         return
     with own_folder(loaded.data_folder):
-        pins = loaded.pins()
-        try:
-            for settings in loaded.config.output:
-                pins.output(settings)
-        finally:
-            pins.close()
+        failed = _modules_safe(loaded)
+        if any(settings.pin is not None for settings in loaded.config.output):
+            pins = loaded.pins()
+            try:
+                for settings in loaded.config.output:
+                    if settings.pin is not None:
+                        pins.output(settings)
+            finally:
+                pins.close()
+    if failed:
+        raise OutputsMayRun("; ".join(failed))
     print(t("output.safe", count=len(loaded.config.output)))
+
+
+def _modules_safe(loaded: Loaded) -> list[str]:
+    """Switch off the outputs that hang on modules; what is wrong with those that may still be on."""
+    failed: list[str] = []
+    named = {one.module for one in loaded.config.output if one.module}
+    for bus in loaded.config.bus if named else ():
+        if not any(device.name in named for device in bus.device):
+            continue
+        line = Bus(bus)
+        try:
+            for module in loaded.devices(bus, line):
+                mine = [one for one in loaded.config.output if one.module == module.name]
+                made = [module.output(one, lambda errand: errand()) for one in mine]  # type: ignore[attr-defined]
+                if made:
+                    module.leave()  # type: ignore[attr-defined]
+                for one in made:
+                    failed += _fault_of(one)
+        finally:
+            line.close()
+    return failed
+
+
+def _fault_of(made: Any) -> list[str]:
+    try:
+        made.look()
+    except StationError as error:
+        return [str(error)]
+    return []
 
 
 @click.command("pin", cls=Command, help="help.emulate_pin")

@@ -298,10 +298,15 @@ class Config:
 
     @property
     def wired(self) -> bool:
-        """Whether anything hangs on the board's own pins; a rule that asks a sampler does not."""
+        """Whether anything hangs on the board's own pins or on a module; a rule that asks a sampler does not."""
         return bool(
             self.input or self.output or any(not (getattr(rule, "sampler", "") and self.sampler) for rule in self.rule)
         )
+
+    @property
+    def pinned(self) -> bool:
+        """Whether anything hangs on the board's own pins."""
+        return any(one.pin is not None for one in (*self.input, *self.output))
 
     @property
     def watched(self) -> bool:

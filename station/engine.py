@@ -150,9 +150,12 @@ class Engine:
         )
         self.waiting: Waiting | None = None  # what was measured and is not dated yet, or not handed on
         self.lines: dict[str, Any] = {}
-        self._pins = pins
+        lines = tuple(self._buses() if buses is None else buses)
+        self._pins = pins = self._wires(pins, lines)
         counted = () if pins is None else self._counted(pins)
-        self.pollers = [self._poller(*bus) for bus in (*(self._buses() if buses is None else buses), *counted)]
+        self.pollers = [self._poller(*bus) for bus in (*lines, *counted)]
+        if hasattr(pins, "reach"):
+            pins.reach(self.pollers)
         self.tasks: dict[str, Task] = {t.device.name: t for p in self.pollers for t in p.tasks}
         if store.kept(calibrate.KIND):
             from station.calibrated import in_force
@@ -205,6 +208,14 @@ class Engine:
             for name, task in self.tasks.items()
         }
         return Suspicion(checks)
+
+    def _wires(self, pins: Any, lines: Iterable[tuple[BusConfig, Sequence[Device], Any]]) -> Any:
+        """The board's *pins*, and what hangs on modules of *lines*."""
+        if not any(one.module for one in (*self.config.input, *self.config.output)):
+            return pins
+        from station.wires import wires  # only who has a module pays for it
+
+        return wires(self.config, pins, [device for _, devices, _ in lines for device in devices])
 
     def _counted(self, pins: Any) -> Iterable[tuple[BusConfig, Sequence[Device], Any]]:
         """The pins that are counted, as a line of their own; each goes on from what the store has."""

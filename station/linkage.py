@@ -107,6 +107,7 @@ class _Output:
     bottle: int = 0  # the last one filled
     pulse: dict[str, Any] | None = None  # a sample that waits for the sampler's acknowledgement
     pulse_ends: float = NEVER
+    lost: bool = False  # its module did not answer or follow within this run
 
     @property
     def sampler(self) -> SampleRule | None:
@@ -127,6 +128,7 @@ class Linkage(Thread):
         self._over = False
         self._forced = False
         self._battery_commit = NEVER
+        self._unknown: set[str] = set()  # inputs whose level is not known now
         self._faults: dict[str, str] = {}  # pins that cannot be read or switched, by the name of what hangs on them
         self.failed: BaseException | None = None
         self.conditions = Conditions(self._clock.now)
@@ -287,12 +289,19 @@ class Linkage(Thread):
 
     def _look(self, item: _Input, now: float) -> None:
         """A level counts once it has stood for the debounce time; the change is dated to its beginning."""
+        name = item.settings.name
         try:
             active = item.contact.active
         except StationError as error:
-            self._broken(item.settings.name, error)
+            self._unknown.add(name)
+            item.turned = None
+            self._broken(name, error)
             return
-        self._mended(item.settings.name)
+        if active is None:  # a module that was not read yet
+            self._unknown.add(name)
+            return
+        self._unknown.discard(name)
+        self._mended(name)
         if active is item.active:
             item.turned = None
             return
@@ -316,7 +325,7 @@ class Linkage(Thread):
     def contact(self, name: str) -> tuple[bool, datetime | None] | None:
         """Whether contact *name* is active, and since when; None where its pin cannot be read."""
         item = self._inputs[name]
-        return None if name in self._faults else (item.active, item.since)
+        return None if name in self._unknown else (item.active, item.since)
 
     def _tell_of_mains(self, gone: bool, at: datetime) -> None:
         """A last word to the platforms that take site information, before the battery ends; and one when it is over."""
@@ -362,7 +371,7 @@ class Linkage(Thread):
         if one.past.locked and now >= one.lock_ends:
             self._unlock(one, {"user": "", "reason": "its time is over"})
         wish = merged([self._wish(one, rule, now) for rule in one.rules])
-        decision = decide(one.limits, one.past, wish, now)
+        decision = self._possible(one, decide(one.limits, one.past, wish, now))
         if decision.held is not None and decision.held not in one.told:
             one.told.add(decision.held)
             would, cause, why = (
@@ -377,6 +386,23 @@ class Linkage(Thread):
         if one.settings.blink_seconds and one.past.on:
             self._drive(one, int((now - one.past.since) / one.settings.blink_seconds) % 2 == 0)
 
+    def _possible(self, one: _Output, decision: Decision) -> Decision:
+        """*decision*, or off where the output hangs on a module that does not do as it was told."""
+        if not hasattr(one.pin, "look"):
+            return decision
+        name = one.settings.name
+        try:
+            one.pin.look()
+        except StationError as error:
+            self._broken(name, error)
+        else:
+            self._mended(name)
+        if decision.on and not one.pin.ready:
+            return Decision(False, Why.LOST)
+        # A run that is lost is over, though its end is on record only when the module has confirmed it.
+        one.lost = one.past.on and (one.lost or name in self._faults)
+        return Decision(False, Why.LOST, Why.LOST) if decision.on and one.lost else decision
+
     def _drive(self, one: _Output, on: bool) -> bool:
         """Switch the pin; false if it cannot be switched, which is said once and stops nothing else."""
         try:
@@ -384,7 +410,8 @@ class Linkage(Thread):
         except StationError as error:
             self._broken(one.settings.name, error)
             return False
-        self._mended(one.settings.name)
+        if not hasattr(one.pin, "look"):
+            self._mended(one.settings.name)
         return True
 
     def _broken(self, name: str, error: StationError) -> None:
@@ -414,6 +441,8 @@ class Linkage(Thread):
             if watch.armed and not before.armed:
                 self._keep("output", one.settings.name, state="armed", rule=rule.name)
             return sample(rule, watch, one.past, self._sampler_says(one, rule), hour, now)
+        if rule.input in self._unknown:
+            return Wish(None, Why.LOST, Why.LOST)
         active = bool(rule.input) and self._inputs[rule.input].active
         if rule.input and not active and not one.past.on:
             one.told.clear()
@@ -460,10 +489,15 @@ class Linkage(Thread):
         return Weather(last("air_temperature"), last("wind_speed"), dry)
 
     def _sampler_says(self, one: _Output, rule: SampleRule) -> list[Why]:
-        found = [Why.FAULT] if rule.fault and self._inputs[rule.fault].active else []
-        found += [Why.BOTTLE_FULL] if rule.full and self._inputs[rule.full].active else []
+        found = [Why.LOST] if any(name in self._unknown for name in (rule.fault, rule.full, rule.acknowledge)) else []
+        found += [Why.FAULT] if rule.fault and self._closed(rule.fault) else []
+        found += [Why.BOTTLE_FULL] if rule.full and self._closed(rule.full) else []
         found += [Why.FILLING] if one.pulse is not None or one.past.on else []
         return found + ([Why.NO_BOTTLE] if one.bottle >= rule.bottles else [])
+
+    def _closed(self, name: str) -> bool:
+        """Whether contact *name* is active; one that cannot be read asks for nothing."""
+        return self._inputs[name].active and name not in self._unknown
 
     def _subject(self, one: _Output) -> dict[str, Any]:
         """What an event says about an output, its rule and the value that was looked at."""
@@ -649,7 +683,8 @@ class Linkage(Thread):
         self._decide(one, now)
         if not one.past.on:
             one.past = replace(one.past, on_until=NEVER)
-            raise OutputRefused(f"{one.settings.name}: stays off ({one.decision.why})")
+            why = self._faults.get(one.settings.name) or one.decision.why
+            raise OutputRefused(f"{one.settings.name}: stays off ({why})")
         self._note("output_by_hand", urgent=True, output=one.settings.name, order="on", **who)
 
     def _off_by_hand(self, one: _Output, seconds: float | None, who: dict[str, Any]) -> None:
@@ -698,6 +733,8 @@ class Linkage(Thread):
             raise WrongArgument(f'there is no input "{name}"{did_you_mean(name, found)}; known: {", ".join(found)}')
         if action not in ("active", "inactive", "tip"):
             raise WrongArgument(f'"{action}" is not one of active, inactive, tip')
+        if found[name].module:
+            raise OutputRefused(f"{name}: hangs on module {found[name].module}, which is real")
         active = found[name].active == "high"
         levels = {"active": (active,), "inactive": (not active,), "tip": (active, not active)}[action]
         for high in levels:
@@ -718,6 +755,9 @@ class Linkage(Thread):
                         "name": i.settings.name,
                         "kind": i.settings.kind,
                         "pin": i.settings.pin,
+                        "module": i.settings.module,
+                        "channel": i.settings.channel,
+                        "known": i.settings.name not in self._unknown,
                         "active": i.active,
                         "state": i.settings.codes[0 if i.active else 1],
                         "since": i.since.isoformat() if i.since else None,
@@ -734,6 +774,8 @@ class Linkage(Thread):
             "name": one.settings.name,
             "kind": one.settings.kind,
             "pin": one.settings.pin,
+            "module": one.settings.module,
+            "channel": one.settings.channel,
             "on": past.on,
             "why": str(one.decision.why),
             "held": str(one.decision.held) if one.decision.held else "",

@@ -268,7 +268,8 @@ def _platforms(platforms: Sequence[Mapping[str, Any]], place: Place) -> list[Lin
 def _pins(pins: Mapping[str, Any], place: Place) -> list[Line]:
     lines: list[Line] = _said(t("output.mock"), place, LOUD) if pins["mock"] else []
     for one in pins["inputs"]:
-        lines.append(_ends((f" {one['name']}", PLAIN), (t(f"contact.{one['state']}"), PLAIN), place))
+        state = t(f"contact.{one['state']}") if one["known"] else t("output.unknown")
+        lines.append(_ends((f" {one['name']}", PLAIN), (state, PLAIN), place))
     for one in pins["outputs"]:
         state, look = (t("output.on"), BOLD) if one["on"] else (t("output.off"), LOUD if one["locked"] else PLAIN)
         lines.append(_ends((f" {one['name']}", PLAIN), (state, look), place))

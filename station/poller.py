@@ -162,7 +162,17 @@ class Poller(Thread):
         except BaseException as error:  # noqa: BLE001 - carried to the main thread, raised there
             self.failed = error
         finally:
-            self._close()
+            try:
+                self._leave()
+            finally:
+                self._close()
+
+    def _leave(self) -> None:
+        """What switches something leaves it off, whatever ends this thread."""
+        for task in self.tasks:
+            leave = getattr(task.device, "leave", None)
+            if leave is not None:
+                leave()
 
     def turn(self) -> None:
         """One round: an errand if there is one, else the device that is due, else a short wait."""
@@ -313,6 +323,7 @@ class Poller(Thread):
             readings.append(qc.mark(made, task.settings.range.get(key)))
         if readings:
             self._recorder.add(readings, heard)
+        if readings or not task.device.units:
             self._recorder.state(name).last_reply = self._clock.now()
 
     def _miss(self, task: Task, error: DriverError, began: float) -> None:

@@ -48,6 +48,7 @@ class Why(enum.StrEnum):
     NO_BOTTLE = "no_bottle"
     FILLING = "filling"  # the sampler has not acknowledged its last bottle
     FAULT = "fault"
+    LOST = "lost"  # its module, or the contact that must allow it, does not answer or does not follow
     STOPPED = "stopped"  # the station stops
     HUNG = "hung"  # a thread of the station stands still
 

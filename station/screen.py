@@ -229,13 +229,19 @@ def show_pins(out: Console, pins: Mapping[str, Any], zone: tzinfo) -> None:
         table = _table("inputs", "input", "pin", "state", "since")
         for one in pins["inputs"]:
             since = wall(one["since"], zone) if one["since"] else ""
-            table.add_row(one["name"], f"GPIO {one['pin']}", t(f"contact.{one['state']}"), since)
+            state = t(f"contact.{one['state']}") if one["known"] else t("output.unknown")
+            table.add_row(one["name"], _wire(one), state, since)
         out.print(table)
     if pins["outputs"]:
         out.print(_outputs(pins["outputs"]))
     for one in (*pins["inputs"], *pins["outputs"]):
         if one["error"]:
             out.print(t("status.error", name=one["name"], text=one["error"]), style=BAD)
+
+
+def _wire(one: Mapping[str, Any]) -> str:
+    """Where an input or output hangs."""
+    return f"{one['module']} {one['channel']}" if one["module"] else f"GPIO {one['pin']}"
 
 
 def _outputs(outputs: Sequence[Mapping[str, Any]]) -> Table:
@@ -245,7 +251,7 @@ def _outputs(outputs: Sequence[Mapping[str, Any]]) -> Table:
         style = GOOD if one["on"] else BAD if one["locked"] else ""
         rules = "; ".join(_rule(rule) for rule in one["rules"])
         used = age(one["used_today_seconds"])
-        table.add_row(one["name"], f"GPIO {one['pin']}", state, _why(one), used, rules, style=style)
+        table.add_row(one["name"], _wire(one), state, _why(one), used, rules, style=style)
     return table
 
 

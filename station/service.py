@@ -144,7 +144,7 @@ def _damage_remembered(database: Path) -> Iterator[None]:
 
 def _pins(loaded: Loaded, stack: ExitStack) -> Any:
     """The board's pins, where the configuration has any; raise NoPins where it has and the board has not."""
-    if not loaded.config.wired:
+    if not loaded.config.pinned:
         return None
     pins = loaded.pins()
     stack.callback(pins.close)

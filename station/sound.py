@@ -51,11 +51,13 @@ class Sound:
     def shown(self, found: Iterator[Fault] | Sequence[Fault]) -> list[Fault]:
         """The faults *found* in the sound tables, at the places where these stood; none that a left-out table makes."""
         points = any(owner.startswith("point") for owner in self._faulty)
+        lines = any(owner.startswith("bus") for owner in self._faulty)
         placed = (Fault(self._placed(fault.path), self._placed(fault.text)) for fault in found)
         return [
             fault
             for fault in placed
             if not (points and fault.text.startswith("there is no point"))
+            and not (lines and fault.text.startswith("there is no module"))
             and _owner(fault.path).partition(".")[0] not in self._faulty
         ]
 

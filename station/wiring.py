@@ -39,14 +39,21 @@ def faults(config: Config, owners: dict[tuple[str, str], str], names: Mapping[st
             if item.name in taken:
                 yield Fault(f"{place}.name", f'"{item.name}" is already {taken[item.name]}')
             taken.setdefault(item.name, place)
+            if item.pin is None and not item.module:
+                yield Fault(f"{place}.pin", "is missing: a GPIO number, or a module and a channel instead of it")
             if item.pin in pins:
                 yield Fault(f"{place}.pin", f"GPIO {item.pin} is already {pins[item.pin]}")
-            pins.setdefault(item.pin, f'"{item.name}"')
+            if item.pin is not None:
+                pins.setdefault(item.pin, f'"{item.name}"')
             yield from _input_faults(place, item, points, owners) if table == "input" else ()
             yield from _maintenance_faults(place, item, points, names) if hasattr(item, "covers_device") else ()
             for point in getattr(item, "affects", ()):
                 if point not in points:
                     yield Fault(f"{place}.affects", f'there is no point "{point}"{did_you_mean(point, points)}')
+    if any(item.module or item.channel for item in (*config.input, *config.output)):
+        from station import module_faults  # only who has one pays for it
+
+        yield from module_faults.faults(config)
     yield from _equipment_faults(config, points)
     yield from _rule_faults(config, owners)
 
@@ -219,6 +226,8 @@ def warnings(config: Config) -> Iterator[Fault]:
             if item.pin in TAKEN:
                 yield Fault(f"{table}[{index}].pin", f"GPIO {item.pin} is for {TAKEN[item.pin]} (hardware/README.md)")
     for index, output in enumerate(config.output):
+        if output.pin is None:
+            continue
         pulled_up = output.pin in PULLED_UP_AT_BOOT
         if output.active_high is pulled_up:
             said = "pulled up" if pulled_up else "pulled down"
@@ -228,6 +237,10 @@ def warnings(config: Config) -> Iterator[Fault]:
                 f"GPIO {output.pin} is {said} at boot, and this output is on when {level}: "
                 "it may be on from power-on until the station runs (hardware/README.md)",
             )
+    if any(item.module for item in config.input):
+        from station import module_faults
+
+        yield from module_faults.hints(config)
     for index, rule in enumerate(config.rule):
         if isinstance(rule, SprayRule) and rule.frost_below is None:
             yield Fault(f"rule[{index}]", "has no frost_below: it will spray in frost, too")

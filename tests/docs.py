@@ -15,6 +15,7 @@ from drivers.bam1020 import BamSettings
 from drivers.base import DeviceSettings
 from drivers.captured import FAULTS, NOTES
 from drivers.current import ChannelSettings, CurrentSettings
+from drivers.dio import DioSettings
 from drivers.dlt645 import MeterSettings
 from drivers.doctor import ADVICE
 from drivers.modbus import ModbusSettings
@@ -165,7 +166,9 @@ CHINESE = {
     "[[bus]].rs485": "收发方向由谁切换:适配器(hardware)或串口驱动(kernel)",
     "[[input]].name": "在事件和界面中的名称;输入、输出、设备之间不得重名",
     "[[input]].kind": "雨量 rain、脉冲 pulse、门 door、市电 mains、液位 level、维护开关 maintenance 或触点 contact",
-    "[[input]].pin": "GPIO 编号(不是排针的脚号)",
+    "[[input]].pin": "GPIO 编号(不是排针的脚号);不用引脚时写 module 和 channel",
+    "[[input]].module": "所接模块的名称:driver 为 \"dio\" 的 [[bus.device]],代替引脚",
+    "[[input]].channel": "在该模块上的编号,第一路为 1",
     "[[input]].pull": "板上自带电阻:上拉 up、下拉 down 或不用 none;GPIO 2 和 3 始终上拉",
     "[[input]].active": "哪种电平计数,或表示该类输入所指的状态",
     "[[input]].point": "计数所属点位的代码",
@@ -185,7 +188,9 @@ CHINESE = {
     "[[input]].release_seconds": "开关断开这么久后才结束:留给数据稳定",
     "[[output]].name": "在事件和界面中的名称;输入、输出、设备之间不得重名",
     "[[output]].kind": "继电器 relay、灯 lamp 或蜂鸣器 buzzer",
-    "[[output]].pin": "GPIO 编号(不是排针的脚号)",
+    "[[output]].pin": "GPIO 编号(不是排针的脚号);不用引脚时写 module 和 channel",
+    "[[output]].module": "所接模块的名称:driver 为 \"dio\" 的 [[bus.device]],代替引脚",
+    "[[output]].channel": "在该模块上的编号,第一路为 1",
     "[[output]].active_high": "低电平吸合的继电器板填 false",
     "[[output]].minimum_on_seconds": "规则不会更早关断它",
     "[[output]].minimum_off_seconds": "关断后多久之内不再接通",
@@ -500,6 +505,7 @@ def blocks(file: str) -> dict[str, str]:
             "meter-keys": own_keys("dlt645", MeterSettings),
             "sender-keys": own_keys("hj212", SenderSettings),
             "current-keys": own_keys("current", CurrentSettings),
+            "dio-keys": own_keys("dio", DioSettings),
             "channel-keys": inline_keys(ChannelSettings),
             "decode-faults": decode_faults(),
             "decode-notes": decode_notes(),
