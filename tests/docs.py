@@ -303,7 +303,7 @@ def own_keys(driver: str, settings: type[DeviceSettings]) -> Iterator[str]:
 def table_keys(table: str, settings: type[Any]) -> Iterator[str]:
     """The keys of one kind of table."""
     brackets = f"[{table}]" if table in ("city", "supply", "position") else f"[[{table}]]"
-    brackets = f"[{table}]" if table in ("city", "modem") else f"[[{table}]]"
+    brackets = f"[{table}]" if table in ("city", "modem", "supply", "position", "tunnel") else f"[[{table}]]"
     yield f"| key of `{brackets}` | default | meaning |"
     yield "| --- | --- | --- |"
     yield from _key_rows(fields(settings))
