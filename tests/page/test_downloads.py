@@ -23,7 +23,7 @@ from station.page.app import create_app
 from station.page.downloads import AT_ONCE, windows
 from station.page.packed import masked
 from tests.page.filled import CONFIG, NOW, FixedSource, station
-from tests.page.house import PASSWORD, House, Visitor
+from tests.page.house import HOST, PASSWORD, House, Visitor
 
 SECRETS = """
 [[uplink]]
@@ -180,6 +180,24 @@ def test_a_span_of_centuries_reads_no_more_than_there_is(rig: Rig) -> None:
     assert len(rows_of(rig.get("/downloads/table?kind=day&from=1900-01-01&to=2200-01-01&s=roof:pm10"))) > 300
 
 
+@pytest.mark.parametrize(
+    "words", ["from=2026-01-01&to=9999-12-31", "from=0001-01-01&to=2026-01-01", "from=1&to=253402300799999"]
+)
+def test_the_end_of_time_is_refused(rig: Rig, words: str) -> None:
+    assert rig.get(f"/downloads/table?{words}").status_code == 400
+    assert rig.source.told == []
+
+
+@pytest.mark.parametrize("headers", [{}, {"Range": "bytes=0-9"}])
+def test_who_asks_for_the_head_alone_leaves_no_download_under_way(rig: Rig, headers: dict[str, str]) -> None:
+    for _ in range(AT_ONCE + 1):
+        answer = rig.person.client.head(
+            "/downloads/table?kind=day&from=2026-01-01&to=2026-02-01", headers=HOST | headers
+        )
+        assert (answer.status_code, answer.data) == (200, b"")
+        answer.close()
+
+
 def test_no_more_than_some_are_under_way_and_one_given_up_makes_room(rig: Rig) -> None:
     path = "/downloads/table?kind=minute&from=2026-02-27&to=2026-03-01"
     cookie = {"headers": {"Host": "localhost:8080"}, "buffered": False}
@@ -298,9 +316,7 @@ def test_the_configuration_comes_without_its_secrets(rig: Rig) -> None:
     assert "deep" not in "".join(texts.values())
     assert texts["profiles/own.toml"] == 'title = "mine"\nAPI_Key = "***"\n'
     name = "Lakeside_park-configuration-20260301-1000.zip"
-    assert rig.source.told == [
-        {"do": "downloaded", "user": "Wang Fang", "file": name, "kind": "configuration"}
-    ]
+    assert rig.source.told == [{"do": "downloaded", "user": "Wang Fang", "file": name, "kind": "configuration"}]
 
 
 @pytest.mark.parametrize(
