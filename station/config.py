@@ -583,7 +583,9 @@ def _cross_faults(
     yield from _twice(("point", config.point, "code"), ("bus", config.bus, "name"), ("uplink", config.uplink, "name"))
     yield from _twice(("bus", config.bus, "port"), ("collector", config.collector, "name"))
     yield from _one_port_by_two_names(config.bus)
-    yield from () if config.page is None else config.page.faults()
+    if config.page is not None:
+        yield from config.page.faults()
+        hints.extend(config.page.hints())
     points = {point.code: point for point in config.point}
     for index, point in enumerate(config.point):
         if not re.fullmatch(r"[0-9A-Z]{2}", point.st):

@@ -13,7 +13,9 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from station.i18n import language, t, use
@@ -38,6 +40,10 @@ class NoWorkbooks(StationError):
     """Error raised when the library that writes workbooks is not installed."""
 
     exit_code = 69  # EX_UNAVAILABLE
+
+
+class NotMade(StationError):
+    """Error raised when a workbook took too long, too much memory, or failed otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,24 +236,30 @@ def made_apart(found: Mapping[str, Any], seconds: float = 60.0) -> bytes:
     """The workbook of a report as a file's bytes, made by a process of its own in the language in use.
 
     A process that serves for months does not carry the library and its sheets in its memory.
-    Raises NoWorkbooks where openpyxl is missing, StationError when it takes more than *seconds* or fails.
+    Raises NoWorkbooks where openpyxl is missing, NotMade when it takes more than *seconds* or fails.
     """
     try:
         made = subprocess.run(
             [sys.executable, "-m", __name__, language()],
             input=json.dumps(found).encode(), capture_output=True, timeout=seconds, check=False,
         )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise StationError(f"the workbook could not be made ({error})") from error
+    except subprocess.TimeoutExpired as error:
+        raise NotMade(f"the workbook was not ready within {seconds:g} s; take the CSV table, or one point") from error
+    except OSError as error:
+        raise NotMade(f"the workbook could not be made ({error.strerror or error}); take the CSV table") from error
+    if made.returncode < 0:  # by the kernel, which takes it first where memory runs short
+        raise NotMade("the workbook was given up half made, as memory ran short; take the CSV table, or one point")
     if made.returncode == NoWorkbooks.exit_code:
         raise NoWorkbooks(made.stderr.decode("utf-8", "replace").strip())
     if made.returncode:
         last = made.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
-        raise StationError(f"the workbook could not be made ({last[:200]})")
+        raise NotMade(f"the workbook could not be made ({last[:200]})")
     return made.stdout
 
 
 def _apart(speaks: str) -> int:
+    with suppress(OSError):  # where memory runs short it is this that ends, not the page that asked for it
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     use(speaks)
     try:
         book = workbook(json.load(sys.stdin.buffer))

@@ -15,7 +15,8 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from errno import ELOOP, ENOTDIR
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -30,6 +31,8 @@ MEMORY = 32 << 20  # what OpenSSL may take for it
 SHORTEST_PASSWORD, LONGEST_PASSWORD, LONGEST_NAME = 10, 256, 40
 MOST_PEOPLE, MOST_SESSIONS, MOST_CODES = 50, 200, 5
 SEEN_AGAIN = 300.0  # seconds; how exactly the last use of a session is kept, so that a card is not worn by looking
+LOCK = "people.lock"
+OWN = os.O_CLOEXEC | os.O_NOFOLLOW
 _ONE_TRY = Lock()
 
 
@@ -193,36 +196,59 @@ class Accounts:
     @contextmanager
     def _change(self) -> Iterator[dict[str, Any]]:
         """What is kept, to be changed; written whole when nothing was raised.  One process at a time."""
+        with self._opened() as folder:
+            try:
+                lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | OWN, 0o600, dir_fd=folder)
+            except OSError as error:
+                raise self._unwritable(error) from error
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                kept = self._load()
+                now = self._clock()
+                kept["codes"] = [one for one in kept["codes"] if now < one["until"]]
+                kept["sessions"] = {key: one for key, one in kept["sessions"].items() if self._holds(one, now)}
+                yield kept
+                self._write(kept, folder, lock)
+            finally:
+                os.close(lock)
+
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        """The folder, made where there is none.
+
+        `sudo station page code` writes as root where the station's account may put what it likes: files are opened
+        and given away by their numbers, and no link is followed, else that account could be given any file.
+        """
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = os.open(self._folder / "people.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | OWN)
         except OSError as error:
-            raise StoreError(
-                f"{self._folder}: cannot be written ({error.strerror}); use sudo, or the station's account"
-            ) from error
+            raise self._unwritable(error) from error
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            kept = self._load()
-            now = self._clock()
-            kept["codes"] = [one for one in kept["codes"] if now < one["until"]]
-            kept["sessions"] = {key: one for key, one in kept["sessions"].items() if self._holds(one, now)}
-            yield kept
-            self._write(kept)
+            yield folder
         finally:
-            os.close(lock)
+            os.close(folder)
 
-    def _write(self, kept: dict[str, Any]) -> None:
-        owner, new = self._folder.parent.stat(), self._path.with_suffix(".new")
+    def _unwritable(self, error: OSError) -> StoreError:
+        if error.errno in (ELOOP, ENOTDIR):
+            return StoreError(f"{self._folder}: holds a link where a file of the page belongs; look who made it")
+        return StoreError(f"{self._folder}: cannot be written ({error.strerror}); use sudo, or the station's account")
+
+    def _write(self, kept: dict[str, Any], folder: int, lock: int) -> None:
+        new = f"{self._path.name}.new"
         try:
-            number = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            with suppress(FileNotFoundError):
+                os.unlink(new, dir_fd=folder)  # of a write that was cut off
+            number = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | OWN, 0o600, dir_fd=folder)
             with os.fdopen(number, "w", encoding="utf-8") as file:
                 json.dump(kept, file, ensure_ascii=False)
                 file.flush()
                 os.fsync(file.fileno())
-            if os.geteuid() == 0:  # sudo station page code: the service has to read it afterwards
-                for path in (self._folder, new, self._folder / "people.lock"):
-                    os.chown(path, owner.st_uid, owner.st_gid)
-            new.replace(self._path)
+                if os.geteuid() == 0:  # sudo station page code: the service has to read it afterwards
+                    owner = self._folder.parent.stat()
+                    for one in (folder, file.fileno(), lock):
+                        os.fchown(one, owner.st_uid, owner.st_gid)
+            os.replace(new, self._path.name, src_dir_fd=folder, dst_dir_fd=folder)
         except OSError as error:
             raise StoreError(f"{self._path}: cannot be written ({error.strerror})") from error
 

@@ -23,6 +23,7 @@ from station.page import packing, preferences, words
 from station.page.accounts import Accounts
 from station.page.guard import Guard, access, wants_page
 from station.page.navigation import ITEMS
+from station.page.refusals import known
 from station.page.source import Source
 from station.texts import in_zone
 
@@ -92,7 +93,8 @@ def _say_errors(app: Flask, source: Source) -> None:
 
     @app.errorhandler(StationError)
     def station_said(error: StationError) -> Any:
-        return page(503 if isinstance(error, StoreError | NotRunning) else 409, in_zone(str(error), source.zone))
+        said = known(str(error), source.zone) or in_zone(str(error), source.zone)
+        return page(503 if isinstance(error, StoreError | NotRunning) else 409, said)
 
     @app.errorhandler(Exception)
     def unforeseen(error: Exception) -> Any:

@@ -9,15 +9,16 @@ from flask import redirect, request, url_for
 
 from station.control import ControlRefused, NotRunning
 from station.i18n import t, texts
+from station.page.refusals import worded
 from station.page.source import Source
-from station.texts import in_zone
 
 LONGEST_FIELD = 500  # characters of one field of a form
 
 
 def field(name: str) -> str:
-    """What was typed into *name*, in one line."""
-    return " ".join(request.form.get(name, "").split())[:LONGEST_FIELD]
+    """What was typed into *name*, in one line, without signs that cannot be seen: phones write them into emoji."""
+    line = " ".join(request.form.get(name, "").split())
+    return "".join(sign for sign in line if sign.isprintable())[:LONGEST_FIELD]
 
 
 def done_text() -> str:
@@ -33,7 +34,7 @@ def do(source: Source, deed: Callable[[], Any], then: str, done: str, again: Cal
     except NotRunning:
         return again(said=t("page.not_running_act")), 503
     except ControlRefused as error:
-        return again(said=t("page.refused", text=in_zone(str(error), source.zone))), 409
+        return again(said=worded(str(error), source.zone)), 409
     finally:
         source.forget_status()
     return redirect(url_for(then, done=done), 303)

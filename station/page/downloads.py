@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import re
 from collections.abc import Callable, Generator, Iterator, Mapping
 from datetime import datetime, timedelta, tzinfo
 from functools import partial
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Lock
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response, abort, render_template, request
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from station.page.source import Source
     from station.store import Store
 
+log = logging.getLogger(__name__)
+
 KINDS = ("readings", "minute", "hour", "day")
 FORMS = {"csv": "text/csv; charset=utf-8", "json": "application/json"}
 SHEETS = {
@@ -39,6 +42,7 @@ WINDOWS = {"readings": timedelta(minutes=10), "minute": timedelta(hours=6), "hou
 """What is read at once: a few thousand rows of a large station."""
 AT_ONCE = 2
 """Downloads under way at one time; the other threads go on serving the page."""
+_ONE_WORKBOOK = Lock()  # a workbook of many points takes as much memory as the page itself, beside it
 CERTIFICATES = 50
 NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -91,7 +95,7 @@ def blueprint(source: Source, guard: Guard) -> Blueprint:
 
     @made.errorhandler(Busy)
     def busy(error: Busy) -> Any:
-        answer = Response(_view(source, t("page_downloads.busy")), 503)
+        answer = Response(_view(source, str(error) or t("page_downloads.busy")), 503)
         answer.headers["Retry-After"] = "30"
         return answer
 
@@ -208,8 +212,10 @@ class _Parts:
         """The server calls it in any case, also of an answer that nobody began to take."""
         if not self._closed:
             self._closed = True
-            self._parts.close()
-            self._done()
+            try:
+                self._parts.close()
+            finally:
+                self._done()
 
 
 def table_parts(source: Source, wanted: Mapping[str, Any], speaks: str) -> Generator[bytes, None, None]:
@@ -274,7 +280,7 @@ def _spoken(speaks: str, make: Callable[[], bytes]) -> bytes:
 def _report(source: Source, guard: Guard, slots: BoundedSemaphore) -> Response:
     """A day or a month, as a page to print or a table; to look at, or to keep."""
     from station.report import gather, span_of
-    from station.report_xlsx import NoWorkbooks
+    from station.report_xlsx import NotMade, NoWorkbooks
 
     word, form = request.args.get("report", "day"), request.args.get("format", "html")
     if word not in ("day", "month") or form not in SHEETS:
@@ -294,6 +300,9 @@ def _report(source: Source, guard: Guard, slots: BoundedSemaphore) -> Response:
         body = _sheet(found, form, source.zone)
     except NoWorkbooks as error:
         raise WrongArgument(t("page_downloads.no_workbooks")) from error
+    except NotMade as error:
+        log.warning("a workbook of %s: %s", span.title, error)
+        raise WrongArgument(t("page_downloads.not_made")) from error
     finally:
         slots.release()
     name = "-".join(filter(None, [_station(source), "report", span.title, safe(point or "")])) + f".{form}"
@@ -307,7 +316,12 @@ def _sheet(found: dict[str, Any], form: str, zone: tzinfo) -> str | bytes:
     if form == "xlsx":
         from station.report_xlsx import made_apart
 
-        return made_apart(found)
+        if not _ONE_WORKBOOK.acquire(blocking=False):
+            raise Busy(t("page_downloads.busy_workbook"))
+        try:
+            return made_apart(found)
+        finally:
+            _ONE_WORKBOOK.release()
     if form == "html":
         from station.report_page import page
 

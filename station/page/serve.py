@@ -20,7 +20,7 @@ from waitress.server import TcpWSGIServer
 from station.config import Loaded, load
 from station.model import StationError
 from station.page.app import LARGEST_BODY, create_app
-from station.page.settings import PageSettings
+from station.page.settings import FIRST_FREE_PORT, PageSettings, low_port
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +88,8 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         if not channels:
             return
         newest = channels[-1]
+        if newest.addr[0] == self.adj.trusted_proxy:
+            return  # many stand behind it
         if sum(one.addr[0] == newest.addr[0] for one in channels) > MOST_OF_ONE_ADDRESS:
             newest.will_close = True
 
@@ -105,13 +107,17 @@ def make_server(app: Any, settings: PageSettings, port: int | None = None, threa
     except OSError as error:
         sock.close()
         place = f"{listen} port {settings.port if port is None else port}"
+        if isinstance(error, PermissionError) and settings.port < FIRST_FREE_PORT:
+            raise NoAddress(f"{place}: the page may not listen there; {low_port(settings.port)}") from error
         raise NoAddress(
             f"{place}: the page cannot listen there ({error.strerror or error}); see listen and port under [page]"
         ) from error
     proxy: dict[str, Any] = {}
     if settings.trusted_proxy:
         headers = {"x-forwarded-for", "x-forwarded-proto"}
-        proxy = {"trusted_proxy": settings.trusted_proxy, "trusted_proxy_count": 1, "trusted_proxy_headers": headers}
+        mapped = family == socket.AF_INET6 and ":" not in settings.trusted_proxy  # as it comes to such a socket
+        address = f"::ffff:{settings.trusted_proxy}" if mapped else settings.trusted_proxy
+        proxy = {"trusted_proxy": address, "trusted_proxy_count": 1, "trusted_proxy_headers": headers}
     adjustments = Adjustments(
         sockets=[sock], threads=threads, connection_limit=MOST_CONNECTIONS, cleanup_interval=CLEAN_UP_SECONDS,
         channel_timeout=IDLE_SECONDS, max_request_header_size=LARGEST_HEADER, max_request_body_size=LARGEST_BODY,

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from station.loader import Fault
 from station.model import dataclass, setting
 
+FIRST_FREE_PORT = 1024  # those below are for privileged processes (net.ipv4.ip_unprivileged_port_start)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageSettings:
@@ -33,16 +35,40 @@ class PageSettings:
     refresh_seconds: int = setting(10, low=2, high=3600, text="how often a page that is looked at renews its values")
 
     def faults(self) -> Iterator[Fault]:
-        """Names that no browser could send."""
+        """Names that no browser could send, and addresses that are none."""
         for index, name in enumerate(self.hosts):
             if not name or any(sign in name for sign in "/:@ ") or not name.isascii():
                 said = f'"{name}" is not a host name such as station.example; write it without http:// and port'
                 yield Fault(f"page.hosts[{index}]", said)
-        for index, name in enumerate(self.metrics_from):
-            from ipaddress import ip_network  # the station reads this table, too
+        from ipaddress import ip_address, ip_network  # the station reads this table, too
 
+        for index, name in enumerate(self.metrics_from):
             try:
                 ip_network(name, strict=False)
             except ValueError:
                 said = f'"{name}" is not an address or network such as 192.168.1.20 or 10.0.0.0/24'
                 yield Fault(f"page.metrics_from[{index}]", said)
+        for key in ("listen", "trusted_proxy"):
+            name = getattr(self, key)
+            try:
+                if name:
+                    ip_address(name)
+            except ValueError:
+                said = f'"{name}" is not an address such as 127.0.0.1; names are not looked up'
+                if key == "trusted_proxy":  # "*" would let everybody write where he comes from, and try for ever
+                    said += ", and one proxy is believed, not everybody"
+                yield Fault(f"page.{key}", said)
+
+    def hints(self) -> Iterator[Fault]:
+        """What is no fault everywhere, but one where the page runs as the unit page.service."""
+        if self.port < FIRST_FREE_PORT:
+            yield Fault("page.port", low_port(self.port))
+
+
+def low_port(port: int) -> str:
+    """What to do about a *port* that only a privileged process may listen on."""
+    return (
+        f"port {port} is below {FIRST_FREE_PORT}, and page.service has no right to it: take 8080, or give the right"
+        " with systemctl edit page: [Service] CapabilityBoundingSet=CAP_NET_BIND_SERVICE"
+        " AmbientCapabilities=CAP_NET_BIND_SERVICE, each on a line of its own"
+    )

@@ -89,10 +89,16 @@ class Source:
         return ask(self._sockets[-1], verb, timeout=PATIENCE, **arguments)
 
     def status(self) -> dict[str, Any]:
-        """How the station is, at most a second old: from the running one, else what the database says."""
+        """How the station is, at most a second old: from the running one, else what the database says.
+
+        What took long to come is good for as long: else each who asks would wait for a station that hangs, one after
+        the other, until nobody is served.
+        """
         with self._lock:
-            if self._status is None or time.monotonic() - self._status[0] > FRESH_SECONDS:
-                self._status = (time.monotonic(), self._look())
+            if self._status is None or time.monotonic() > self._status[0]:
+                began = time.monotonic()
+                found, now = self._look(), time.monotonic()
+                self._status = (now + max(FRESH_SECONDS, now - began), found)
             return self._status[1]
 
     def forget_status(self) -> None:

@@ -44,6 +44,8 @@ SPANS: Mapping[str, timedelta] = {
     "1y": timedelta(days=365),
 }
 USUAL = "24h"
+EARLIEST, LATEST = datetime(1000, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
+"""What is a time in any zone, and a span away from it, too."""
 MOST_SERIES = 4
 SHORTEST, LONGEST_SPAN = timedelta(minutes=1), timedelta(days=3660)
 ASKED_AGAIN = 60
@@ -178,10 +180,13 @@ def moment(text: str, zone: tzinfo) -> datetime:
     """The time that *text* names: milliseconds since 1970, or a date with or without a time, the station's own."""
     try:
         if text.isascii() and text.isdecimal():
-            return from_ms(int(text))
-        made = datetime.fromisoformat(text)
-        made = made if made.tzinfo else made.replace(tzinfo=zone)
-        return made.astimezone(UTC)
+            made = from_ms(int(text))
+        else:
+            made = datetime.fromisoformat(text)
+            made = (made if made.tzinfo else made.replace(tzinfo=zone)).astimezone(UTC)
+        if not EARLIEST <= made <= LATEST:
+            raise ValueError(text)
+        return made
     except (ValueError, OverflowError) as error:
         raise WrongArgument(t("page_trends.no_time", text=text[:40])) from error
 

@@ -111,9 +111,12 @@ def completeness(source: Source, span: timedelta, platforms: list[str]) -> dict[
 
 def _day(text: str) -> date | None:
     try:
-        return date.fromisoformat(text) if text else None
+        found = date.fromisoformat(text) if text else None
     except ValueError as error:
         raise BadRequest from error
+    if found is not None and not date(1970, 1, 1) <= found < date(9000, 1, 1):
+        raise BadRequest
+    return found
 
 
 def _number(text: str) -> int | None:

@@ -217,3 +217,30 @@ def test_a_host_that_is_no_host_is_a_fault_of_the_configuration(tmp_path: Path, 
     done = command("check", config)
     assert done.code == 1
     assert '"http://station.example" is not a host name such as station.example' in done.out
+
+
+@pytest.mark.parametrize("name", ["people.lock", "people.json.new", ""])
+def test_no_link_leads_root_to_another_file(accounts: Accounts, tmp_path: Path, name: str) -> None:
+    """What sudo station page code writes and gives to the station's account is in its folder, whatever lies there."""
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "shadow").write_text("root's own\n", encoding="utf-8")
+    (other / "shadow").chmod(0o600)
+    before = (other / "shadow").stat()
+    link = tmp_path / "page" / name
+    if name:
+        link.parent.mkdir()
+        link.symlink_to(other / "shadow")
+    else:
+        (tmp_path / "page").symlink_to(other)
+    if name == "people.json.new":
+        accounts.issue_code()  # what is left of a write is taken away, link or not
+        assert not link.is_symlink()
+        assert accounts._read()["codes"]
+    else:
+        with pytest.raises(StoreError, match="holds a link where a file of the page belongs"):
+            accounts.issue_code()
+    assert (other / "shadow").read_text(encoding="utf-8") == "root's own\n"
+    after = (other / "shadow").stat()
+    assert (after.st_uid, after.st_mode) == (before.st_uid, before.st_mode)
+    assert [path.name for path in other.iterdir()] == ["shadow"]

@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from station import export, i18n
+from station import export, i18n, report_xlsx
 from station.model import StoreError
 from station.page import downloads
 from station.page.accounts import Accounts
@@ -23,7 +26,7 @@ from station.page.app import create_app
 from station.page.downloads import AT_ONCE, windows
 from station.page.packed import masked
 from tests.page.filled import CONFIG, NOW, FixedSource, station
-from tests.page.house import PASSWORD, House, Visitor
+from tests.page.house import HOST, PASSWORD, House, Visitor
 
 SECRETS = """
 [[uplink]]
@@ -180,6 +183,24 @@ def test_a_span_of_centuries_reads_no_more_than_there_is(rig: Rig) -> None:
     assert len(rows_of(rig.get("/downloads/table?kind=day&from=1900-01-01&to=2200-01-01&s=roof:pm10"))) > 300
 
 
+@pytest.mark.parametrize(
+    "words", ["from=2026-01-01&to=9999-12-31", "from=0001-01-01&to=2026-01-01", "from=1&to=253402300799999"]
+)
+def test_the_end_of_time_is_refused(rig: Rig, words: str) -> None:
+    assert rig.get(f"/downloads/table?{words}").status_code == 400
+    assert rig.source.told == []
+
+
+@pytest.mark.parametrize("headers", [{}, {"Range": "bytes=0-9"}])
+def test_who_asks_for_the_head_alone_leaves_no_download_under_way(rig: Rig, headers: dict[str, str]) -> None:
+    for _ in range(AT_ONCE + 1):
+        answer = rig.person.client.head(
+            "/downloads/table?kind=day&from=2026-01-01&to=2026-02-01", headers=HOST | headers
+        )
+        assert (answer.status_code, answer.data) == (200, b"")
+        answer.close()
+
+
 def test_no_more_than_some_are_under_way_and_one_given_up_makes_room(rig: Rig) -> None:
     path = "/downloads/table?kind=minute&from=2026-02-27&to=2026-03-01"
     cookie = {"headers": {"Host": "localhost:8080"}, "buffered": False}
@@ -241,8 +262,6 @@ def test_a_report_is_a_workbook_in_the_language_of_the_page(rig: Rig, speaks: st
 
 
 def test_a_station_without_the_library_says_so(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    from station import report_xlsx
-
     def missing(found: Any) -> bytes:
         raise report_xlsx.NoWorkbooks("openpyxl is missing")
 
@@ -250,6 +269,64 @@ def test_a_station_without_the_library_says_so(rig: Rig, monkeypatch: pytest.Mon
     answer = rig.get("/downloads/report?report=month&month=2026-02&format=xlsx")
     assert answer.status_code == 400
     assert "take the CSV" in answer.text
+
+
+XLSX = "/downloads/report?report=month&month=2026-02&format=xlsx"
+
+
+@pytest.mark.parametrize(
+    ("program", "seconds", "said"),
+    [
+        ("#!/bin/sh\nkill -9 $$\n", 60.0, "given up half made, as memory ran short"),
+        ("#!/bin/sh\nexec sleep 600\n", 0.2, "not ready within 0.2 s"),
+        ("#!/bin/sh\necho 'Bad: thing' >&2\nexit 1\n", 60.0, "could not be made (Bad: thing)"),
+    ],
+)
+def test_a_workbook_that_is_not_made_says_so_and_makes_room(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture,
+    program: str, seconds: float, said: str,
+) -> None:  # fmt: skip
+    """A process that the kernel ends, hangs or fails ends alone."""
+    (tmp_path / "python").write_text(program, encoding="utf-8")
+    (tmp_path / "python").chmod(0o755)
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "executable", str(tmp_path / "python"))
+        patched.setattr(report_xlsx, "made_apart", partial(report_xlsx.made_apart, seconds=seconds))
+        for _ in range(AT_ONCE + 1):
+            answer = rig.get(XLSX)
+            assert answer.status_code == 400
+            assert "took too much memory or time; take the CSV" in answer.text
+        assert "内存或时间" in rig.get(XLSX, **{"Accept-Language": "zh"}).text
+    assert said in caplog.text
+    assert rig.source.told == []
+    assert rig.get(XLSX).status_code == 200
+
+
+def test_one_workbook_is_made_at_a_time(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two of a large station would want more memory than the unit gives."""
+    inner = list[TestResponse]()
+
+    def meanwhile(found: Any) -> bytes:
+        inner.append(rig.get(XLSX))
+        return b"PK"
+
+    monkeypatch.setattr(report_xlsx, "made_apart", meanwhile)
+    assert rig.get(XLSX).data == b"PK"
+    assert inner[0].status_code == 503
+    assert inner[0].headers["Retry-After"] == "30"
+    assert "A workbook is being made already" in inner[0].text
+
+
+def test_who_makes_a_workbook_is_the_first_to_go_where_memory_runs_short() -> None:
+    """The kernel ends what offers itself, and the page that asked goes on."""
+    code = """
+import sys
+from station import report_xlsx
+report_xlsx.workbook = lambda found: sys.exit(open("/proc/self/oom_score_adj").read().strip())
+report_xlsx._apart("en")
+"""
+    done = subprocess.run([sys.executable, "-c", code], input=b"{}", capture_output=True, check=False)
+    assert done.stderr.split() == [b"1000"]
 
 
 @pytest.mark.parametrize(
@@ -298,9 +375,7 @@ def test_the_configuration_comes_without_its_secrets(rig: Rig) -> None:
     assert "deep" not in "".join(texts.values())
     assert texts["profiles/own.toml"] == 'title = "mine"\nAPI_Key = "***"\n'
     name = "Lakeside_park-configuration-20260301-1000.zip"
-    assert rig.source.told == [
-        {"do": "downloaded", "user": "Wang Fang", "file": name, "kind": "configuration"}
-    ]
+    assert rig.source.told == [{"do": "downloaded", "user": "Wang Fang", "file": name, "kind": "configuration"}]
 
 
 @pytest.mark.parametrize(

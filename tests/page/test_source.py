@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from station.config import load
+from station.control import ControlRefused
 from station.model import StoreError
 from station.page import source as module
 from station.page.source import Source
@@ -78,3 +79,22 @@ def test_a_page_over_a_database_that_is_not_there_says_so(tmp_path: Path) -> Non
     assert answer.status_code == 503
     assert "is not there yet; start the station first" in answer.text
     assert Visitor(house.client()).get("/sign-in").status_code == 200
+
+
+def test_a_station_that_hangs_is_waited_for_once(left: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else each view waits for it anew, one after the other, until the page serves nobody."""
+    now, asked = [100.0], list[str]()
+
+    def hang(verb: str, **more: object) -> None:
+        asked.append(verb)
+        now[0] += 10.0
+        raise ControlRefused("the station did not answer within 10 s")
+
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(left, "ask", hang)
+    for _ in range(4):
+        assert left.status()["running"] is False
+    assert len(asked) == 1
+    now[0] += 10.1
+    left.status()
+    assert len(asked) == 2

@@ -175,3 +175,16 @@ def test_limits_of_standards_are_those_of_the_day(source: FixedSource) -> None:
 
     assert (found["value"], found["standard"], found["pre_alarm"]) == (60, "GB 3095-2026 grade-2", 48.0)
     assert limit_lines([alarm], limits(), "roof", "pm25", NOW.date()) == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/events?day=9999-12-31", "/events?day=0001-01-01",
+        "/trends?from=9999-12-30&to=9999-12-31T23:59:59%2B00:00", "/trends?from=0001-01-02&to=0001-01-03",
+        "/trends/data?from=253402300799000&to=253402300799999", "/trends/data?from=1&to=99999999999999999999",
+    ],
+)  # fmt: skip
+def test_the_end_of_time_is_no_fault_of_ours(client: FlaskClient, path: str) -> None:
+    """What no calendar has an hour later is refused as any other word, not met as an unforeseen error."""
+    assert client.get(path, headers=HEADERS).status_code == 400

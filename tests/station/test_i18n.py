@@ -331,6 +331,7 @@ MADE = {
     "page_span.": list(SPANS),
     "page_group.": ["all", *GROUPS],
     "page_mark.": [mark.name for mark in Mark],
+    "page_refused.": [key.removeprefix("page_refused.") for key in texts("en") if key.startswith("page_refused.")],
     "page_error.": [key.removeprefix("page_error.") for key in texts("en") if key.startswith("page_error.")],
     "page.theme_": list(THEMES),
     "page_trends.": [
