@@ -79,7 +79,8 @@ MAPS: Mapping[str, Map] = {
         Bits(READ_COILS, 0, 7), Bits(READ_COILS, 16, 8), Counters(0, 3000.0, 78), 214,
     ),
     "adam-4055": Map(
-        "Advantech ADAM-4055", "C", "inferred from the maker's tables of its neighbours; a public reader of it agrees on eight inputs and outputs",
+        "Advantech ADAM-4055", "C",
+        "inferred from the maker's tables of its neighbours; a public reader of it agrees on eight inputs and outputs",
         Bits(READ_COILS, 0, 8), Bits(READ_COILS, 16, 8), None, 214,
     ),
     "waveshare-io8": Map(
