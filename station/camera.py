@@ -184,7 +184,8 @@ class Camera(Beside):
             if now - asked > LOOK_BACK:  # what came of it was not read at the start
                 self._done.add(key)
                 continue
-            self._pending[key] = {"point": row["point"], "asked": asked, "late": now - asked > LATE}
+            self._pending[key] = {"point": row["point"], "asked": asked, "late": now - asked > LATE,
+                                  "until": self.engine.clock.monotonic() + LATE.total_seconds()}  # fmt: skip
 
     def _wants(self, alarm: str) -> bool:
         return not self.settings.alarms or alarm in self.settings.alarms
@@ -192,14 +193,14 @@ class Camera(Beside):
     def _may_take(self) -> bool:
         """Whether the hour has room for one more still of an alarm."""
         now = self.engine.clock.now()
-        self._taken_at = [at for at in self._taken_at if now - HOUR < at]
+        self._taken_at = [at for at in self._taken_at if now - HOUR < at <= now]  # the clock may have been set back
         return len(self._taken_at) < self.settings.per_hour
 
     def _give_up(self) -> None:
         """An alarm that is too old has no still; that is kept."""
         now = self.engine.clock.now()
         for key, one in list(self._pending.items()):
-            if now - one["asked"] <= LATE:
+            if now - one["asked"] <= LATE and self.engine.clock.monotonic() < one["until"]:
                 continue
             if one["late"]:
                 reason = "the station did not run when it began"

@@ -134,6 +134,27 @@ def test_a_storm_of_alarms_has_no_more_stills_than_an_hour_may_have(yard: Yard) 
     assert yard.events("snapshot_missed")[0]["alarm"] == "dust"
 
 
+def test_stills_taken_under_a_clock_that_was_ahead_use_up_no_hour(yard: Yard) -> None:
+    now = yard.clock.now()
+    yard.camera._one_turn()
+    yard.camera._taken_at = [now + timedelta(days=40)] * 2  # before the clock was set back
+    yard.ring()
+    yard.camera._one_turn()
+    assert len(yard.records("taken")) == 1
+
+
+def test_an_alarm_dated_ahead_of_a_clock_that_was_set_back_is_given_up_in_time(yard: Yard, eye: Emulated) -> None:
+    eye.face.password = "another"
+    yard.ring()
+    yard.camera._one_turn()
+    yard.clock.step(-86400.0)
+    yard.camera._one_turn()
+    assert yard.records("missed") == []
+    yard.clock.advance(LATE.total_seconds() + 60)
+    yard.camera._one_turn()
+    assert len(yard.records("missed")) == 1
+
+
 def test_an_alarm_whose_camera_is_dead_is_missed_with_the_reason_and_told_once(yard: Yard, eye: Emulated) -> None:
     eye.face.password = "another"
     yard.ring()
