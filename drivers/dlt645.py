@@ -10,6 +10,7 @@ currents, powers and power factors the highest bit is the sign.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -26,6 +27,7 @@ READ, ANSWER, REFUSED = 0x11, 0x91, 0xD1
 LEAST_FRAME, MOST_DATA = 12, 200
 REPLY_SECONDS = 0.6  # a meter answers within 500 ms (as the code bases wait)
 MOST_LISTENED = 512
+LACKS_SECONDS = 3600.0  # then it is asked again: one refusal is no proof, and meters are exchanged
 BAUDRATE, PARITY = 2400, "E"  # as most meters are shipped (recalled, D)
 REFUSALS = {  # bits of the error byte
     1: "other error", 2: "no such data", 4: "password or authority", 8: "speed cannot be changed",
@@ -167,7 +169,7 @@ class Meter:
         self.hints = (
             () if found == shipped else (f"the line is set to {found}, most meters are shipped with {shipped}",)
         )
-        self._lacks: set[str] = set()  # what this meter said that it has not
+        self._lacks: dict[str, float] = {}  # what this meter said that it has not, and when on the bus's clock
 
     @property
     def statistics(self) -> Statistics:
@@ -178,7 +180,7 @@ class Meter:
         """A sample of each parameter; raise DriverError when the meter does not answer."""
         samples = []
         for parameter in self._chosen:
-            if parameter in self._lacks:
+            if self._bus.monotonic() - self._lacks.get(parameter, -math.inf) < LACKS_SECONDS:
                 samples.append(Sample(parameter, self._now(), None, Mark.D, Reason.NO_VALUE))
                 continue
             try:
@@ -186,8 +188,10 @@ class Meter:
             except DeviceException as error:
                 if not error.code & 2:
                     raise
-                self._lacks.add(parameter)
+                self._lacks[parameter] = self._bus.monotonic()
                 value = None
+            else:
+                self._lacks.pop(parameter, None)
             at = self._now()
             samples.append(
                 Sample(parameter, at, None, Mark.D, Reason.NO_VALUE) if value is None else Sample(parameter, at, value)

@@ -121,6 +121,22 @@ def test_what_a_meter_lacks_is_marked_and_not_asked_again_and_again() -> None:
         one._bus.close()
 
 
+def test_what_a_meter_once_refused_is_asked_again_after_an_hour() -> None:
+    emulated = EmulatedMeter(settings(parameters=("voltage_l1", "voltage_l2")))
+    with EmulatedMeters([emulated], pace=False) as line:
+        one = meter(line, parameters=("voltage_l1", "voltage_l2"))
+        one.read()
+        clock, ahead = one._bus.monotonic, [0.0]
+        one._bus.monotonic = lambda: clock() + ahead[0]  # type: ignore[method-assign]
+        emulated.parameters = ("voltage_l1",)
+        assert [s.mark for s in one.read()] == [Mark.N, Mark.D]
+        emulated.parameters = ("voltage_l1", "voltage_l2")
+        assert [s.mark for s in one.read()] == [Mark.N, Mark.D]
+        ahead[0] = 3700.0
+        assert [s.mark for s in one.read()] == [Mark.N, Mark.N]
+        one._bus.close()
+
+
 def test_a_refusal_for_another_reason_is_an_exception(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("drivers.emulated_meter.NO_SUCH_DATA", b"\x04")
     emulated = EmulatedMeter(settings())
