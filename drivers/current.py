@@ -142,8 +142,13 @@ class CurrentModule(ModbusDevice):
         raws = {p.parameter: found[id(p)] for p in places if isinstance(p, Register) and id(p) in found}
         rows = {r.parameter: r for r in self._profile.registers}
         judged: list[Sample] = []
+        named = {f"{CURRENT}{one.channel}": one for one in self._channels.values()}
         for sample in samples:
             one = self._channels.get(sample.parameter)
+            itself = named.get(sample.parameter)
+            if itself is not None and sample.mark is Mark.N and self._is_flagged(itself):  # it shows the low end
+                judged.append(replace(sample, value=None, mark=Mark.D, reason=Reason.LOOP_BROKEN))
+                continue
             if one is None or sample.mark is not Mark.N:
                 judged.append(sample)
                 continue
@@ -153,11 +158,13 @@ class CurrentModule(ModbusDevice):
             judged.append(self._at(sample, one, current, at_end=at_end))
         return judged
 
+    def _is_flagged(self, one: ChannelSettings) -> bool:
+        return one.range == "4-20" and one.channel in self._broken
+
     def _at(self, sample: Sample, one: ChannelSettings, current: float, *, at_end: bool) -> Sample:
         """*sample* with the mark its *current*, in mA, asks for; *at_end* where its range ends, and shows no more."""
         # Of the range 4–20 mA the ends of the raw numbers are all that a module can show: the flag tells the rest.
-        flagged = one.range == "4-20" and one.channel in self._broken
-        if flagged or current < BROKEN_BELOW:
+        if self._is_flagged(one) or current < BROKEN_BELOW:
             return replace(sample, value=None, mark=Mark.D, reason=Reason.LOOP_BROKEN)
         if current > FAILED_ABOVE:
             return replace(sample, value=None, mark=Mark.D, reason=Reason.LOOP_HIGH)

@@ -106,6 +106,16 @@ def test_in_the_range_of_4_to_20_the_burn_out_flag_tells_a_broken_loop() -> None
     assert any("burn-out flag alone" in hint for hint in module.hints)
 
 
+def test_no_current_of_4_ma_is_made_of_a_loop_that_the_module_calls_broken() -> None:
+    with wired(settings(currents=True)) as (module, emulated):
+        emulated.inject(1, 0.0)
+        value, current = module.read()
+        assert (value.value, value.mark) == (None, Mark.D)
+        assert (current.value, current.mark, current.reason) == (None, Mark.D, Reason.LOOP_BROKEN)
+        emulated.inject(1, 4.0)
+        assert module.read()[1].value == pytest.approx(4.0)
+
+
 @pytest.mark.parametrize("chosen", [settings(), BIPOLAR], ids=["4-20", "±20"])
 def test_where_a_range_ends_the_value_is_above_it(chosen: CurrentSettings) -> None:
     with wired(chosen) as (module, emulated):
