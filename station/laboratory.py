@@ -55,6 +55,7 @@ FACTORS: Mapping[tuple[str, str], float] = {
     ("g/L", "mg/L"): 1000.0, ("mS/cm", "µS/cm"): 1000.0, ("µS/cm", "mS/cm"): 0.001, ("ng/L", "µg/L"): 0.001,
     ("m³/h", "L/s"): 1 / 3.6, ("L/s", "m³/h"): 3.6,
 }  # fmt: skip
+NO_UNIT = ("无量纲", "pH")  # as reports write it beside a pH
 # What openpyxl raises at files that are none, or broken ones.
 UNREADABLE = (
     zipfile.BadZipFile, KeyError, ValueError, TypeError, IndexError, AttributeError, SyntaxError, OSError,
@@ -358,7 +359,7 @@ def _value(cell: Any, parameter: str, unit: str) -> tuple[float | None, float | 
     own = catalogue()[parameter].unit
     said = unit.replace("μ", "µ").replace("u", "µ", 1) if unit[:1] in ("u", "μ") else unit
     said = re.sub(r"m3\b|m\^3", "m³", said).replace("l", "L") if said not in (own, "") else said
-    factor = 1.0 if said == own else FACTORS.get((said, own))
+    factor = 1.0 if said == own or (not own and said in NO_UNIT) else FACTORS.get((said, own))
     if factor is None:
         raise ValueError(f'{parameter} is kept in {own or "no unit"}, and "{unit}" cannot be made into it')
     text = _text(cell)

@@ -7,6 +7,7 @@ down: a platform that is down while another answers is not the modem's fault, an
 from __future__ import annotations
 
 import logging
+import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -50,9 +51,10 @@ def faults(config: Config, folder: Any) -> Iterator[Fault]:
     if settings.power_output and settings.power_output not in outputs:
         hint = did_you_mean(settings.power_output, outputs)
         yield Fault("modem.power_output", f'there is no output "{settings.power_output}"{hint}')
-    busy = {bus.port: bus.name for bus in config.bus}
-    if settings.port and settings.port in busy:
-        yield Fault("modem.port", f'is the port of bus "{busy[settings.port]}"')
+    busy = {os.path.realpath(one.port): f'screen "{one.name}"' for one in config.screen if "://" not in one.port}
+    busy |= {os.path.realpath(one.port): f'bus "{one.name}"' for one in config.bus if "://" not in one.port}
+    if settings.port and (other := busy.get(os.path.realpath(settings.port))) is not None:
+        yield Fault("modem.port", f"is the port of {other}")
     if settings.kind == "router" and any(one.kind == "sms" for one in config.notify):
         yield Fault("modem.kind", "a router sends no sms, which [[notify]] asks for; at or manager does")
 

@@ -178,6 +178,11 @@ def test_a_result_is_entered_once_and_corrected_by_withdrawing_it() -> None:
     assert again.name == "L2"
 
 
+@pytest.mark.parametrize("unit", ["", "无量纲", "pH"])
+def test_a_ph_is_entered_with_the_words_that_reports_write_for_no_unit(unit: str) -> None:
+    assert entered([row(parameter="ph", value="7.2", unit=unit)])[0].value == 7.2
+
+
 def test_names_and_codes_are_understood_beside_keys() -> None:
     rows = [
         row(point="Qianxi outlet"),
