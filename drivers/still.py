@@ -9,6 +9,7 @@ removed after every power cut.  What it says on its standard error is kept short
 from __future__ import annotations
 
 import os
+import re
 import resource
 import selectors
 import shutil
@@ -24,6 +25,7 @@ from drivers.base import BadReply, DeviceError, NoReply
 from drivers.camera_http import Account, fetch
 from station.model import dataclass
 
+INSIDE = re.compile(r"\[[\w,:#/ -]+ @ 0x[0-9a-f]+\] ?")  # which part of ffmpeg speaks: other figures at each start
 WORDS = 300  # characters of what ffmpeg says
 SAID = 8192  # bytes of it that are kept, the last ones
 TICK = 0.2  # seconds between two looks whether the station stops
@@ -122,9 +124,10 @@ def bare(url: str) -> str:
 
 
 def hidden(text: str, account: Account) -> str:
-    """*text* in one line, without the password in any spelling, and short."""
+    """*text* in one line, without the password in any spelling and ffmpeg's own addresses in memory, and short."""
     for secret in {account.password, quote(account.password, safe=""), quote(account.password)} - {""}:
         text = text.replace(secret, HIDDEN)
+    text = INSIDE.sub("", text)
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[-WORDS:]
 
 

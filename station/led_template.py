@@ -23,7 +23,7 @@ PLACE = re.compile(r"\{([^{}:]*)(?::([<>^]?)(\d{1,2}))?\}")
 WIDEST_VALUE = 7  # columns a value without a width is taken to need
 FULL = "#"
 # What Chinese character sets lack, and what stands for it on a screen: the micro sign, raised figures.
-STAND_INS = str.maketrans({"µ": "μ", "²": "2", "³": "3", "¹": "1", "⁻": "-", "–": "-", "₂": "2", "₃": "3"})
+STAND_INS = str.maketrans({"µ": "μ", "²": "2", "³": "3", "¹": "1", "⁻": "-", "–": "-", "₂": "2", "₃": "3", "·": "."})
 
 
 def plain(text: str, encoding: str) -> str:

@@ -8,6 +8,7 @@ a receiver under a roof wanders by hundreds of metres without.  GNSS vouches for
 from __future__ import annotations
 
 import logging
+import math
 from collections import deque
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -94,7 +95,7 @@ class Position(Beside):
         self._heard, self._rubbish = 0.0, 0
         self._good: deque[tuple[float, float]] = deque(maxlen=MEDIAN_OF)
         self._good_since: float | None = None
-        self._fixed_at, self.mode, self._hdop = -1e9, 0, 0.0
+        self._fixed_at, self.mode, self._hdop = -1e9, 0, math.inf  # no dilution was told yet
         self.home: tuple[float, float] | None = None
         self.at: tuple[float, float] | None = None
         self._kept: tuple[float, float] | None = None

@@ -175,7 +175,11 @@ class Supply(Beside):
             self.pause = 0.0 if self.gone else min(self.pause, LONGEST_PAUSE / 2)  # the next pause is twice this
             raise
         self._debounce(now)
-        self._follow(now)
+        try:
+            self._follow(now)
+        except OSError:  # the request cannot be written: the battery does not wait for long pauses
+            self.pause = 0.0
+            raise
         return self.settings.poll_seconds
 
     def _follow(self, now: float) -> None:

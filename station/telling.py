@@ -98,6 +98,15 @@ def text_of(station: str, lines: Sequence[str]) -> str:
     return text
 
 
+def _hidden(number: str) -> str:
+    """A telephone number as logs, events and exports may have it.
+
+    >>> _hidden("13800001234")
+    '…1234'
+    """
+    return f"…{number[-4:]}"
+
+
 # -- requests
 
 
@@ -362,7 +371,7 @@ class Telling(Thread):
             try:
                 self._means_text(number, self._text(one, left))
             except StationError as error:
-                failed.append(f"{number}: {error}")
+                failed.append(f"{_hidden(number)}: {error}")
             else:
                 for due in left:
                     self._reached.setdefault((one.name, due.key), set()).add(number)
@@ -406,7 +415,7 @@ class Telling(Thread):
             try:
                 self._means_text(number, text)
             except StationError as error:
-                failed.append(f"{number}: {error}")
+                failed.append(f"{_hidden(number)}: {error}")
         if failed:
             raise NotTold("; ".join(failed))
 

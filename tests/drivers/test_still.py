@@ -118,6 +118,11 @@ def test_a_stop_of_the_station_is_not_waited_for():
         from_stream(f"rtsp://127.0.0.1:{port}/1", Account(), Limits(seconds=60), lambda: False)
 
 
+def test_the_same_refusal_reads_the_same_at_every_try():
+    said = "[tcp @ 0x558880863080] Connection refused\n[concat @ 0x5588ebc0] Impossible to open\n"
+    assert still.hidden(said, still.Account("", "")) == "Connection refused Impossible to open"
+
+
 def test_without_ffmpeg_it_is_said_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert not still.has_ffmpeg()

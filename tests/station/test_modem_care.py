@@ -618,7 +618,7 @@ def test_what_the_first_number_has_is_not_sent_again_when_the_second_fails(
     care._way.text = second_fails  # type: ignore[method-assign]
     sms_rig.look()
     assert sms_rig.engine.telling is not None
-    assert "13800000002: no room" in sms_rig.engine.telling.shown()[0]["error"]
+    assert "…0002: no room" in sms_rig.engine.telling.shown()[0]["error"]
     sms_rig.minutes(2)
     sms_rig.look()
     assert len(modem.texts) == 1
@@ -670,7 +670,7 @@ def test_a_try_says_which_number_failed_and_reaches_the_others(sms_rig: SmsRig, 
     sms_rig.engine.telling.test("duty")
     assert [number for number, _ in modem.texts] == ["13800000001", "13800000002"]
     modem.fault = "sms_refused"
-    with pytest.raises(StationError, match=r"13800000001: .*CMS ERROR: 500.*; 13800000002: "):
+    with pytest.raises(StationError, match=r"…0001: .*CMS ERROR: 500.*; …0002: "):
         sms_rig.engine.telling.test("duty")
 
 

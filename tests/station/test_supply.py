@@ -94,6 +94,16 @@ def nothing_owed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench.rig.engine, "depths", dict)
 
 
+class Refusing:
+    """A disk that takes no request."""
+
+    count = 0
+
+    def __call__(self, *words: object) -> None:
+        self.count += 1
+        raise OSError(28, "No space left on device")
+
+
 # -- the mains
 
 
@@ -142,6 +152,22 @@ def test_a_low_battery_ends_with_last_words_and_a_request(bench: Bench) -> None:
     assert poweroff.why_not(bench.supply.path, boot_id(), poweroff.boot_seconds(), least=0) == ""
     bench.stop_and_start(7200)
     assert bench.rig.events().count("stop") == 1
+
+
+def test_a_request_that_cannot_be_written_is_tried_again_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk does not leave a battery to run down between two looks."""
+    nothing_owed(bench, monkeypatch)
+    monkeypatch.setattr(poweroff, "request", refuses := Refusing())
+    bench.ups.lose()
+    bench.ups.drain(10)
+    bench.pass_time(60)
+    assert refuses.count > 3
+    assert bench.supply.complaint == "[Errno 28] No space left on device"
+    assert bench.supply.pause <= 2.0
+    monkeypatch.undo()
+    nothing_owed(bench, monkeypatch)
+    bench.pass_time(10)
+    assert bench.asked
 
 
 def test_platforms_that_have_everything_are_not_waited_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
