@@ -125,7 +125,8 @@ def _uplinks(platforms: Sequence[Mapping[str, Any]], running: bool) -> Lamp:
     if not running or not platforms:
         return Lamp("idle", name, t("page.lamp_none") if not of else t("page.lamp_owed", count=owed), "views.outbox")
     up = sum(one["connected"] for one in platforms)
-    text = t("page.lamp_connected", count=up, of=of) + (f" · {t('page.lamp_owed', count=owed)}" if owed else "")
+    waits = t("page.lamp_owed", count=owed).replace(" ", "\u00a0")  # a number does not stand on a line of its own
+    text = t("page.lamp_connected", count=up, of=of) + (f" · {waits}" if owed else "")
     return Lamp("good" if up == of else "bad" if not up else "warn", name, text, "views.outbox")
 
 
