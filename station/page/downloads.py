@@ -42,7 +42,7 @@ WINDOWS = {"readings": timedelta(minutes=10), "minute": timedelta(hours=6), "hou
 """What is read at once: a few thousand rows of a large station."""
 AT_ONCE = 2
 """Downloads under way at one time; the other threads go on serving the page."""
-_ONE_WORKBOOK = Lock()  # a workbook of many points takes as much memory as the page itself, beside it
+_ONE_REPORT = Lock()  # that of 200 points takes 55 MiB, and its workbook 70 in a process of its own: two are too much
 CERTIFICATES = 50
 NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -74,7 +74,7 @@ def blueprint(source: Source, guard: Guard) -> Blueprint:
     @access("person")
     def report() -> Any:
         try:
-            return _report(source, guard, slots)
+            return _report(source, guard)
         except WrongArgument as error:
             return _view(source, str(error)), 400
 
@@ -277,7 +277,7 @@ def _spoken(speaks: str, make: Callable[[], bytes]) -> bytes:
 # -- sheets
 
 
-def _report(source: Source, guard: Guard, slots: BoundedSemaphore) -> Response:
+def _report(source: Source, guard: Guard) -> Response:
     """A day or a month, as a page to print or a table; to look at, or to keep."""
     from station.report import gather, span_of
     from station.report_xlsx import NotMade, NoWorkbooks
@@ -292,8 +292,8 @@ def _report(source: Source, guard: Guard, slots: BoundedSemaphore) -> Response:
     point = request.args.get("point") or None
     if point not in (None, *(one.code for one in source.loaded.config.point)):
         raise WrongArgument(t("page_trends.unknown", name=str(point)[:60]))
-    if not slots.acquire(blocking=False):
-        raise Busy
+    if not _ONE_REPORT.acquire(blocking=False):
+        raise Busy(t("page_downloads.busy_report"))
     try:
         with source.store() as store:
             found = gather(store, source.loaded, span, point)
@@ -304,7 +304,7 @@ def _report(source: Source, guard: Guard, slots: BoundedSemaphore) -> Response:
         log.warning("a workbook of %s: %s", span.title, error)
         raise WrongArgument(t("page_downloads.not_made")) from error
     finally:
-        slots.release()
+        _ONE_REPORT.release()
     name = "-".join(filter(None, [_station(source), "report", span.title, safe(point or "")])) + f".{form}"
     if form == "html" and "look" in request.args:
         return Response(body, mimetype="text/html", headers={"Content-Security-Policy": SHEET_CSP})
@@ -316,12 +316,7 @@ def _sheet(found: dict[str, Any], form: str, zone: tzinfo) -> str | bytes:
     if form == "xlsx":
         from station.report_xlsx import made_apart
 
-        if not _ONE_WORKBOOK.acquire(blocking=False):
-            raise Busy(t("page_downloads.busy_workbook"))
-        try:
-            return made_apart(found)
-        finally:
-            _ONE_WORKBOOK.release()
+        return made_apart(found)
     if form == "html":
         from station.report_page import page
 

@@ -51,7 +51,7 @@ class Guard:
 
     def __init__(self, source: Source, accounts: Accounts) -> None:
         self.accounts = accounts
-        self.passwords, self.codes = Throttle(), Throttle()
+        self.passwords, self.codes = Throttle(), Throttle(of_all=False)
         self._settings = source.settings
         self._hosts = Hosts(source.settings.hosts)
         self._secret = secrets.token_bytes(32)

@@ -95,8 +95,12 @@ def _loudest(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def limit_text(row: Mapping[str, Any]) -> str:
-    """A limit with the period it holds for."""
-    return f"{SIGNS[row['sense']]} {row['limit']:g} ({row['period']})"
+    """A limit with the period it holds for, all its figures.
+
+    >>> limit_text({"sense": "most", "limit": 101325.5, "period": "1h"})
+    '≤ 101325.5 (1h)'
+    """
+    return f"{SIGNS[row['sense']]} {row['limit']:.10g} ({row['period']})"
 
 
 def lamps(found: Mapping[str, Any]) -> list[Lamp]:

@@ -9,6 +9,7 @@ anyone and says no more than codes.  It is 200 while the station's sign of life 
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -208,11 +209,18 @@ class Collector:
         info = InfoMetricFamily(PREFIX + "station", METRICS["station"][1])
         info.add_metric([], {"name": _label(self._source.loaded.config.station.name), "version": VERSION})
         yield info
+        told = set[tuple[str, ...]]()
         for name, labels, value in samples(self._source, self._host):
             kind, text, names = METRICS[name]
             if name not in made:
                 made[name] = kinds[kind](PREFIX + name, text, labels=names)
-            made[name].add_metric([_label(one) for one in labels], value)  # type: ignore[attr-defined]
+            row = [_label(one) for one in labels]
+            if (name, *row) in told:  # of names that are alike as far as they are told; twice, and a scrape fails whole
+                row = [one if len(one) < LONGEST_LABEL else f"{one[:-9]}{_sum(whole)}" for one, whole in
+                       zip(row, labels, strict=True)]  # fmt: skip
+            if (name, *row) not in told:
+                told.add((name, *row))
+                made[name].add_metric(row, value)  # type: ignore[attr-defined]
         yield from made.values()
 
 
@@ -224,6 +232,10 @@ def _label(value: Any) -> str:
     """
     text = "".join(sign if sign.isprintable() else " " for sign in str("" if value is None else value))
     return text if len(text) <= LONGEST_LABEL else text[: LONGEST_LABEL - 1] + "…"
+
+
+def _sum(value: Any) -> str:
+    return hashlib.sha256(str(value).encode("utf-8", "replace")).hexdigest()[:8]
 
 
 def samples(source: Source, host: Host) -> Iterator[Sample]:

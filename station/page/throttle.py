@@ -1,7 +1,8 @@
 """How often somebody may try: each failure doubles the wait, for one address and, more mildly, for all of them.
 
-Kept in memory: whoever stands at the machine is never locked out, `station page` does not pass here, and a one-time
-code from it has a count of its own.
+The wait of all would let one who goes on failing keep everybody out: it is not for an address that was right before,
+nor for codes, of which nobody guesses one (59 bits, for a day).  Kept in memory: whoever stands at the machine is never
+locked out, `station page` does not pass here, and a one-time code from it has a count of its own.
 """
 
 from __future__ import annotations
@@ -14,23 +15,26 @@ from threading import Lock
 FREE_TRIES, FREE_TRIES_OF_ALL = 5, 50  # failures before the first wait
 LONGEST_WAIT, LONGEST_WAIT_OF_ALL = 900.0, 30.0  # seconds
 FORGET_AFTER = 3600.0  # seconds without a failure
-MOST_ADDRESSES = 4096
+MOST_ADDRESSES, MOST_KNOWN = 4096, 256
 
 
 class Throttle:
     """Counts failures of one kind of try."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, of_all: bool = True) -> None:
+        self._clock, self._for_all = clock, of_all
         self._lock = Lock()
         self._by_address: OrderedDict[str, tuple[int, float]] = OrderedDict()
         self._of_all = (0, 0.0)
+        self._known: OrderedDict[str, None] = OrderedDict()
 
     def wait(self, address: str) -> float:
         """Seconds until *address* may try again; 0 when it may now."""
         with self._lock:
             now = self._clock()
             own = self._left(self._by_address.get(address, (0, 0.0)), FREE_TRIES, LONGEST_WAIT, now)
+            if address in self._known or not self._for_all:
+                return own
             return max(own, self._left(self._of_all, FREE_TRIES_OF_ALL, LONGEST_WAIT_OF_ALL, now))
 
     def failed(self, address: str) -> None:
@@ -43,14 +47,19 @@ class Throttle:
                 self._by_address.popitem(last=False)
 
     def succeeded(self, address: str) -> None:
-        """*address* was right: its own count begins anew, that of all does not."""
+        """*address* was right: its own count begins anew, that of all does not, and keeps it out no more."""
         with self._lock:
             self._by_address.pop(address, None)
+            self._known.pop(address, None)
+            self._known[address] = None
+            while len(self._known) > MOST_KNOWN:
+                self._known.popitem(last=False)
 
     def forget_all(self) -> None:
         """Begin anew."""
         with self._lock:
             self._by_address.clear()
+            self._known.clear()
             self._of_all = (0, 0.0)
 
     @staticmethod

@@ -25,6 +25,7 @@ from station.model import Averaging, Kind, Mark, WrongArgument, asdict, dataclas
 from station.page.guard import Guard, access
 from station.page.series import KINDS, LONGEST, bucket_seconds, kind_for, line
 from station.page.words import parameter as name_of
+from station.page.words import straight
 from station.page.words import unit as unit_of
 from station.parameters import catalogue
 from station.version import VERSION
@@ -113,7 +114,7 @@ def blueprint(source: Source, guard: Guard) -> Blueprint:
 
 def _packed(found: Mapping[str, Any]) -> Response:
     text = json.dumps(found, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return Response(text, mimetype="application/json")
+    return Response(straight(text), mimetype="application/json")
 
 
 def _words() -> str:

@@ -13,7 +13,8 @@ from station.page.source import Source
 from station.parameters import catalogue
 from station.screen_words import age, number
 
-__all__ = ["install"]
+__all__ = ["install", "straight"]
+_TURNING = dict.fromkeys(map(ord, "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"))
 
 
 def install(app: Flask, source: Source) -> None:
@@ -30,6 +31,7 @@ def install(app: Flask, source: Source) -> None:
         """The text of *key*; what has none (a code of a later version) stays as it is."""
         return t(key, **values) if key in texts(language()) else key.rpartition(".")[2]
 
+    app.jinja_env.finalize = lambda said: straight(said) if isinstance(said, str) else said
     app.jinja_env.globals.update(
         t=t,
         t_in=lambda one, key: texts(one)[key],
@@ -46,6 +48,15 @@ def install(app: Flask, source: Source) -> None:
         parameter=parameter,
         point=lambda code: source.point_names.get(code, code),
     )
+
+
+def straight(text: str) -> str:
+    """*text* without the signs that turn what follows around: in a name they would turn the figures beside it.
+
+    >>> straight("gate\u202e 51")
+    'gate 51'
+    """
+    return text.translate(_TURNING)
 
 
 def percent(share: float) -> str:

@@ -13,7 +13,7 @@ from station.page import accounts as module
 from station.page.accounts import Accounts
 from station.page.hosts import own_addresses
 from station.page.settings import PageSettings
-from station.page.throttle import Throttle
+from station.page.throttle import MOST_KNOWN, Throttle
 from tests.station.commands import Done, Here, configure
 
 GOOD = "three plain words"
@@ -244,3 +244,32 @@ def test_no_link_leads_root_to_another_file(accounts: Accounts, tmp_path: Path, 
     after = (other / "shadow").stat()
     assert (after.st_uid, after.st_mode) == (before.st_uid, before.st_mode)
     assert [path.name for path in other.iterdir()] == ["shadow"]
+
+
+def test_who_goes_on_failing_keeps_nobody_out_who_was_right_before(time: Time) -> None:
+    throttle = Throttle(time)
+    throttle.succeeded("192.168.1.20")
+    for number in range(200):
+        throttle.failed(f"10.0.0.{number}")
+    assert throttle.wait("10.1.1.1") > 0
+    assert throttle.wait("192.168.1.20") == 0
+    for _ in range(6):
+        throttle.failed("192.168.1.20")  # its own failures count as anybody's
+    assert throttle.wait("192.168.1.20") > 0
+
+
+def test_wrong_codes_of_others_do_not_hold_up_a_code_from_the_console(time: Time) -> None:
+    throttle = Throttle(time, of_all=False)
+    for number in range(200):
+        throttle.failed(f"10.0.0.{number}")
+    assert throttle.wait("10.1.1.1") == 0
+    for _ in range(6):
+        throttle.failed("10.0.0.1")
+    assert throttle.wait("10.0.0.1") > 0
+
+
+def test_addresses_that_were_right_are_not_remembered_without_end(time: Time) -> None:
+    throttle = Throttle(time)
+    for number in range(2 * MOST_KNOWN):
+        throttle.succeeded(f"10.0.{number // 250}.{number % 250}")
+    assert len(throttle._known) == MOST_KNOWN

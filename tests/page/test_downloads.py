@@ -302,7 +302,7 @@ def test_a_workbook_that_is_not_made_says_so_and_makes_room(
     assert rig.get(XLSX).status_code == 200
 
 
-def test_one_workbook_is_made_at_a_time(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_report_is_made_at_a_time(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two of a large station would want more memory than the unit gives."""
     inner = list[TestResponse]()
 
@@ -314,7 +314,7 @@ def test_one_workbook_is_made_at_a_time(rig: Rig, monkeypatch: pytest.MonkeyPatc
     assert rig.get(XLSX).data == b"PK"
     assert inner[0].status_code == 503
     assert inner[0].headers["Retry-After"] == "30"
-    assert "A workbook is being made already" in inner[0].text
+    assert "A report is being made already" in inner[0].text
 
 
 def test_who_makes_a_workbook_is_the_first_to_go_where_memory_runs_short() -> None:

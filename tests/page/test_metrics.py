@@ -139,6 +139,20 @@ def test_names_from_outside_are_escaped_and_bounded(tmp_path: Path) -> None:
     assert one(found, "readings_left_out") == 0
 
 
+def test_names_that_begin_alike_are_told_apart(tmp_path: Path) -> None:
+    """Two samples of the same labels, and Prometheus takes nothing of the whole scrape."""
+    loaded = station(tmp_path)
+    alarms = [
+        {"name": "y" * 90 + end, "point": "gate", "parameter": "pm25", "state": "normal"} for end in ("a", "b", "b")
+    ]
+
+    answer = create_app(loaded, FixedSource(loaded, live(alarms=alarms))).test_client().get("/metrics", headers=HOST)
+
+    lines = [line.rpartition(" ")[0] for line in answer.text.splitlines() if "niutang_alarm_state{" in line]
+    assert len(lines) == len(set(lines)) == 2 * len(page_metrics.STATES)
+    assert all(len(line) < 2 * page_metrics.LONGEST_LABEL + 60 for line in lines)
+
+
 def test_too_many_values_are_left_out_and_counted(tmp_path: Path) -> None:
     loaded = station(tmp_path)
     value = {"point": "gate", "value": 1.0, "unit": "", "mark": "N", "time": NOW.isoformat()}

@@ -11,6 +11,8 @@ import pytest
 from flask import render_template
 
 from station.page import live, packing
+from station.page.app import create_app
+from tests.page import filled
 from tests.page.house import HOST, House, Visitor
 from tests.station.commands import until
 
@@ -144,3 +146,16 @@ def test_every_text_stands_out_from_what_is_behind_it(theme: str) -> None:
     ]  # fmt: skip
     weak = {pair: round(_contrast(colours[pair[0]], colours[pair[1]]), 2) for pair in pairs}
     assert {pair: ratio for pair, ratio in weak.items() if ratio < 4.5} == {}
+
+
+def test_no_name_turns_the_figures_beside_it_around(tmp_path: Path) -> None:
+    """A right-to-left override in a name shows 15 where 51 was measured."""
+    config = filled.CONFIG.replace('name = "West gate"', 'name = "West\\u202e\\u2067 gate"')
+    loaded = filled.station(tmp_path, config)
+    source = filled.FixedSource(loaded)
+    assert "\u202e" in source.point_names["gate"]
+    client = create_app(loaded, source).test_client()
+    for path in ("/overview", "/trends", "/trends/data?s=gate:pm25", "/alarms"):
+        text = client.get(path, headers=HOST).text
+        assert "West gate" in text or path == "/alarms", path
+        assert not re.search("[\u202a-\u202e\u2066-\u2069\u200e\u200f]", text), path
