@@ -1,5 +1,6 @@
 """What stands beside the station: it fails by itself, is told once, and never holds up the station."""
 
+import dis
 import threading
 from importlib import import_module
 from types import SimpleNamespace
@@ -98,3 +99,37 @@ def test_nothing_beside_the_station_hides_what_a_thread_needs():
     own = set(vars(threading.Thread)) - {"__init__", "__doc__", "__module__", "__dict__", "__weakref__", "run"}
     for kind in kinds:
         assert {name for name in vars(kind) if name in own and not name.startswith("__")} == set(), kind
+
+
+def _kinds(kind):
+    for one in kind.__subclasses__():
+        yield one
+        yield from _kinds(one)
+
+
+def _assigned(kind):
+    """Names that the methods of *kind* assign as attributes, `self.name = …` among them."""
+    codes = [one.__code__ for one in vars(kind).values() if hasattr(one, "__code__")]
+    return {step.argval for code in codes for step in dis.get_instructions(code) if step.opname == "STORE_ATTR"}
+
+
+def _taken(kind):
+    """What *kind* takes away from Thread: its methods, and what each thread keeps of itself, as `_started`."""
+    theirs = {name for name in {*vars(threading.Thread), *vars(threading.Thread())} if not name.startswith("__")}
+    return theirs & ({*vars(kind), *_assigned(kind)} - {"run"})
+
+
+def test_nothing_beside_the_station_keeps_a_state_where_a_thread_keeps_its_own():
+    """Attributes too, and however far a kind is from Beside; Beside itself has `run` and nothing else of a thread's."""
+    for module in set(BESIDE.values()):
+        import_module(module)
+    assert {kind.__qualname__: _taken(kind) for kind in (Beside, *_kinds(Beside)) if _taken(kind)} == {}
+
+
+def test_a_state_of_a_threads_own_name_is_found():
+    class Wrong:  # no Beside: the test above looks at all of those
+        def _stop(self):
+            self._started = True
+
+    assert _taken(Wrong) == {"_stop", "_started"} & {*vars(threading.Thread), *vars(threading.Thread())}
+    assert "_started" in _taken(Wrong)
