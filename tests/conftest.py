@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 
 SLOW = (
-    "test_handbook", "test_cli_calibrate_instrument", "test_secrets", "test_powercut", "test_cli_http", "test_stills",
-    "test_receiving", "test_commissioning", "test_cli_uplink", "test_service", "test_still", "test_install",
-    "test_ledger", "test_browser", "test_cli_mqtt", "test_cli_sampler", "test_browser_trends", "test_comparison",
-    "test_failing_disk", "test_cli_bus", "test_emulator", "test_dialogues", "test_allow_list", "test_cli_calibrate",
+    "test_cli_calibrate_instrument", "test_install", "test_handbook", "test_broken_all", "test_cli_calibrate",
+    "test_checking", "test_cli_bus", "test_receiving", "test_browser", "test_closing", "test_cli_uplink",
+    "test_cli_http", "test_service", "test_powercut", "test_cli", "test_ledger", "test_live", "test_unattended",
+    "test_secrets", "test_recipe", "test_dialogues", "test_still", "test_cli_sampler", "test_mqtt", "test_commands",
+    "test_typed_itself", "test_comparison", "test_doctor", "test_people", "test_engine", "test_emulator", "test_stills",
+    "test_commissioning", "test_typed_service", "test_typed_inside", "test_seal", "test_salvage", "test_cli_tunnel",
+    "test_module_daemon", "test_browser_trends", "test_page_security", "test_stunnel", "test_failing_disk",
 )  # fmt: skip
 
 
