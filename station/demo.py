@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -60,6 +61,9 @@ pre_alarm_share = 0.8
 listen = "127.0.0.1"
 port = {port}
 """
+
+
+LISTENS = re.compile(r"(hj212\+tcp://127\.0\.0\.1:)\d+")
 
 
 class DemoFailed(StationError):
@@ -164,6 +168,7 @@ def _configure_recipe(folder: Path, port: int, with_page: bool, name: str) -> Lo
     recipes.write(recipes.recipe(name, language()), folder, [])
     text = path.read_text(encoding="utf-8").replace("port = 9212", f"port = {port}")
     text = text.replace("[station]", '[station]\nclock = "host"', 1)
+    text = LISTENS.sub(lambda found: f"{found[1]}{_free_port()}", text)  # two demos may run on one machine
     page = SEEN[SEEN.index("[page]") :].format(port=_free_port()) if with_page else ""
     write_whole(path, f"{text}\n{page}")
     loaded = load(path)

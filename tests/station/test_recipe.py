@@ -21,6 +21,7 @@ from drivers.profile import load as load_profile
 from station import recipe as recipes
 from station.clock import ManualClock
 from station.config import Loaded, load, resolve
+from station.demo import LISTENS, _free_port
 from station.emulate import Lines, lines
 from station.engine import Engine
 from station.model import Kind, StoreError, WrongArgument
@@ -41,6 +42,7 @@ def written(folder: Path, name: str, language: str = "en", port: int = 9212) -> 
     recipes.write(recipe(name, language), folder, [])
     path = folder / "station.toml"
     text = path.read_text(encoding="utf-8").replace("port = 9212", f"port = {port}\nspacing_seconds = 0")  # by hand
+    text = LISTENS.sub(lambda found: f"{found[1]}{_free_port()}", text)
     path.write_text(text, encoding="utf-8")
     return path
 
