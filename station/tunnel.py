@@ -180,8 +180,9 @@ class Tunnel(Beside):
         on = self._until is not None
         zone = self.engine.loaded.zone
         until = self._until_time.astimezone(zone) if on and self._until_time else None
-        state = str(self._state.get("state", "down"))
-        words = {"tunnel_until": f"{until:%m-%d %H:%M}", "tunnel_state": state} if until else {}
+        said = str(self._state.get("state"))
+        state = said if said in ("up", "trying") else "down"
+        words = {"tunnel_until": f"{until:%m-%d %H:%M}", f"tunnel_{state}": ""} if until else {}
         return {
             "on": on, "until": until.isoformat() if until else None, "by": self._by if on else "", "state": state,
             "why": str(self._state.get("reason", ""))[:200], **({"words": words} if words else {}),

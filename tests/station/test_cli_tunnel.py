@@ -41,6 +41,7 @@ def test_a_technician_opens_it_and_it_stays_over_kill_9(tmp_path: Path) -> None:
         shown = station("status", *where, env={"LANG": "zh_CN.UTF-8"})
         assert "远程通道" in shown.out
         assert "开至" in shown.out
+        assert "未连接" in shown.out
         closed = station("tunnel", "off", "--by", "li", "--lang", "zh", *where)
         assert closed.out == "通道未开启。\n没有连接。\n"
         assert not wanted.exists()

@@ -91,7 +91,7 @@ MODEM_DOWN = (
 MADE = {
     "beside_table.": ("modem", "screen", "sampler", "camera", "supply", "position", "receiver", "tunnel"),
     "beside_more.": (
-        "screen_shows", "tunnel_until", "tunnel_state",
+        "screen_shows", "tunnel_until", "tunnel_up", "tunnel_trying", "tunnel_down",
         "supply_mains", "supply_battery", "supply_level", "supply_stopping", "supply_no_power_off",
         "position_fix", "position_no_fix", "position_at", "position_moved",
         "bottles_used", "bottle_filling", "box_temperature", "door_open", "sampler_full", "sampler_fault",
