@@ -192,6 +192,8 @@ class Device(Protocol):
     none is under way), *held*, the parameters of which the last read brought nothing because a wiper spoils them,
     and *patience_seconds*, how long no value may come while all is well.
 
+    One that is not asked, but heard, has *speaks*: it is polled at its pace however long it has been silent.
+
     One whose results are dated back to their sampling says in *closing_seconds* how long behind the end of a period
     a result that belongs to it may still come.
     """

@@ -241,12 +241,12 @@ class Bus:
         except (OSError, termios.error) as error:
             raise self._lost(error) from error
 
-    def say(self, request: bytes) -> None:
-        """Send *request* on a line that belongs to one instrument; what had come before is dropped."""
+    def say(self, request: bytes, *, keep: bool = False) -> None:
+        """Send *request* on a line that belongs to one instrument; what had come before is dropped unless *keep*."""
         wire = self._opened()
         try:
             wire.speak(self._borrowed or self.own_speed)
-            wire.say(request)
+            wire.say(request, keep)
         except (OSError, termios.error) as error:
             raise self._lost(error) from error
 
@@ -647,9 +647,10 @@ class _Wire:
         waiting = min(self._port.in_waiting, MOST_AT_ONCE - 1) if first else 0
         return first + bytes(self._port.read(waiting)) if waiting else first
 
-    def say(self, request: bytes) -> None:
-        """Drop what has come and send *request*."""
-        self._port.reset_input_buffer()
+    def say(self, request: bytes, keep: bool) -> None:
+        """Drop what has come, unless *keep*, and send *request*."""
+        if not keep:
+            self._port.reset_input_buffer()
         self._port.write(request)
 
     # -- the port minimalmodbus sees

@@ -268,7 +268,7 @@ class Poller(Thread):
             self._record(task, error.samples)
             self._miss(task, error, began)
             self._find_port()
-            if isinstance(error, NoReply):
+            if isinstance(error, NoReply) and not getattr(task.device, "speaks", False):
                 task.failures += 1
                 task.due = max(task.due, began + backoff(task.failures))
             elif isinstance(error, DeviceException):

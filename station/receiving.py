@@ -13,6 +13,7 @@ brings nothing and is counted, and no sender can be in the way of another.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import ipaddress
 import logging
 import math
@@ -27,7 +28,7 @@ from threading import Event, Lock, Thread
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from drivers.base import DeviceError, DeviceSettings, NoReply, PortLost, ProfileError
+from drivers.base import BadReply, DeviceError, DeviceSettings, NoReply, PortLost, ProfileError
 from drivers.bus import Bus
 from drivers.statistics import Statistics
 from station.config import secret_path
@@ -37,7 +38,9 @@ from uplink.hj212.dialects import Dialect, dialect
 from uplink.hj212.frame import (
     ANSWER_BIT,
     CHUNK,
+    CRC_VARIANTS,
     SEGMENT_LIMIT,
+    SPLIT_BIT,
     VERSION_SHIFT,
     FrameError,
     FrameReader,
@@ -60,14 +63,23 @@ MOST_WRONG = 20  # faults on one connection before it is closed
 MOST_UNSENT = 4096  # bytes a client may leave unread
 MOST_HELD = 2000  # samples between two polls
 MOST_KNOWN = 512  # data areas remembered, to take a repetition for one
+MOST_LEFT = 8  # addresses remembered that a sender came from before
 TOLD_SECONDS = 3600.0  # a refusal is told so often
 PATIENCE = 2.5  # silent for so many of its own intervals, a sender is offline
 SLACK_SECONDS = 5.0
 LISTEN_SECONDS = 0.2  # one poll of a serial port waits so long for a first byte
+PUMP_SECONDS, PUMP_BYTES = 2.0, 16 * CHUNK  # one poll takes no more of a line that never falls silent
+FRAME_SECONDS = 5.0  # a frame begun must be there by then
 MOST_AHEAD = timedelta(minutes=10)  # a sender's clock may be ahead so far
 OLDEST_MINUTE = timedelta(hours=2)  # an older minute would rewrite hours that were reported long ago
 STALE = timedelta(minutes=2)  # real-time data that are older were re-sent: nobody saw them when they were real
 CLOCK_ERROR = timedelta(seconds=30)  # is said of a sender whose clock is further off
+FAULTS: Mapping[str, str] = {  # what is wrong with a frame, by the error of uplink/hj212/frame.py
+    "CrcWrong": "CRC wrong",
+    "LengthWrong": "length wrong",
+    "StructureWrong": "structure wrong",
+    "FrameUnfinished": "frame not finished",
+}
 UPLOADED = frozenset(row.cn for row in COMMANDS if row.direction == "up" and row.kind == "U")
 NOTICED = frozenset(row.cn for row in COMMANDS if row.direction == "up" and row.kind == "N")
 PASSWORD_WRONG = 3  # of QnRtn (HJ 212-2017 table 6, read)
@@ -92,6 +104,7 @@ class SenderSettings(DeviceSettings):
     )
     timezone: str = setting("+08:00", text="of its DataTime, as an offset from UTC")
     answers: bool = setting(True, text="whether it is answered where it asks to be")
+    crc: str = setting("hj212", choices=tuple(CRC_VARIANTS), text="its check digits; some relays send those of Modbus")
     addresses: tuple[str, ...] = setting((), text="the IP addresses it may come from; any when empty")
 
 
@@ -133,6 +146,8 @@ def faults(bus: Any) -> Iterator[tuple[str, str]]:
             continue
         if (name := seen.setdefault((device.mn, device.takes), device.name)) != device.name:
             yield f"device[{d}].mn", f'"{device.mn}" is already "{name}" on this bus'
+        if device.crc != bus.device[0].crc and bus.device[0].driver == "hj212":
+            yield f"device[{d}].crc", f'all senders of a bus have one kind; that of "{bus.device[0].name}" is another'
         for key, text in _sender_faults(device):
             yield f"device[{d}].{key}", text
 
@@ -186,21 +201,35 @@ class Sender:
         self.units: Mapping[str, str] = {one: catalogue()[one].unit for one in settings.parameters}
         self.every_seconds = settings.every_seconds
         self.poll_minimum_seconds = 0.5
+        self.speaks = True  # asking it more rarely would only mean to hear it later
         self.patience_seconds = PATIENCE * settings.every_seconds + SLACK_SECONDS
         self.closing_seconds = 120.0 if settings.takes == "minute" else 0.0
         self.actions: Mapping[str, Sequence[str]] = {}
         self.hints: Sequence[str] = ()
         self.condition = ""
         self._secret = secret_path(settings.password_file, folders[0].parent) if settings.password_file else None
-        self._heard: float | None = None
+        self._heard: float | None = None  # when it last brought a value
+        self._other = ""  # what came since then and was none
+        self._holder = ""  # the address it comes from
+        self._left: deque[str] = deque(maxlen=MOST_LEFT)  # and those it came from before
+        self._held_at = 0.0
         self._behind: tuple[timedelta, datetime] | None = None
         self._lock = Lock()
         self._inbox: deque[Sample] = deque(maxlen=MOST_HELD)
-        self._known: deque[tuple[str, str, str]] = deque(maxlen=MOST_KNOWN)
+        self._known: deque[bytes] = deque(maxlen=MOST_KNOWN)  # digests
         self.statistics: Statistics = bus.statistics[crc(f"{settings.mn} {settings.takes}".encode())]
+        hub_of(bus).seat(self)
+
+    @property
+    def conditions(self) -> Sequence[str]:
+        """What `station status` says of it, and of its bus beside the first sender of that."""
+        return [text for text in (self.condition, hub_of(self._bus).refused(self)) if text]
 
     def read(self) -> list[Sample]:
-        """What came since the last poll; raise NoReply when it has been silent for too long."""
+        """What came since the last poll; raise NoReply when it was silent for too long, BadReply when it sent no value.
+
+        A value is what counts: a sender that goes on with other commands or other codes is as good as gone.
+        """
         hub = hub_of(self._bus)
         hub.serve(self)
         if self._heard is None:
@@ -214,8 +243,11 @@ class Sender:
         silent = self._bus.monotonic() - self._heard
         if silent < self.patience_seconds:
             return []
+        who = f"{self._bus.settings.port}: nothing from MN {self.settings.mn} for {silent:.0f} s"
+        if self._other:
+            raise BadReply(f"{who} that is a value; {self._other}")
         self.statistics.timeouts += 1
-        raise NoReply(f"{self._bus.settings.port}: nothing from MN {self.settings.mn} for {silent:.0f} s")
+        raise NoReply(who)
 
     def act(self, verb: str, arguments: Mapping[str, str]) -> Mapping[str, str]:
         """Nothing can be ordered: a sender is listened to."""
@@ -231,41 +263,73 @@ class Sender:
         """Why *segment* is not taken, "" if it is."""
         if self.settings.addresses and address and address not in self.settings.addresses:
             return "foreign address"
-        if self._secret is None:
-            return ""
-        try:
-            wanted = self._secret.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError):
-            return "its password file cannot be read"
-        return "" if segment.pw == wanted else "wrong password"
+        if self._secret is not None:
+            try:
+                wanted = self._secret.read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError):
+                return "its password file cannot be read"
+            if segment.pw != wanted:
+                return "wrong password"
+        return "" if self._is_one(address) else "one MN from two addresses"
+
+    def _is_one(self, address: str) -> bool:
+        """Whether *address* is where it comes from: it may move, as with a new connection of 4G, but not to and fro.
+
+        When the address it left speaks again while the new one does, two senders have one MN, and mixing them would
+        make one series of two instruments.  The newer one is kept, until it is silent.
+        """
+        now = self._bus.monotonic()
+        alive = bool(self._holder) and now - self._held_at < self.patience_seconds
+        if not alive:
+            self._left.clear()
+        elif address != self._holder:
+            if address in self._left:
+                return False
+            self._left.append(self._holder)
+        self._holder, self._held_at = address, now
+        return True
 
     def take(self, segment: Segment) -> None:
         """Put what *segment* says into the inbox, once."""
         cn, suffixes = TAKEN[self.settings.takes]
-        self._heard = self._bus.monotonic()
         if segment.cn != cn:
+            self._other = self._other or f"it sends {segment.cn}, and {cn} is taken (takes)"
             return
         found = factors(segment.data)
         said = found.get("", {}).get("DataTime", "")
-        key = (said, segment.pno, segment.data)
-        with self._lock:
-            if said and key in self._known:
-                self.statistics.unasked += 1  # it had no answer, or lost it
-                return
-            self._known.append(key)
+        if said and self._repeated(f"{said} {segment.pno} {segment.data}"):
+            self.statistics.unasked += 1  # it had no answer, or lost it
+            self._other = "it repeats what it has sent"
+            return
+        own = [(one, found[code]) for code, one in self._codes.items() if code in found]
+        if not own:
+            self._strange(segment, found)
+            return
         at = self._dated(said)
         if at is None:
             self.statistics.late += 1
-            return
-        samples = [self._sample(one, found.get(code, {}), suffixes, at) for code, one in self._codes.items()
-                   if code in found]  # fmt: skip
-        if not samples:
-            self.statistics.bad_replies += 1
-            self.condition = "sends none of its parameters"
+            self._other = f"its DataTime is {said[:14]!a}"
             return
         self.statistics.answered(0.0)
+        self._heard, self._other = self._bus.monotonic(), ""
         with self._lock:
-            self._inbox.extend(samples)
+            self._inbox.extend(self._sample(one, values, suffixes, at) for one, values in own)
+
+    def _repeated(self, text: str) -> bool:
+        """Whether the same was said before."""
+        key = hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=12).digest()
+        if key in self._known:
+            return True
+        self._known.append(key)
+        return False
+
+    def _strange(self, segment: Segment, found: Mapping[str, Mapping[str, str]]) -> None:
+        """None of its parameters came; a packet of several may have only others'."""
+        if (segment.flags or 0) & SPLIT_BIT:
+            return
+        self.statistics.bad_replies += 1
+        codes = ", ".join(code[:12].encode("ascii", "replace").decode() for code in list(found)[:6] if code)
+        self._other = self.condition = f"sends none of its parameters; it sends {codes or 'no factor'} (codes)"
 
     def _dated(self, said: str) -> datetime | None:
         """When what is said of *said* was; None for what is too old, or not yet."""
@@ -344,10 +408,12 @@ def _shift(settings: SenderSettings, spoken: Dialect, parameter: str) -> int:
 class _Link:
     """One connection."""
 
-    connection: socket.socket
+    connection: Any  # a socket; None is the serial port
     address: str
     reader: FrameReader
     heard: float
+    sound: bool = False  # whether a frame of one of the senders came by it
+    begun: float | None = None  # when the frame that is being received began
     unsent: bytearray = field(default_factory=bytearray)
     wrong: int = 0
 
@@ -361,15 +427,22 @@ class Hub:
         self.counts: Counter[str] = Counter()
         self._told: dict[str, float] = {}
         self._listens = bus.settings.port.startswith(SCHEME)
-        self._reader = FrameReader(SEGMENT_LIMIT)
+        self._serial: _Link | None = None
+        # How long the longest frame takes, by its bits: 8.5 s at 1200 bit/s.
+        self._frame_seconds = 0.0 if self._listens else 10 * SEGMENT_LIMIT / bus.settings.baudrate
+        self._noise = 0  # bytes that belonged to no frame
         self._links: dict[socket.socket, _Link] = {}
         self._thread: Thread | None = None
         self._stop = Event()
         self._bell: socket.socket | None = None
 
+    def seat(self, sender: Sender) -> None:
+        """Know *sender* from now on; nobody listens yet."""
+        self._senders[sender.settings.mn, sender.settings.takes] = sender
+
     def serve(self, sender: Sender) -> None:
         """Have *sender* listened to; raise PortLost where that is not possible."""
-        self._senders[sender.settings.mn, sender.settings.takes] = sender
+        self.seat(sender)
         if not self._listens:
             self._pump()
             return
@@ -394,12 +467,21 @@ class Hub:
 
     def _pump(self) -> None:
         """Take what came by the serial port; called by whoever is polled."""
-        while data := self._bus.listen(LISTEN_SECONDS if self._reader.unfinished else 0.02):
+        began, taken, frames = self._bus.monotonic(), 0, self.counts["frames"]
+        link = self._serial = self._serial or _Link(None, "", self._new_reader(), began)
+        while data := self._bus.listen(LISTEN_SECONDS if link.reader.unfinished else 0.02):
             self._bus.beat()
-            for answer in self._answers(self._reader, data, ""):
-                self._bus.say(answer)
-            if len(data) < CHUNK and not self._reader.unfinished:
+            for answer in self._answers(link, data):
+                self._bus.say(answer, keep=True)  # another may be speaking already
+            taken += len(data)
+            if len(data) < CHUNK and not link.reader.unfinished:
                 return
+            if self._bus.monotonic() - began > PUMP_SECONDS + self._frame_seconds or taken > PUMP_BYTES:
+                if self.counts["frames"] == frames:
+                    self.count("line that never falls silent", "")
+                return
+        for answer in self._overdue(link):
+            self._bus.say(answer, keep=True)
 
     # -- a network
 
@@ -433,12 +515,21 @@ class Hub:
                         log.exception("%s", self._bus.settings.port)
                         if (link := self._links.get(key.fileobj)) is not None:  # type: ignore[call-overload]
                             self._drop(link, selector)
-                now = self._bus.monotonic()
-                for link in [one for one in self._links.values() if now - one.heard > IDLE_SECONDS]:
-                    self.count("idle connection closed", link.address)
-                    self._drop(link, selector)
+                self._look_around(selector)
             for link in list(self._links.values()):
                 self._drop(link, selector)
+
+    def _look_around(self, selector: selectors.BaseSelector) -> None:
+        """End what is idle; wait no longer for frames that do not end."""
+        now = self._bus.monotonic()
+        for link in list(self._links.values()):
+            if now - link.heard > IDLE_SECONDS:
+                self.count("idle connection closed", link.address)
+                self._drop(link, selector)
+                continue
+            if answers := list(self._overdue(link)):
+                link.unsent += b"".join(answers)
+                self._flush(link, selector)
 
     def _accept(self, listener: socket.socket, selector: selectors.BaseSelector) -> None:
         try:
@@ -448,15 +539,48 @@ class Hub:
             self._stop.wait(0.1)
             return
         address = str(peer[0])
-        of_it = sum(link.address == address for link in self._links.values())
-        if len(self._links) >= MOST_CONNECTIONS or of_it >= MOST_OF_ONE_ADDRESS:
+        if not self._make_room(address, selector):
             self.count("too many connections", address)
             connection.close()
             return
         connection.setblocking(False)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * MOST_UNSENT)  # what the kernel holds for it
-        self._links[connection] = _Link(connection, address, FrameReader(SEGMENT_LIMIT), self._bus.monotonic())
+        self._links[connection] = _Link(connection, address, self._new_reader(), self._bus.monotonic())
         selector.register(connection, selectors.EVENT_READ)
+
+    def _expected(self, address: str) -> bool:
+        """Whether any sender may come from *address*."""
+        seats = list(self._senders.values())
+        return any(not one.settings.addresses or address in one.settings.addresses for one in seats)
+
+    def _make_room(self, address: str, selector: selectors.BaseSelector) -> bool:
+        """Whether there is room for one more of *address*, if need be that of one who has said nothing of use.
+
+        Whoever connects and is silent gives way to the next, so nobody keeps a sender out by being there, and one
+        whose address is nobody's gives way first.  Of one address the oldest goes, even one that was of use: behind
+        a mobile link, connections that are lost are never closed.
+        """
+        if self._crowd(address) is None:
+            return True
+        self._look_around(selector)
+        crowd = self._crowd(address)
+        if crowd is None:
+            return True
+        going = min(crowd, key=lambda link: (self._expected(link.address), link.sound, link.heard), default=None)
+        if going is None or (self._expected(going.address) and not self._expected(address)):
+            return False
+        self.count("too many connections", going.address)
+        self._drop(going, selector)
+        return True
+
+    def _crowd(self, address: str) -> list[_Link] | None:
+        """Those of whom one has to go before another of *address* may come; None where there is room."""
+        of_it = [link for link in self._links.values() if link.address == address]
+        if len(of_it) >= MOST_OF_ONE_ADDRESS:
+            return of_it
+        if len(self._links) >= MOST_CONNECTIONS:
+            return [link for link in self._links.values() if not link.sound]
+        return None
 
     def _drop(self, link: _Link, selector: selectors.BaseSelector) -> None:
         self._links.pop(link.connection, None)
@@ -476,15 +600,11 @@ class Hub:
                 self._drop(link, selector)
                 return
             if data:
-                before = self.counts["frames"]
-                for answer in self._answers(link.reader, data, link.address, link):
-                    link.unsent += answer
-                if self.counts["frames"] > before:
-                    link.heard = self._bus.monotonic()
-        if link.wrong > MOST_WRONG or len(link.unsent) > MOST_UNSENT:
-            self.count("connection closed: too much that was wrong, or answers left unread", link.address)
-            self._drop(link, selector)
-            return
+                link.unsent += b"".join(self._answers(link, data))
+        self._flush(link, selector)
+
+    def _flush(self, link: _Link, selector: selectors.BaseSelector) -> None:
+        """Send what *link* takes; drop it where too much was wrong, or is left unread."""
         try:
             if link.unsent:
                 del link.unsent[: link.connection.send(link.unsent)]
@@ -493,36 +613,69 @@ class Hub:
         except OSError:
             self._drop(link, selector)
             return
+        if link.wrong > MOST_WRONG or len(link.unsent) > MOST_UNSENT:
+            why = "too much that was wrong" if link.wrong > MOST_WRONG else "answers left unread"
+            self.count(f"connection closed: {why}", link.address)
+            self._drop(link, selector)
+            return
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if link.unsent else 0)
-        selector.modify(link.connection, wanted)
+        selector.modify(link.connection, wanted, None)
 
     # -- what they say
 
-    def _answers(self, reader: FrameReader, data: bytes, address: str, link: _Link | None = None) -> Iterator[bytes]:
-        noise = reader.noise
-        for item in reader.feed(data):
+    def _new_reader(self) -> FrameReader:
+        crcs = [one.settings.crc for one in self._senders.values()]
+        return FrameReader(SEGMENT_LIMIT, crcs[0] if crcs else "hj212")
+
+    def _answers(self, link: _Link, data: bytes) -> Iterator[bytes]:
+        """What is answered to *data*."""
+        noise = link.reader.noise
+        yield from self._understood(link, link.reader.feed(data))
+        self._noise += link.reader.noise - noise
+        if link.reader.noise - noise > CHUNK // 2:
+            self._wrong("rubbish", link)
+        if not link.reader.unfinished:
+            link.begun = None
+        elif link.begun is None:
+            link.begun = self._bus.monotonic()
+
+    def _overdue(self, link: _Link) -> Iterator[bytes]:
+        """Wait no longer for the rest of a frame: what is answered to the good ones it had swallowed."""
+        now = self._bus.monotonic()
+        if link.begun is None or now - link.begun < FRAME_SECONDS + self._frame_seconds:
+            return
+        noise = link.reader.noise
+        yield from self._understood(link, link.reader.give_up())
+        self._noise += link.reader.noise - noise
+        link.begun = now if link.reader.unfinished else None
+
+    def _understood(self, link: _Link, items: list[bytes | FrameError]) -> Iterator[bytes]:
+        for item in items:
+            link.begun = None
             try:
                 if isinstance(item, FrameError):
                     raise item
                 segment = Segment.parse(item)
             except FrameError as error:
-                self._wrong(type(error).__name__, address, link)
+                self._wrong(FAULTS.get(type(error).__name__, "no frame"), link)
                 continue
-            yield from self._heard(segment, address, link)
-        if reader.noise - noise > CHUNK // 2:
-            self._wrong("rubbish", address, link)
+            yield from self._heard(segment, link)
 
-    def _heard(self, segment: Segment, address: str, link: _Link | None) -> Iterator[bytes]:
+    def _heard(self, segment: Segment, link: _Link) -> Iterator[bytes]:
         seats = [one for (mn, _), one in list(self._senders.items()) if mn == segment.mn]
         if not seats:
-            self._wrong("foreign MN", address, link)
+            self._wrong("foreign MN", link)
             return
-        if why := seats[0].welcome(segment, address):
-            self._wrong(why, address, link)
-            if why == "wrong password" and seats[0].settings.answers:
-                yield from self._answer(segment, "9011", f"QnRtn={PASSWORD_WRONG}", seats[0])
+        refused = {one.name: why for one in seats if (why := one.welcome(segment, link.address))}
+        for why in sorted(set(refused.values())):
+            self._wrong(why, link)
+        seats, turned_away = [one for one in seats if one.name not in refused], seats
+        if not seats:
+            if "wrong password" in refused.values() and turned_away[0].settings.answers:
+                yield from self._answer(segment, "9011", f"QnRtn={PASSWORD_WRONG}", turned_away[0])
             return
         self.counts["frames"] += 1
+        link.heard, link.sound, link.wrong = self._bus.monotonic(), True, 0
         if segment.cn in UPLOADED:
             for seat in seats:
                 seat.take(segment)
@@ -541,10 +694,16 @@ class Hub:
         with contextlib.suppress(FrameError, UnicodeEncodeError):
             yield encode(answer.build())
 
-    def _wrong(self, why: str, address: str, link: _Link | None) -> None:
-        if link is not None:
-            link.wrong += 1
-        self.count(why, address)
+    def _wrong(self, why: str, link: _Link) -> None:
+        link.wrong += 1
+        self.count(why, link.address)
+
+    def refused(self, sender: Sender) -> str:
+        """What was refused on this bus since the start, for the first of its senders; "" where nothing was."""
+        first = next(iter(self._senders.values()), None)
+        told = [f"{why} {count}" for why, count in sorted(self.counts.items()) if why != "frames"]
+        told += [f"bytes of no frame {self._noise}"] if self._noise else []
+        return f"refused on {self._bus.settings.name}: {', '.join(told)}" if told and first is sender else ""
 
     def count(self, why: str, address: str) -> None:
         """Count what was refused; the first of an hour is told."""
