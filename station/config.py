@@ -838,17 +838,25 @@ def _secret_faults(config: Config, folder: Path) -> Iterator[Fault]:
         name, place = getattr(uplink, "password_file", ""), f"uplink[{u}].password_file"
         if not name or not hasattr(uplink, "standard"):  # others look at their files themselves
             continue
-        path = secret_path(name, folder)
-        try:
-            text = path.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            why = getattr(error, "strerror", None) or "it is not UTF-8 text"
-            absent = isinstance(error, FileNotFoundError)
-            how = f"there is no file {path}; make it: printf '%s' PASSWORD > {path} && chmod 600 {path}"
-            yield Fault(place, how if absent else f"{path} cannot be read ({why})")
-            continue
-        if not text or not text.isprintable() or set(text) & set(";,=&#"):
-            yield Fault(place, f"{path} holds no usable password: 1 to 6 printable characters without ;,=&#")
+        yield from _password_faults(place, secret_path(name, folder))
+    for b, bus in enumerate(config.bus):
+        for d, device in enumerate(bus.device):
+            if device.driver == "hj212" and (name := getattr(device, "password_file", "")):
+                yield from _password_faults(f"bus[{b}].device[{d}].password_file", secret_path(name, folder))
+
+
+def _password_faults(place: str, path: Path) -> Iterator[Fault]:
+    """What is wrong with the file of a PW."""
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        absent = isinstance(error, FileNotFoundError)
+        how = f"there is no file {path}; make it: printf '%s' PASSWORD > {path} && chmod 600 {path}"
+        yield Fault(place, how if absent else f"{path} cannot be read ({why})")
+        return
+    if not text or not text.isprintable() or set(text) & set(";,=&#"):
+        yield Fault(place, f"{path} holds no usable password: 1 to 6 printable characters without ;,=&#")
 
 
 def _secrets_of_people(config: Config, folder: Path) -> Iterator[Fault]:

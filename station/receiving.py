@@ -268,7 +268,7 @@ class Sender:
                 wanted = self._secret.read_text(encoding="utf-8").strip()
             except (OSError, UnicodeDecodeError):
                 return "its password file cannot be read"
-            if segment.pw != wanted:
+            if not wanted or segment.pw != wanted:  # an emptied file lets nobody in
                 return "wrong password"
         return "" if self._is_one(address) else "one MN from two addresses"
 

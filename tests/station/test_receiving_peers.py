@@ -10,7 +10,7 @@ import threading
 import time
 import tty
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,19 @@ import pytest
 
 from drivers.base import BadReply
 from drivers.bus import Bus
+from drivers.emulator import emulated_bus
 from station import receiving
-from station.config import BusConfig
-from station.model import Average, Kind, Mark, Report
+from station.clock import SystemClock
+from station.config import BusConfig, load
+from station.engine import Engine
+from station.model import Average, ConfigError, Kind, Mark, Report
 from station.parameters import catalogue
 from station.receiving import FRAME_SECONDS, Sender, faults
+from station.screen import show_status
+from station.status import live
+from station.store import Store
 from tests.station.test_poller import Line as PolledLine
-from tests.station.test_receiving import MN, NOW, REAL, Rig, answer, host, listening, uploaded
+from tests.station.test_receiving import MN, NOW, REAL, Rig, answer, free_port, host, listening, uploaded
 from tests.uplink.conftest import Link
 from tests.uplink.test_frame import samples
 from uplink.hj212.frame import FrameError, Segment, decode, encode, modbus_crc
@@ -389,6 +395,123 @@ def test_an_answer_costs_no_byte_of_the_next_host(tmp_path: Path) -> None:
     found = [one for _ in range(3) for sender in made for one in sender.read()]
     assert [one.value for one in found] == [35.5, 6.5, 45.0]
     assert line.written.count(b"CN=9014") == 2
+
+
+# -- the whole station
+
+CONFIG = """
+[station]
+name = "house"
+data_folder = "data"
+
+[[point]]
+code = "stack"
+name = "Stack"
+st = "31"
+
+[[bus]]
+name = "hosts"
+port = "hj212+tcp://127.0.0.1:{port}"
+
+[[bus.device]]
+name = "new"
+driver = "hj212"
+mn = "{mn}"
+password_file = "new.password"
+point = "stack"
+parameters = ["nox", "so2"]
+
+[[bus.device]]
+name = "old"
+driver = "hj212"
+mn = "OLD00000000001"
+standard = "2005"
+point = "stack"
+parameters = ["smoke_dust"]
+
+[[bus]]
+name = "water"
+port = "water"
+baudrate = 115200
+gap_ms = 0
+
+[[bus.device]]
+name = "scale"
+profile = "laumas-tlb"
+unit_id = 1
+point = "stack"
+"""
+
+
+def test_two_senders_and_a_modbus_device_are_one_station_whatever_else_comes_in(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Uplinks of two editions and an emulated instrument, with rubbish beside them: stored with marks, and shown."""
+    (tmp_path / "station.toml").write_text(CONFIG.format(port=free_port(), mn=MN))
+    (tmp_path / "new.password").write_text("123456")
+    loaded = load(tmp_path / "station.toml")
+    loaded.data_folder.mkdir()
+    hosts, water = loaded.config.bus
+    port = receiving.address_of(hosts.port)[1]
+    with emulated_bus(water, water.device, link=Path(water.port)), contextlib.ExitStack() as stack:  # type: ignore[arg-type]
+        engine = Engine(loaded, Store.open(loaded.database), SystemClock())
+        stack.callback(engine.shut_down)
+        began = engine.clock.now()
+
+        def poll() -> None:
+            for poller in engine.pollers:
+                for task in poller.tasks:
+                    poller.poll(task)
+
+        poll()  # it listens from now on
+        stranger = stack.enter_context(socket.create_connection(("127.0.0.1", port), 5))
+        stranger.sendall(os.urandom(500) + uploaded(REAL, mn="SOMEBODY") + uploaded(REAL)[:40])
+        for standard, mn, averages in (
+            ("2017", MN, [Average("nox", 35.5), Average("so2", 12.0, mark=Mark.M)]),
+            ("2005", "OLD00000000001", [Average("smoke_dust", 8.0)]),
+        ):
+            link = Link(port, systems={"P1": "31"}, standard=standard, point=(PointSettings(point="P1", mn=mn),))
+            stack.callback(link.outbox.close)
+            text = link.uplink.compose(Report(Kind.REALTIME, "P1", engine.clock.now(), averages))
+            assert text is not None
+            link.outbox.add(text)
+            with link.up():
+                assert link.drained()
+        poll()
+        engine.commit()
+        stored = {
+            (one.device, one.parameter): (one.value, one.mark)
+            for one in engine.store.readings(began - timedelta(minutes=1), began + timedelta(minutes=5))
+        }
+        found = live(engine)
+        show_status(found, {}, UTC)
+        for poller in engine.pollers:
+            poller._close()
+    assert stored["new", "nox"] == (35.5, Mark.N)
+    assert stored["new", "so2"] == (12.0, Mark.M)
+    assert stored["old", "smoke_dust"] == (8.0, Mark.N)
+    assert any(device == "scale" for device, _ in stored)
+    assert {one["name"] for one in found["devices"] if one["answers"]} == {"new", "old", "scale"}
+    assert "foreign MN 1" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(("held", "said"), [(None, "there is no file"), ("", "holds no usable password")])
+def test_a_senders_password_that_is_not_there_is_a_fault_with_its_line(
+    tmp_path: Path, held: str | None, said: str
+) -> None:
+    (tmp_path / "station.toml").write_text(CONFIG.format(port=free_port(), mn=MN))
+    if held is not None:
+        (tmp_path / "new.password").write_text(held)
+    with pytest.raises(ConfigError, match=rf"station.toml:19: .*password_file: .*{said}"):
+        load(tmp_path / "station.toml")
+
+
+def test_an_emptied_password_file_lets_nobody_in(tmp_path: Path) -> None:
+    (tmp_path / "pw").write_text("")
+    with listening(tmp_path, host(password_file="pw")) as rig, rig.connect() as link:
+        link.sendall(uploaded(REAL, pw=""))
+        rig.until("wrong password", 1)
+        assert rig.senders[0].read() == []
 
 
 # -- configuration, and the poller
